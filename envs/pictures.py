@@ -1,0 +1,54 @@
+"""Pictures for people: an image with what was seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Box = tuple[int, int, int, int]
+
+_FIRST, _LAST = np.array([255, 210, 0]), np.array([230, 30, 60])  # the scanpath runs from yellow to red
+
+
+def picture(image_CHW: Array, mask_HW: Array, boxes: Sequence[Box], side: int = 160) -> Array:
+    """The image enlarged, the unseen part dimmed, each glimpse framed from yellow (first) to red (last).
+
+    Args:
+        image_CHW: uint8; one channel is grey, three are RGB, of others the mean is shown.
+        mask_HW: boolean, what was seen.
+        boxes: (top, left, bottom, right) of each glimpse, in order.
+        side: the least length of the longer side of the result, pixels.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    channels, height, width = image_CHW.shape
+    rgb = image_CHW if channels == 3 else image_CHW.mean(0, keepdims=True).repeat(3, 0)
+    shade = np.where(mask_HW, 1.0, 0.35)
+    tint = np.where(mask_HW, 0, 40)[..., None] * np.array([0.2, 0.5, 1.0])
+    frame = (rgb.transpose(1, 2, 0) * shade[..., None] + tint).clip(0, 255).astype(np.uint8)
+    factor = max(1, -(-side // max(height, width)))
+    frame = frame.repeat(factor, 0).repeat(factor, 1)
+    for number, (top, left, bottom, right) in enumerate(boxes):
+        if bottom > top and right > left:
+            colour = _FIRST + (_LAST - _FIRST) * (number / max(len(boxes) - 1, 1))
+            y0, x0, y1, x1 = top * factor, left * factor, bottom * factor - 1, right * factor - 1
+            frame[y0 : y1 + 1, [x0, x1]] = colour
+            frame[[y0, y1], x0 : x1 + 1] = colour
+    return frame
+
+
+def sheet(pictures: Sequence[Array], columns: int, gap: int = 4) -> Array:
+    """Pictures of any sizes on one white page, `columns` to a row: uint8 (height, width, 3)."""
+    height = max(p.shape[0] for p in pictures) + gap
+    width = max(p.shape[1] for p in pictures) + gap
+    rows = -(-len(pictures) // columns)
+    page = np.full((rows * height + gap, columns * width + gap, 3), 255, np.uint8)
+    for number, one in enumerate(pictures):
+        top, left = gap + number // columns * height, gap + number % columns * width
+        page[top : top + one.shape[0], left : left + one.shape[1]] = one
+    return page

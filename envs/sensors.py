@@ -1,0 +1,515 @@
+"""Sensors: an action goes in; values and the exact set of source pixels behind them come out.
+
+A sensor works in two steps. `aim` turns a batch of actions into integers or sampling positions on the pixel
+grid (the *aim*), once and for all; `read`, `footprint` and `paint` then follow from the aim alone, so what
+was returned, what is counted and what is shown on the canvas cannot disagree.
+
+| sensor      | action of one env                      | glimpse          | footprint                        |
+|-------------|----------------------------------------|------------------|----------------------------------|
+| `Window`    | fixation (x, y)                        | S·C × g × g      | the largest window, inside part  |
+| `Crop`      | (x, y, z); z sets the scale            | C × g × g        | bilinear neighbours of weight > 0|
+| `Mask`      | a score per cell                       | C × H × W        | the best cells that fit          |
+| `Thumbnail` | nothing to choose                      | C × H × W        | the whole image                  |
+
+Shapes: N images, B envs, T steps, S scales, C H W image, g glimpse side. Images are uint8; every value that is
+returned is float32 in [0, 1]. Fixations are (x, y) in [-1, 1], x to the right, y down, centre 0; aims are
+(row, column). Footprints never count what lies outside the image.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glimpsebench.envs.footprints import Bitmaps, Footprints, Lattices, Squares
+
+Array = NDArray[Any]
+Shape = tuple[int, int, int]
+Reader = Callable[[Array, Array], Array]
+
+UNSEEN = 255  # the grain of a pixel that nothing has shown yet
+
+
+class Sensor(ABC):
+    """What an agent can point. Subclasses are frozen dataclasses: their fields are their settings."""
+
+    @abstractmethod
+    def action_space(self, shape: Shape) -> spaces.Box:
+        """The action of one env over images of `shape` (C, H, W)."""
+
+    @abstractmethod
+    def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
+        """The shape of what one action returns."""
+
+    @abstractmethod
+    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+        """Where a batch of valid actions (B, …) looks, with `room_B` pixels (or values) left in the budget."""
+
+    @abstractmethod
+    def reader(self, images_NCHW: Array) -> Reader:
+        """A function (index_B, aim) → glimpses (B, *glimpse_shape), float32, over a shared image set."""
+
+    @abstractmethod
+    def footprint(self, aim: Array, shape: Shape) -> Array:
+        """The footprint of each aim as a boolean array (B, H, W)."""
+
+    @abstractmethod
+    def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
+        """An empty account of the union of footprints of each env."""
+
+    @abstractmethod
+    def delivered(self, aim: Array, shape: Shape) -> Array:
+        """Values that each aim returns, per channel (B,): compare with H·W."""
+
+    @abstractmethod
+    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+        """The action as it was carried out, in the action space: replaying it gives the same aim."""
+
+    @abstractmethod
+    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
+        """Show one glimpse on one canvas at the resolution at which it was delivered, in place.
+
+        `grain_HW` (uint8) holds, per pixel, how many source pixels a side share one shown value, `UNSEEN` where
+        none was shown. A coarser glimpse never overwrites a finer one.
+        """
+
+
+def _paint_block(canvas_CHW: Array, grain_HW: Array, top: int, left: int, block_Chw: Array, grain: int) -> None:
+    """Paint the part of a block that lies inside the canvas, where nothing finer has been shown."""
+    _, height, width = canvas_CHW.shape
+    y0, x0 = max(top, 0), max(left, 0)
+    y1, x1 = min(top + block_Chw.shape[1], height), min(left + block_Chw.shape[2], width)
+    if y0 >= y1 or x0 >= x1:
+        return
+    coarser = grain_HW[y0:y1, x0:x1] >= grain
+    inside = block_Chw[:, y0 - top : y1 - top, x0 - left : x1 - left]
+    np.copyto(canvas_CHW[:, y0:y1, x0:x1], inside, where=coarser)
+    np.copyto(grain_HW[y0:y1, x0:x1], np.uint8(grain), where=coarser)
+
+
+def _repeat(block_Chw: Array, times: int) -> Array:
+    return block_Chw.repeat(times, axis=1).repeat(times, axis=2)
+
+
+@dataclass(frozen=True)
+class Window(Sensor):
+    """A g×g window at a fixation; with S scales a retina of windows g, 2g, 4g …, each averaged down to g×g.
+
+    Args:
+        size: g, the side of the finest window, pixels.
+        scales: S. The footprint is that of the largest window: an averaged pixel is a used pixel.
+        border: `clamp` moves the finest window back inside the image; `zero` lets it leave, up to half, and
+            returns 0 there. Coarser windows always see 0 outside.
+
+    >>> window = Window(size=2)
+    >>> window.aim(np.array([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]]), (1, 6, 6), np.zeros(3)).tolist()
+    [[0, 0], [2, 2], [4, 4]]
+    """
+
+    size: int = 8
+    scales: int = 1
+    border: Literal["clamp", "zero"] = "clamp"
+
+    @property
+    def span(self) -> int:
+        """The side of the largest window, pixels."""
+        return self.size << (self.scales - 1)
+
+    def _corner(self, aim: Array, scale: int) -> Array:
+        return aim - ((self.size << scale) - self.size) // 2
+
+    def action_space(self, shape: Shape) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
+        return (self.scales * shape[0], self.size, self.size)
+
+    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+        """The top left corner (row, column) of the finest window: int64 (B, 2)."""
+        height_width = np.array(shape[1:])
+        corner = np.floor((action[:, ::-1] + 1.0) * (height_width / 2) + (0.5 - self.size / 2)).astype(np.int64)
+        if self.border == "clamp":
+            np.minimum(corner, height_width - self.size, out=corner)
+            np.maximum(corner, 0, out=corner)
+        return corner
+
+    def fixation(self, aim: Array, shape: Shape) -> Array:
+        """The fixation (x, y) at the centre of the window with this corner: float32 (B, 2)."""
+        centre = (aim + self.size / 2) / np.array(shape[1:]) * 2 - 1
+        return np.clip(centre[:, ::-1], -1, 1).astype(np.float32)
+
+    def reader(self, images_NCHW: Array) -> Reader:
+        shape: Shape = images_NCHW.shape[1:]
+        cuts = [_Cut(images_NCHW, self.size << scale) for scale in range(self.scales)]
+
+        def read(index_B: Array, aim: Array) -> Array:
+            if self.scales == 1:
+                return np.multiply(cuts[0](index_B, aim), np.float32(1 / 255), dtype=np.float32)
+            glimpse = np.empty((len(index_B), *self.glimpse_shape(shape)), np.float32)
+            channels = shape[0]
+            for scale, cut in enumerate(cuts):
+                step = 1 << scale
+                blocks = cut(index_B, self._corner(aim, scale))
+                blocks = blocks.reshape(-1, channels, self.size, step, self.size, step)
+                mean = blocks.mean(axis=(3, 5), dtype=np.float32)
+                np.multiply(
+                    mean, np.float32(1 / 255), out=glimpse[:, scale * channels : (scale + 1) * channels]
+                )
+            return glimpse
+
+        return read
+
+    def footprint(self, aim: Array, shape: Shape) -> Array:
+        corner = self._corner(aim, self.scales - 1)
+        rows, columns = np.arange(shape[1]), np.arange(shape[2])
+        in_rows = (rows >= corner[:, :1]) & (rows < corner[:, :1] + self.span)
+        in_columns = (columns >= corner[:, 1:]) & (columns < corner[:, 1:] + self.span)
+        return in_rows[:, :, None] & in_columns[:, None, :]
+
+    def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
+        offset = (self.span - self.size) // 2
+        inside = self.border == "clamp" and self.scales == 1 and min(shape[1:]) >= self.size
+        return Squares(num_envs, horizon, shape[1:], side=self.span, offset=offset, always_inside=inside)
+
+    def delivered(self, aim: Array, shape: Shape) -> Array:
+        return np.full(len(aim), self.scales * self.size**2)
+
+    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+        return action
+
+    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
+        channels = len(canvas_CHW)
+        for scale in range(self.scales):
+            top, left = self._corner(aim, scale)
+            block = _repeat(glimpse[scale * channels : (scale + 1) * channels], 1 << scale)
+            _paint_block(canvas_CHW, grain_HW, int(top), int(left), block, 1 << scale)
+
+
+class _Cut:
+    """Cuts side×side windows out of a shared image set, zero outside, without copying the set."""
+
+    def __init__(self, images_NCHW: Array, side: int) -> None:
+        self.images_NCHW, self.side = images_NCHW, side
+        count, channels, height, width = images_NCHW.shape
+        self.last = np.array([height - side, width - side])
+        # Indexing a view of all windows copies whole rows at a time, which an index per pixel cannot.
+        self.windows = None
+        if self.last.min() >= 0:
+            steps = images_NCHW.strides
+            self.windows = as_strided(
+                images_NCHW,
+                (count, height - side + 1, width - side + 1, channels, side, side),
+                (steps[0], steps[2], steps[3], steps[1], steps[2], steps[3]),
+                writeable=False,
+            )
+
+    def __call__(self, index_B: Array, corner_B2: Array) -> Array:
+        if self.windows is not None and (corner_B2 >= 0).all() and (corner_B2 <= self.last).all():
+            return self.windows[index_B, corner_B2[:, 0], corner_B2[:, 1]]
+        _, channels, height, width = self.images_NCHW.shape
+        offsets = np.arange(self.side)
+        rows, columns = corner_B2[:, :1] + offsets, corner_B2[:, 1:] + offsets
+        row_ok, column_ok = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+        rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
+        cut = self.images_NCHW[
+            index_B[:, None, None, None],
+            np.arange(channels)[:, None, None],
+            rows[:, None, :, None],
+            columns[:, None, None, :],
+        ]
+        return np.where((row_ok[:, :, None] & column_ok[:, None, :])[:, None], cut, 0)
+
+
+@dataclass(frozen=True)
+class Crop(Sensor):
+    """A window of any size, resampled bilinearly to g×g: differentiable in (x, y, scale).
+
+    The window spans `scale` times the image's height and width around (x, y); the g samples a side lie at the
+    centres of g equal cells (x_source = scale·u + x with u = (2j+1)/g − 1, the transform of STN and DHAM).
+    Outside the image every value is 0.
+
+    Args:
+        size: g, samples a side.
+        smallest: the least scale. An action holds (x, y, z) in [-1, 1], as learners prefer; z = −1 is the
+            smallest scale and z = 1 the whole image (`scale_of`, `zoom_of`).
+    """
+
+    size: int = 16
+    smallest: float = 0.02
+
+    def action_space(self, shape: Shape) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+    def scale_of(self, zoom: Tensor) -> Tensor:
+        """z in [-1, 1] → scale in [smallest, 1]."""
+        return self.smallest + (zoom + 1) * ((1 - self.smallest) / 2)
+
+    def zoom_of(self, scale: Tensor) -> Tensor:
+        """The inverse of `scale_of`."""
+        return (scale - self.smallest) * (2 / (1 - self.smallest)) - 1
+
+    def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
+        return (shape[0], self.size, self.size)
+
+    def positions(self, action_B3: Tensor, shape: Shape) -> Tensor:
+        """Where the samples lie, pixels, (B, 2, g): rows, then columns. Differentiable."""
+        cells_g = (2 * torch.arange(self.size, dtype=action_B3.dtype) + 1) / self.size - 1
+        frame_B2g = action_B3[:, [1, 0], None] + self.scale_of(action_B3[:, 2, None, None]) * cells_g
+        height_width = torch.tensor(shape[1:], dtype=action_B3.dtype)[:, None]
+        return ((frame_B2g + 1) * height_width - 1) / 2
+
+    def crop(self, images_BCHW: Tensor, action_B3: Tensor) -> Tensor:
+        """What `read` returns, with gradients to images and actions: the call for `fit`."""
+        index_B = torch.arange(len(images_BCHW))
+        return bilinear(images_BCHW, index_B, self.positions(action_B3, tuple(images_BCHW.shape[1:])))
+
+    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+        """The sampling positions, float32 (B, 2, g)."""
+        positions: Array = self.positions(torch.from_numpy(np.float32(action)), shape).numpy()
+        return positions
+
+    def reader(self, images_NCHW: Array) -> Reader:
+        images = _as_tensor(images_NCHW)
+
+        def read(index_B: Array, aim: Array) -> Array:
+            values = bilinear(images, torch.from_numpy(np.asarray(index_B)), torch.from_numpy(aim)) / 255
+            glimpse: Array = values.clamp(max=1).numpy()  # the four weights may add up to 1 + 1e-7
+            return glimpse
+
+        return read
+
+    def lattice(self, aim: Array, shape: Shape) -> tuple[Array, Array]:
+        """Rows (B, 2g) and columns (B, 2g) of the source pixels that count, −1 where a neighbour does not."""
+        lines = []
+        for axis, length in enumerate(shape[1:]):
+            near, far, weight = _neighbours(torch.from_numpy(aim[:, axis]))
+            both = torch.cat([near, far], -1)
+            counts = torch.cat([weight < 1, weight > 0], -1) & (both >= 0) & (both < length)
+            lines.append(torch.where(counts, both, -1).numpy())
+        return lines[0], lines[1]
+
+    def footprint(self, aim: Array, shape: Shape) -> Array:
+        rows_BR, columns_BR = self.lattice(aim, shape)
+        in_rows = (rows_BR[:, None, :] == np.arange(shape[1])[:, None]).any(-1)
+        in_columns = (columns_BR[:, None, :] == np.arange(shape[2])[:, None]).any(-1)
+        return in_rows[:, :, None] & in_columns[:, None, :]
+
+    def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
+        return Lattices(num_envs, horizon, 2 * self.size, lambda aim: self.lattice(aim, shape))
+
+    def delivered(self, aim: Array, shape: Shape) -> Array:
+        return np.full(len(aim), self.size**2)
+
+    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+        return action
+
+    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
+        shape: Shape = canvas_CHW.shape
+        seen_HW = self.footprint(aim[None], shape)[0]
+        rows, columns = np.flatnonzero(seen_HW.any(1)), np.flatnonzero(seen_HW.any(0))
+        spacing = float(np.abs(np.diff(aim, axis=1)).max()) if self.size > 1 else float(max(shape[1:]))
+        grain = int(np.clip(np.ceil(spacing - 1e-3), 1, UNSEEN - 1))
+        # A pixel shows the sample nearest to it: no more than was delivered.
+        near_row = np.abs(rows[:, None] - aim[0]).argmin(1)
+        near_column = np.abs(columns[:, None] - aim[1]).argmin(1)
+        where = np.ix_(rows, columns)
+        coarser = grain_HW[where] >= grain
+        for channel, values in zip(canvas_CHW, glimpse, strict=True):
+            channel[where] = np.where(coarser, values[np.ix_(near_row, near_column)], channel[where])
+        grain_HW[where] = np.where(coarser, np.uint8(grain), grain_HW[where])
+
+
+def _as_tensor(images: Array) -> Tensor:
+    """A tensor over the same memory. A read-only image set stays so: nothing here writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(images)
+
+
+def _neighbours(position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The two integer neighbours of each position and the weight of the far one, in [0, 1)."""
+    near = position.detach().floor()
+    return near.long(), near.long() + 1, position - near
+
+
+def bilinear(images_NCHW: Tensor, index_B: Tensor, positions_B2g: Tensor) -> Tensor:
+    """Bilinear samples on a grid of rows × columns, 0 outside: (B, C, g, g), in the images' units.
+
+    Only the four neighbours of each sample are read, so the cost does not depend on H×W.
+    """
+    _, channels, height, width = images_NCHW.shape
+    out: Tensor | None = None
+    index = index_B[:, None, None, None]
+    every = torch.arange(channels)[None, :, None, None]
+    rows, columns = _neighbours(positions_B2g[:, 0]), _neighbours(positions_B2g[:, 1])
+    for far_row in (0, 1):
+        row_weight = rows[2] if far_row else 1 - rows[2]
+        row = rows[far_row]
+        row_weight = row_weight * ((row >= 0) & (row < height))
+        for far_column in (0, 1):
+            column_weight = columns[2] if far_column else 1 - columns[2]
+            column = columns[far_column]
+            column_weight = column_weight * ((column >= 0) & (column < width))
+            row_at = row.clamp(0, height - 1)[:, None, :, None]
+            column_at = column.clamp(0, width - 1)[:, None, None, :]
+            corner = images_NCHW[index, every, row_at, column_at]
+            term = (row_weight[:, :, None] * column_weight[:, None, :])[:, None] * corner
+            out = term if out is None else out + term
+    assert out is not None
+    return out
+
+
+@dataclass(frozen=True)
+class Mask(Sensor):
+    """The best-scored pixels (or k×k cells), as many as still fit in the budget. Ties go to the first in raster order.
+
+    Args:
+        cell: the side of a cell, pixels; the action holds one score per cell.
+        threshold: when set, only cells with a higher score are revealed, so that the mask may be smaller than
+            the budget; without it a mask fills the budget exactly.
+        at_once: the most cells that one action reveals; none means all that fit.
+    """
+
+    cell: int = 1
+    threshold: float | None = None
+    at_once: int | None = None
+
+    def grid(self, shape: Shape) -> tuple[int, int]:
+        """Cells (rows, columns); the last ones may hang over the border."""
+        return -(-shape[1] // self.cell), -(-shape[2] // self.cell)
+
+    def action_space(self, shape: Shape) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, self.grid(shape), np.float32)
+
+    def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
+        return shape
+
+    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+        """The revealed pixels: boolean (B, H, W)."""
+        cells = np.maximum(room_B // self.cell**2, 0)
+        if self.at_once is not None:
+            cells = np.minimum(cells, self.at_once)
+        if self.threshold is not None:
+            above = (action > self.threshold).reshape(len(action), -1).sum(1)
+            cells = np.minimum(cells, above)
+        best = k_best(action.reshape(len(action), -1), cells).reshape(action.shape)
+        if self.cell > 1:
+            best = best.repeat(self.cell, axis=1).repeat(self.cell, axis=2)
+        return np.ascontiguousarray(best[:, : shape[1], : shape[2]])
+
+    def reader(self, images_NCHW: Array) -> Reader:
+        def read(index_B: Array, aim: Array) -> Array:
+            # where, not a product: nothing outside the mask reaches the agent, not even as NaN.
+            return np.where(aim[:, None], images_NCHW[index_B] * np.float32(1 / 255), np.float32(0))
+
+        return read
+
+    def footprint(self, aim: Array, shape: Shape) -> Array:
+        return aim
+
+    def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
+        return Bitmaps(num_envs, shape[1:])
+
+    def delivered(self, aim: Array, shape: Shape) -> Array:
+        return aim.sum((1, 2))
+
+    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+        if self.cell > 1:
+            aim = aim[:, :: self.cell, :: self.cell]
+        return aim.astype(np.float32)
+
+    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
+        np.copyto(canvas_CHW, glimpse, where=aim)
+        grain_HW[aim] = 1
+
+
+def k_best(scores_BP: Array, count_B: Array) -> Array:
+    """The `count_B` highest of each row, as booleans (B, P); among equals the first.
+
+    >>> k_best(np.array([[1.0, 3.0, 3.0, 3.0]]), np.array([2])).astype(int).tolist()
+    [[0, 1, 1, 0]]
+    """
+    scores = np.asarray(scores_BP)
+    count_B = np.clip(count_B, 0, scores.shape[1])
+    best = np.zeros(scores.shape, bool)
+    for count in np.unique(count_B):
+        rows = count_B == count
+        if count == 0:
+            continue
+        some = scores[rows]
+        last = np.partition(some, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count][:, None]
+        above, tied = some > last, some == last
+        spare = count - above.sum(1, keepdims=True)
+        best[rows] = above | (tied & (tied.cumsum(1) <= spare))
+    return best
+
+
+@dataclass(frozen=True)
+class Thumbnail(Sensor):
+    """The whole image as block means, with as many values as the room allows: the low-resolution floor.
+
+    It touches everything, so it only makes sense under a budget of delivered values. The glimpse shows each
+    block's mean on all of its pixels. The action (one number) is ignored.
+    """
+
+    def action_space(self, shape: Shape) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
+        return shape
+
+    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+        """Blocks (rows, columns) of each thumbnail: int64 (B, 2), in the image's aspect as far as it goes."""
+        _, height, width = shape
+        rows = np.floor(np.sqrt(np.maximum(room_B, 0) * height / width) + 1e-9).clip(1, height)
+        columns = np.floor(np.maximum(room_B, 0) / rows).clip(1, width)
+        columns = np.minimum(columns, np.ceil(rows * width / height))
+        return np.stack([rows, columns], 1).astype(np.int64)
+
+    def reader(self, images_NCHW: Array) -> Reader:
+        shape: Shape = images_NCHW.shape[1:]
+
+        def read(index_B: Array, aim: Array) -> Array:
+            glimpse = np.empty((len(index_B), *shape), np.float32)
+            for blocks in np.unique(aim, axis=0):
+                here = (aim == blocks).all(1)
+                down, across = (_block_mean(n, k) for n, k in zip(shape[1:], blocks, strict=True))
+                glimpse[here] = down @ (images_NCHW[index_B[here]] * np.float32(1 / 255)) @ across.T
+            return np.minimum(glimpse, 1, out=glimpse)
+
+        return read
+
+    def footprint(self, aim: Array, shape: Shape) -> Array:
+        return np.ones((len(aim), *shape[1:]), bool)
+
+    def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
+        return Bitmaps(num_envs, shape[1:], make=lambda aim: self.footprint(aim, shape))
+
+    def delivered(self, aim: Array, shape: Shape) -> Array:
+        delivered: Array = aim.prod(1)
+        return delivered
+
+    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+        return action
+
+    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
+        grain = int(min(UNSEEN - 1, max(-(-n // int(k)) for n, k in zip(grain_HW.shape, aim, strict=True))))
+        _paint_block(canvas_CHW, grain_HW, 0, 0, glimpse, grain)
+
+
+def _block_mean(length: int, blocks: int) -> Array:
+    """The matrix (length, length) that replaces each entry by the mean of its block."""
+    block = np.arange(length) * blocks // length
+    same = (block[:, None] == block).astype(np.float32)
+    mean: Array = same / same.sum(1, keepdims=True)
+    return mean

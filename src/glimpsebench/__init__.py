@@ -1,0 +1,7 @@
+"""GlimpseBench: how small a part of an image is enough to classify it, and who chooses that part better?
+
+The env is a camera (`glimpsebench.envs`), the agent points it (`glimpsebench.agents`), the bench judges
+(`glimpsebench.bench`), and every number on the leaderboard comes from a record on disk.
+"""
+
+__version__ = "0.1.0"
