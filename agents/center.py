@@ -1,0 +1,53 @@
+"""center: the floor of a fixed look. The pixels nearest to the centre, as many as the budget allows.
+
+On centred sets such as MNIST this is a strong floor; on placed tasks it is a weak one. Nothing depends on the
+image, so it costs no selection at all.
+
+Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Command: glimpse run --agent center --task digits-clutter
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glimpsebench.agents.nets import CanvasAgent, pixels, shown
+from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.sensors import Mask, Sensor, k_best
+
+Array = NDArray[Any]
+
+
+def centrality(height: int, width: int) -> Array:
+    """A score in [-1, 1] for every pixel (H, W), highest at the centre: minus the distance in the frame."""
+    y, x = ((2 * np.arange(n) + 1) / n - 1 for n in (height, width))
+    score: Array = 1 - np.sqrt(y[:, None] ** 2 + x**2) * np.sqrt(2)
+    return score.astype(np.float32)
+
+
+@dataclass
+class Center(CanvasAgent):
+    """Looks at a disc around the centre."""
+
+    reference: ClassVar[bool] = True
+    observation: ClassVar[Kind] = "glimpse"
+
+    def sensor(self) -> Sensor:
+        return Mask()
+
+    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, (_, height, width) = len(images_BCHW), images_BCHW.shape[1:]
+        sizes = np.floor(rng.choice(self.budgets, count) * height * width).astype(int)
+        scores = np.broadcast_to(centrality(height, width).ravel(), (count, height * width))
+        mask_B1HW = torch.from_numpy(k_best(scores, sizes).reshape(count, 1, height, width))
+        return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
+
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        count, height, width = observation["action"].shape
+        return np.broadcast_to(centrality(height, width), (count, height, width))

@@ -1,0 +1,40 @@
+"""full: the ceiling. The whole image, to the predictor that the other agents share.
+
+Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Command: glimpse run --agent full --task digits-clutter
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glimpsebench.agents.nets import CanvasAgent, pixels
+from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.sensors import Mask, Sensor
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Full(CanvasAgent):
+    """Sees everything."""
+
+    reference: ClassVar[bool] = True
+    observation: ClassVar[Kind] = "glimpse"
+    budgets: ClassVar[tuple[float, ...]] = (1.0,)
+
+    def sensor(self) -> Sensor:
+        return Mask()
+
+    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, _, height, width = images_BCHW.shape
+        return pixels(images_BCHW), torch.ones(count, 1, height, width, dtype=torch.bool)
+
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        return np.zeros_like(observation["action"])

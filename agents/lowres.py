@@ -1,0 +1,48 @@
+"""lowres: the floor of looking at everything badly. The whole image as block means, a value per block.
+
+At budget f it is given as many values as a window agent may touch pixels. It touches everything, so its place on
+the curve is by values delivered, and it is never ranked: it says how much of a task is coarse shape.
+
+Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Command: glimpse run --agent lowres --task digits-clutter
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glimpsebench.agents.nets import CanvasAgent
+from glimpsebench.envs.glimpse import Currency, Kind, Observation
+from glimpsebench.envs.sensors import Sensor, Thumbnail
+
+Array = NDArray[Any]
+
+
+@dataclass
+class LowRes(CanvasAgent):
+    """Takes a thumbnail."""
+
+    reference: ClassVar[bool] = True
+    observation: ClassVar[Kind] = "glimpse"
+    currency: ClassVar[Currency] = "delivered"
+
+    def sensor(self) -> Sensor:
+        return Thumbnail()
+
+    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, shape = len(images_BCHW), images_BCHW.shape[1:]
+        room_B = np.floor(rng.choice(self.budgets, count) * shape[1] * shape[2])
+        thumbnail = Thumbnail()
+        values = thumbnail.reader(images_BCHW)(
+            np.arange(count), thumbnail.aim(np.zeros((count, 1)), shape, room_B)
+        )
+        return torch.from_numpy(values), torch.ones(count, 1, *shape[1:], dtype=torch.bool)
+
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        return np.zeros((len(observation["left"]), 1), np.float32)

@@ -1,0 +1,179 @@
+"""What agents share: the stream of training batches, one small backbone, and a predictor over canvases.
+
+The predictor, its size and its data are the same for every agent that does not prescribe its own, so that what
+differs between them is the looking. Shapes: B batch, C H W image, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glimpsebench.agents.base import Agent, Diverged, Progress, tensors
+from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.tasks import Task
+
+Array = NDArray[Any]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+    """`steps` batches of training images (uint8 BCHW) and labels (B,), epoch after fresh epoch, shuffled."""
+    epoch, done = 0, 0
+    while done < steps:
+        split = task.train(epoch)
+        assert split.labels_N is not None
+        size = min(batch, len(split))
+        order = rng.permutation(len(split))
+        for start in range(0, len(split) - size + 1, size):
+            if done == steps:
+                return
+            rows = order[start : start + size]
+            yield split.images_NCHW[rows], split.labels_N[rows]
+            done += 1
+        epoch += 1
+
+
+def pixels(images: Array) -> Tensor:
+    """uint8 images as float32 in [0, 1]."""
+    return torch.from_numpy(images).float() / 255
+
+
+def optimise(
+    net: nn.Module,
+    task: Task,
+    loss_of: Callable[[Array, Tensor, int], Tensor],
+    *,
+    steps: int,
+    batch: int,
+    lr: float,
+    rng: np.random.Generator,
+    progress: Progress[int],
+    weight_decay: float = 0.01,
+) -> None:
+    """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5.
+
+    Args:
+        net: its trainable parameters are optimised; left in eval mode.
+        loss_of: (images uint8 BCHW, labels (B,), step) → loss.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
+    net.train()
+    stream = batches(task, steps, batch, rng)
+    for step in progress(range(steps)):
+        images, labels = next(stream)
+        loss = loss_of(images, torch.from_numpy(labels), step)
+        if not torch.isfinite(loss):
+            raise Diverged(f"the loss is {loss.item()} at step {step} of {steps}")
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trained, 5.0)
+        optimiser.step()
+        schedule.step()
+    net.eval()
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3×3 convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+class Backbone(nn.Module):
+    """Five 3×3 convolutions, three of them strided, and a maximum over positions: (B, inputs, H, W) → (B, 4w).
+
+    The maximum makes it indifferent to where the object lies, which spares most of the data that a dense layer
+    would need on placed tasks.
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        w = width
+        self.layers = nn.Sequential(
+            conv(inputs, w, 2), conv(w, w), conv(w, 2 * w, 2), conv(2 * w, 2 * w), conv(2 * w, 4 * w, 2)
+        )
+        self.features = 4 * w
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        features: Tensor = self.layers(image_BCHW).amax((2, 3))
+        return features
+
+
+class CanvasNet(nn.Module):
+    """Class logits from what was shown: the canvas and, as one more channel, where it was shown."""
+
+    def __init__(self, channels: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.backbone = Backbone(channels + 1, width)
+        self.head = nn.Linear(self.backbone.features, classes)
+
+    def forward(self, canvas_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(torch.cat([canvas_BCHW, mask_B1HW], 1)))
+        return logits
+
+
+def shown(images_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+    """The canvas of a boolean mask: `where`, not a product, so that nothing outside it gets through."""
+    return torch.where(mask_B1HW, images_BCHW, torch.zeros(()))
+
+
+@dataclass
+class CanvasAgent(Agent):
+    """An agent whose predictor reads the canvas, and whose training only trains that predictor.
+
+    The floors and the ceiling need nothing else: they say which canvases their own choices would show
+    (`canvases`) and how to choose (`act`).
+
+    Settings:
+        steps, batch, lr, width: of the predictor's training, the same for everyone.
+    """
+
+    steps: Positive = 1000
+    batch: Positive = 64
+    lr: Rate = 4e-3
+    width: Positive = 16
+
+    view: ClassVar[Kind] = "canvas"
+
+    @abstractmethod
+    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Canvases (B, C, H, W) and masks (B, 1, H, W, boolean) as this agent would be shown, all budgets mixed."""
+
+    def build(self) -> nn.Module:
+        return CanvasNet(self.shape[0], self.classes, self.width)
+
+    def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
+        rng = np.random.default_rng(seed)
+        net = self.net
+        assert net is not None
+
+        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            canvas_BCHW, mask_B1HW = self.canvases(images, rng)
+            return F.cross_entropy(net(canvas_BCHW, mask_B1HW.float()), labels_B)
+
+        optimise(
+            net, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress
+        )
+
+    @torch.no_grad()
+    def predict(self, view: Observation) -> Array:
+        assert self.net is not None
+        seen = tensors(view)
+        logits: Array = self.net(seen["canvas"], seen["mask"]).numpy()
+        return logits

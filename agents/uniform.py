@@ -1,0 +1,67 @@
+"""uniform: the floor. Windows or pixels drawn uniformly at random, and a predictor trained on such draws.
+
+Any selector worth its name beats this at the same touched fraction, with the same kind of predictor. Scattered
+pixels tell more of a small smooth image than a window of as many, so both kinds are floors.
+
+Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Command: glimpse run --agent uniform --task digits-clutter --set agent.kind=mask
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glimpsebench.agents.nets import CanvasAgent, Positive, pixels, shown
+from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.sensors import Mask, Sensor, Window, k_best
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Uniform(CanvasAgent):
+    """Looks anywhere, whatever it has seen.
+
+    Settings:
+        kind: `window` draws fixations, `mask` draws pixels.
+        size: the side of a window, pixels.
+        glimpses: how many windows it may take.
+    """
+
+    kind: Literal["window", "mask"] = "window"
+    size: Positive = 6
+    glimpses: Positive = 24
+
+    reference: ClassVar[bool] = True
+    observation: ClassVar[Kind] = "glimpse"
+
+    def sensor(self) -> Sensor:
+        return Window(self.size) if self.kind == "window" else Mask()
+
+    def horizon(self) -> int:
+        return self.glimpses if self.kind == "window" else 1
+
+    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, shape = len(images_BCHW), images_BCHW.shape[1:]
+        if self.kind == "window":
+            window = Window(self.size)
+            fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
+            prints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
+            taken = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)
+            mask = (prints.reshape(count, self.glimpses, *shape[1:]) & taken[:, :, None, None]).any(1)
+        else:
+            pixels_in_all = shape[1] * shape[2]
+            sizes = np.floor(rng.choice(self.budgets, count) * pixels_in_all).astype(int)
+            mask = k_best(rng.random((count, pixels_in_all)), sizes).reshape(count, *shape[1:])
+        mask_B1HW = torch.from_numpy(mask)[:, None]
+        return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
+
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        shape = observation["action"].shape
+        return rng.uniform(-1, 1, shape).astype(np.float32)

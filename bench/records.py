@@ -1,0 +1,167 @@
+"""Records: one run (agent, its settings, task, seed) with its results, as JSON and NPZ, and nothing derived.
+
+A record's folder is named by the hash of what was asked for, so the same question has one place, and it appears
+by one rename, so it is whole or not there. Accuracies are not stored: tables recompute them from the per-image
+arrays. Timings lie in a file of their own, because they alone differ between two equal runs.
+
+    ROOT/records/TASK/AGENT/KEY/record.json     what was asked, and with what it was run
+                                images.npz      per image: selection, touched, delivered, predictions, label
+                                weights.safetensors
+                                timings.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glimpsebench.bench import metrics
+from glimpsebench.envs.errors import UsageError
+
+Array = NDArray[Any]
+
+SCHEMA = 1
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no NaN: equal values, equal bytes."""
+    return json.dumps(value, sort_keys=True, allow_nan=False, indent=1) + "\n"
+
+
+def digest(value: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, read back from its folder.
+
+    Attributes:
+        folder: where it lies.
+        about: the contents of record.json.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        path = folder / "record.json"
+        try:
+            about = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: not a readable record ({error}); delete its folder to run it again") from None
+        if about.get("schema") != SCHEMA:
+            raise UsageError(f"{path}: schema {about.get('schema')}, and this version reads {SCHEMA}")
+        return cls(folder, about)
+
+    @cached_property
+    def arrays(self) -> dict[str, Array]:
+        """The per-image arrays: selection, steps, touched, delivered, seen, own, evaluator (F, N), labels (N,)."""
+        with np.load(self.folder / "images.npz", allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    @property
+    def done(self) -> bool:
+        return bool(self.about["status"] == "done")
+
+    @property
+    def seed(self) -> int:
+        return int(self.about["seed"])
+
+    @property
+    def task(self) -> str:
+        return str(self.about["task"]["id"])
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        return tuple(self.about["budgets"])
+
+    @property
+    def name(self) -> str:
+        """The contender's name: the agent's, with the settings that differ from its defaults."""
+        agent = self.about["agent"]
+        changed = ", ".join(f"{key}={value}" for key, value in sorted(agent["changed"].items()))
+        return f"{agent['name']} ({changed})" if changed else str(agent["name"])
+
+    @property
+    def fractions_FN(self) -> Array:
+        """What the budget counts, as a fraction of the image: touched, or delivered for the low-res floor."""
+        counted = self.arrays[self.about["agent"]["currency"]]
+        fractions: Array = counted / np.prod(self.about["task"]["shape"][1:])
+        return fractions
+
+    @cached_property
+    def reached_F(self) -> Array:
+        return metrics.reached(self.fractions_FN, self.budgets)
+
+    def correct_FN(self, by: str) -> Array:
+        """Which images are right at each budget, `own` or `evaluator`: boolean (F, N)."""
+        correct: Array = self.arrays[by] == self.arrays["labels"]
+        return correct
+
+    def accuracy(self, by: str) -> Array:
+        """Top-1 accuracy at each budget (F,); NaN where it is not reached or nothing was predicted."""
+        if (self.arrays[by] < 0).all():
+            return np.full(len(self.budgets), np.nan)
+        return metrics.accuracy(self.arrays[by], self.arrays["labels"], self.reached_F)
+
+
+def folder_of(root: Path, task_id: str, agent: str, key: str) -> Path:
+    return root / "records" / task_id / agent / key
+
+
+def read_all(root: Path) -> list[Record]:
+    """All records under a results folder, in the order of their paths."""
+    return [Record.read(path.parent) for path in sorted((root / "records").glob("*/*/*/record.json"))]
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` by one rename when the block ends well, and vanishes otherwise."""
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()  # leave no empty folder behind a failure
+
+
+def sweep_out(root: Path) -> None:
+    """Remove what killed processes left half-written."""
+    for temporary in (root / "records").glob("*/*/.*.*"):
+        try:
+            os.kill(int(temporary.name.rsplit(".", 1)[-1]), 0)
+        except (ValueError, ProcessLookupError):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def settings_of(agent: Any) -> dict[str, Any]:
+    """All settings of an agent or task, as JSON values."""
+    values = {f.name: getattr(agent, f.name) for f in dataclasses.fields(agent) if f.init}
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def changed_of(agent: Any) -> dict[str, Any]:
+    """The settings that differ from their defaults."""
+    fresh = {f.name: f.default for f in dataclasses.fields(agent) if f.init}
+    return {name: value for name, value in settings_of(agent).items() if value != json.loads(json.dumps(fresh[name]))}

@@ -1,0 +1,157 @@
+"""The only test-time loop: images are looked at through the env, and what was chosen is written down.
+
+An agent of several glimpses has one episode per image, and its selection at a budget is the longest prefix whose
+union stays within it. An agent of one glimpse has an episode per budget. Evaluators judge by flying the same
+selections again, through the same loop (`replay`).
+
+Shapes: P passes (1, or one per budget), F budgets, N images, T glimpses, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from glimpsebench.agents.base import Agent
+from glimpsebench.envs.glimpse import GlimpseVectorEnv, Kind, Observation
+from glimpsebench.envs.sensors import Mask
+from glimpsebench.envs.tasks import Split
+
+Array = NDArray[Any]
+Choose = Callable[[Observation, int, Array, int], Array]
+"""(observation, pass, image numbers (B,), step) → actions (B, …)."""
+Judge = Callable[[Observation], Array | None]
+"""A view of what has been revealed → logits (B, K), or None."""
+
+BATCH = 250
+"""Images at a time, the last batch filled up: a network's logits depend on the batch size in their last bits."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What was selected, and what was predicted from it.
+
+    Attributes:
+        selection: the actions as carried out: float32 (P, N, T, …); masks are packed bits, uint8 (P, N, T, bytes).
+        steps_FN: glimpses within each budget.
+        touched_FN: source pixels in their union.
+        delivered_FN: values that they returned, per channel, repeats counted.
+        predicted_FN: argmax of the logits at that moment, int16; −1 without a glimpse or a predictor.
+    """
+
+    selection: Array
+    steps_FN: Array
+    touched_FN: Array
+    delivered_FN: Array
+    predicted_FN: Array
+
+
+def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
+    """Let an agent look at every image, through an env that has no labels."""
+    rng = np.random.default_rng([seed, 2])
+    return _fly(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, agent.predict)
+
+
+def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Episodes:
+    """The same selections again, judged from the canvas by another predictor."""
+    selection = episodes.selection
+    shape = agent.sensor().action_space(agent.shape).shape
+
+    def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
+        actions = selection[number, index_B, step]
+        if isinstance(agent.sensor(), Mask):
+            actions = np.unpackbits(actions, axis=-1, count=int(np.prod(shape)))
+            actions = actions.reshape(len(index_B), *shape).astype(np.float32)
+        return actions
+
+    return _fly(agent, images, choose, "canvas", judge)
+
+
+def _fly(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) -> Episodes:
+    single = agent.horizon() == 1
+    groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
+    passes = [
+        _pass(agent, images, number, group, choose, view, judge) for number, group in enumerate(groups)
+    ]
+    return Episodes(
+        np.stack([one.selection for one in passes]),
+        *(
+            np.concatenate([getattr(one, name) for one in passes])
+            for name in ("steps_FN", "touched_FN", "delivered_FN", "predicted_FN")
+        ),
+    )
+
+
+def _pass(
+    agent: Agent,
+    images: Split,
+    number: int,
+    budgets: Sequence[float],
+    choose: Choose,
+    view: Kind,
+    judge: Judge,
+) -> Episodes:
+    """Every image once, under the largest of these budgets; the others are its prefixes."""
+    count, horizon, sensor = len(images), agent.horizon(), agent.sensor()
+    env = GlimpseVectorEnv(
+        images.unlabelled,
+        BATCH,
+        sensor=sensor,
+        observation=agent.observation,
+        glimpses=horizon,
+        budget=max(budgets),
+        currency=agent.currency,
+        autoreset_mode=AutoresetMode.DISABLED,
+    )
+    batches = []
+    for start in range(0, count, BATCH):
+        # The last batch is filled up with repeats of the last image, which are cut off again.
+        index_B = np.minimum(np.arange(start, start + BATCH), count - 1)
+        observation, info = env.reset(options={"index": index_B})
+        steps = []
+        for step in range(horizon):
+            taken = info["glimpses"]
+            observation, _, _, _, info = env.step(choose(observation, number, index_B, step))
+            logits = judge(env.observe(view))
+            steps.append(
+                (
+                    env.observe("glimpse")["action"] * _like(info["glimpses"] > taken, env),
+                    env.touched_pixels,
+                    env.delivered_values,
+                    np.full(BATCH, -1) if logits is None else logits.argmax(1),
+                    info["glimpses"] > taken,
+                )
+            )
+        batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])
+
+    actions, touched_NT, delivered_NT, predicted_NT, taken_NT = (
+        np.concatenate(column) for column in zip(*batches, strict=True)
+    )
+    if isinstance(sensor, Mask):
+        actions = np.packbits(actions.reshape(count, horizon, -1) > 0, axis=-1)
+    spent_NT = touched_NT if agent.currency == "touched" else delivered_NT
+    caps_F = np.floor(np.asarray(budgets) * env.pixels + 1e-9)
+    steps_FN = ((spent_NT <= caps_F[:, None, None]) & taken_NT).sum(2)
+    return Episodes(
+        actions,
+        steps_FN.astype(np.int16),
+        _after(touched_NT, steps_FN, 0).astype(np.int32),
+        _after(delivered_NT, steps_FN, 0).astype(np.int32),
+        _after(predicted_NT, steps_FN, -1).astype(np.int16),
+    )
+
+
+def _like(taken_B: Array, env: GlimpseVectorEnv) -> Array:
+    """Booleans (B,) with as many axes as the actions: a refused glimpse is recorded as no action."""
+    return taken_B.reshape(-1, *[1] * len(env.single_action_space.shape))
+
+
+def _after(values_NT: Array, steps_FN: Array, none: int) -> Array:
+    """The value after each number of steps, (F, N); `none` after no step."""
+    values = np.concatenate([np.full_like(values_NT[:, :1], none), values_NT], axis=1)
+    return values[np.arange(len(values)), steps_FN]

@@ -1,0 +1,169 @@
+"""One run: fit → rollout → score → record."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import glimpsebench
+from glimpsebench import agents
+from glimpsebench.agents.base import Agent, Diverged, Progress
+from glimpsebench.bench import records
+from glimpsebench.bench.evaluators import evaluator, identity
+from glimpsebench.bench.rollout import replay, rollout
+from glimpsebench.envs import datasets, tasks
+from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.tasks import Split, Task
+
+_SOFTWARE = ("torch", "numpy", "gymnasium", "stable-baselines3", "scipy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to run. Values are checked when the agent and the task are made."""
+
+    agent: str
+    task: str
+    seed: int = 0
+    agent_settings: Mapping[str, Any] = field(default_factory=dict)
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> tuple[Agent, Task]:
+        """The agent and the task.
+
+        Raises:
+            UsageError: an unknown name or setting, or a value that does not fit.
+        """
+        return agents.make(self.agent, self.agent_settings), tasks.make(self.task, self.task_settings)
+
+    def asked(self) -> dict[str, Any]:
+        """Everything that the result depends on, beside the machine: what a record is addressed by."""
+        agent, task = self.make()
+        return {
+            "schema": records.SCHEMA,
+            "agent": {
+                "name": self.agent,
+                "version": agent.version,
+                "settings": records.settings_of(agent),
+            },
+            "task": {"id": task.id, "settings": records.settings_of(task)},
+            "seed": self.seed,
+            "evaluator": identity(task),
+        }
+
+    def folder(self, root: Path) -> Path:
+        """Where the record of this run belongs."""
+        asked = self.asked()
+        return records.folder_of(root, asked["task"]["id"], self.agent, records.digest(asked))
+
+    def __str__(self) -> str:
+        settings = [f"{name}={value}" for name, value in self.agent_settings.items()]
+        settings += [f"task.{name}={value}" for name, value in self.task_settings.items()]
+        extra = f" ({', '.join(settings)})" if settings else ""
+        return f"{self.agent}{extra} on {self.task}, seed {self.seed}"
+
+
+def is_done(spec: Spec, root: Path) -> bool:
+    """Whether this run's record exists and is whole. Runs that failed or diverged are run again."""
+    folder = spec.folder(root)
+    return (folder / "record.json").exists() and records.Record.read(folder).done
+
+
+def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
+    """Run it and write its record. A run that diverges or fails leaves a record that says so.
+
+    Raises:
+        UsageError: the specification is wrong; nothing is written.
+    """
+    torch.set_num_threads(1)  # one thread per run: more of them change the numbers
+    agent, task = spec.make()
+    test = tasks.test_split(task)
+    folder = spec.folder(root)
+    about = spec.asked() | _about(agent, task, test) | {"key": folder.name}
+    clock = [time.perf_counter()]
+    arrays: dict[str, Any] = {}
+    try:
+        torch.manual_seed(spec.seed)
+        with datasets.sealed():
+            agent.prepare(task)
+            agent.fit(task, spec.seed, progress)
+            clock.append(time.perf_counter())
+            episodes = rollout(agent, test, spec.seed)
+            clock.append(time.perf_counter())
+        judge = evaluator(task, root, progress)
+        judged = replay(agent, test, episodes, judge)
+        clock.append(time.perf_counter())
+        pixels = task.shape[1] * task.shape[2]
+        arrays = {
+            "selection": episodes.selection,
+            "steps": episodes.steps_FN,
+            "touched": episodes.touched_FN,
+            "delivered": episodes.delivered_FN,
+            "seen": episodes.touched_FN if agent.track == "gated" else np.full_like(episodes.touched_FN, pixels),
+            "own": episodes.predicted_FN,
+            "evaluator": judged.predicted_FN,
+            "labels": np.asarray(test.labels_N, np.int16),
+        }
+        about |= {"status": "done", "parameters": agent.parameters}
+    except (KeyboardInterrupt, UsageError):
+        raise
+    except Exception as error:  # the row must say what went wrong, whatever it was
+        status = "diverged" if isinstance(error, Diverged) else "failed"
+        about |= {"status": status, "error": f"{type(error).__name__}: {error}"}
+
+    with records.replacing(folder) as temporary:
+        (temporary / "record.json").write_text(records.canonical(about))
+        seconds = dict(zip(("fit", "rollout", "score"), np.diff(clock).round(3).tolist(), strict=False))
+        (temporary / "timings.json").write_text(records.canonical(seconds))
+        if arrays:
+            np.savez_compressed(temporary / "images.npz", **arrays)
+            agent.save(temporary / "weights.safetensors")
+    return records.Record.read(folder)
+
+
+def _about(agent: Agent, task: Task, test: Split) -> dict[str, Any]:
+    """What a reader of the record needs to know beside what was asked."""
+    assert test.labels_N is not None
+    content = hashlib.sha256(test.images_NCHW.tobytes() + np.asarray(test.labels_N, np.int64).tobytes())
+    asked_agent = {
+        "name": type(agent).__module__.removeprefix("glimpsebench.agents."),
+        "version": agent.version,
+        "settings": records.settings_of(agent),
+        "changed": records.changed_of(agent),
+        "track": agent.track,
+        "reference": agent.reference,
+        "currency": agent.currency,
+        "sensor": repr(agent.sensor()),
+    }
+    return {
+        "agent": asked_agent,
+        "task": {
+            "id": task.id,
+            "settings": records.settings_of(task),
+            "shape": task.shape,
+            "classes": task.classes,
+            "test_images": len(test),
+            "test_sha256": content.hexdigest(),
+        },
+        "budgets": agent.budgets,
+        "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
+        | {name: version(name) for name in _SOFTWARE},
+        "machine": {"device": "cpu", "threads": torch.get_num_threads(), "processor": _processor()},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
