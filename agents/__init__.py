@@ -33,9 +33,7 @@ def find(name: str) -> type[Agent]:
         try:
             module = importlib.import_module(name)
         except ImportError as error:
-            raise UsageError(
-                f"agent '{name}': cannot import it ({error}); run where it can be found"
-            ) from None
+            raise UsageError(f"agent '{name}': cannot import it ({error}); run where it can be found") from None
     else:
         raise unknown("agent", name, names())
     own = [

@@ -47,7 +47,6 @@ class Agent(ABC):
         reference: a floor or a ceiling, shown in both tracks and ranked in neither.
         version: bumped by any change that can move a score.
         observation: what `act` sees. Gated agents never ask for `image`.
-        view: what `predict` sees.
         currency: what the budget counts.
         budgets: the grid points at which the agent enters.
     """
@@ -56,7 +55,6 @@ class Agent(ABC):
     reference: ClassVar[bool] = False
     version: ClassVar[int] = 1
     observation: ClassVar[Kind] = "glimpses"
-    view: ClassVar[Kind] = "canvas"
     currency: ClassVar[Currency] = "touched"
     budgets: ClassVar[tuple[float, ...]] = BUDGETS
 
@@ -68,6 +66,11 @@ class Agent(ABC):
         """Set `shape` (C, H, W) and `classes` and make the untrained `net`. The bench calls it before `fit`."""
         self.shape, self.classes = task.shape, task.classes
         self.net = self.build()
+
+    @property
+    def view(self) -> Kind:
+        """What `predict` sees."""
+        return "canvas"
 
     @abstractmethod
     def sensor(self) -> Sensor:

@@ -39,9 +39,7 @@ class LowRes(CanvasAgent):
         count, shape = len(images_BCHW), images_BCHW.shape[1:]
         room_B = np.floor(rng.choice(self.budgets, count) * shape[1] * shape[2])
         thumbnail = Thumbnail()
-        values = thumbnail.reader(images_BCHW)(
-            np.arange(count), thumbnail.aim(np.zeros((count, 1)), shape, room_B)
-        )
+        values = thumbnail.reader(images_BCHW)(np.arange(count), thumbnail.aim(np.zeros((count, 1)), shape, room_B))
         return torch.from_numpy(values), torch.ones(count, 1, *shape[1:], dtype=torch.bool)
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Diverged, Progress, tensors
-from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
@@ -71,7 +71,7 @@ def optimise(
         Diverged: the loss is not finite.
     """
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(trained, lr, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     net.train()
     stream = batches(task, steps, batch, rng)
@@ -90,9 +90,7 @@ def optimise(
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """3×3 convolution, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Backbone(nn.Module):
@@ -109,8 +107,10 @@ class Backbone(nn.Module):
             conv(inputs, w, 2), conv(w, w), conv(w, 2 * w, 2), conv(2 * w, 2 * w), conv(2 * w, 4 * w, 2)
         )
         self.features = 4 * w
+        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
+        image_BCHW = image_BCHW.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.layers(image_BCHW).amax((2, 3))
         return features
 
@@ -133,6 +133,23 @@ def shown(images_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
     return torch.where(mask_B1HW, images_BCHW, torch.zeros(()))
 
 
+def with_whole(
+    canvas_BCHW: Tensor, mask_B1HW: Tensor, image_BCHW: Tensor, share: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Replace a share of the canvases by whole images.
+
+    A predictor that sees only scraps from the start hardly learns what a digit is; whole images, phased out over
+    the first part of training (`phase`), teach it that first.
+    """
+    whole_B = torch.from_numpy(rng.random(len(image_BCHW)) < share)[:, None, None, None]
+    return torch.where(whole_B, image_BCHW, canvas_BCHW), mask_B1HW.bool() | whole_B
+
+
+def phase(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -> float:
+    """A share that falls linearly from 1 to `rest` over the first `until` of all steps, then stays."""
+    return max(rest, 1 - step / (until * steps))
+
+
 @dataclass
 class CanvasAgent(Agent):
     """An agent whose predictor reads the canvas, and whose training only trains that predictor.
@@ -144,12 +161,10 @@ class CanvasAgent(Agent):
         steps, batch, lr, width: of the predictor's training, the same for everyone.
     """
 
-    steps: Positive = 1000
+    steps: Positive = 700
     batch: Positive = 64
-    lr: Rate = 4e-3
+    lr: Rate = 1e-2
     width: Positive = 16
-
-    view: ClassVar[Kind] = "canvas"
 
     @abstractmethod
     def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -164,12 +179,11 @@ class CanvasAgent(Agent):
         assert net is not None
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            canvas_BCHW, mask_B1HW = self.canvases(images, rng)
+            shown_so = self.canvases(images, rng)
+            canvas_BCHW, mask_B1HW = with_whole(*shown_so, pixels(images), phase(step, self.steps), rng)
             return F.cross_entropy(net(canvas_BCHW, mask_B1HW.float()), labels_B)
 
-        optimise(
-            net, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress
-        )
+        optimise(net, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
 
     @torch.no_grad()
     def predict(self, view: Observation) -> Array:

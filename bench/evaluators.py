@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import BUDGETS, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, optimise, pixels
+from glimpsebench.agents.nets import CanvasNet, optimise, phase, pixels, with_whole
 from glimpsebench.bench.records import digest, settings_of
 from glimpsebench.envs import datasets
 from glimpsebench.envs.glimpse import Observation
@@ -37,17 +37,15 @@ class Recipe:
 
     version: int = 1
     seed: int = 0
-    steps: int = 2500
+    steps: int = 3000
     batch: int = 64
-    lr: float = 4e-3
+    lr: float = 1e-2
     width: int = 16
 
 
 def identity(task: Task, recipe: Recipe = Recipe()) -> str:
     """The content hash that names the evaluator of a task."""
-    return digest(
-        {"task": task.id, "settings": settings_of(task), "recipe": asdict(recipe), "budgets": BUDGETS}
-    )
+    return digest({"task": task.id, "settings": settings_of(task), "recipe": asdict(recipe), "budgets": BUDGETS})
 
 
 class Evaluator:
@@ -83,7 +81,7 @@ def evaluator(task: Task, root: Path, progress: Progress[int], recipe: Recipe = 
             with datasets.sealed():
                 _train(net, task, recipe, progress)
             temporary = path.with_suffix(f".{os.getpid()}")
-            save_file(net.state_dict(), temporary)
+            save_file({key: value.contiguous() for key, value in net.state_dict().items()}, temporary)
             temporary.replace(path)
         finally:
             claim.unlink(missing_ok=True)
@@ -92,27 +90,35 @@ def evaluator(task: Task, root: Path, progress: Progress[int], recipe: Recipe = 
 
 
 def _claimed(claim: Path) -> bool:
-    """Whether another living process is at it; if not, the claim is ours now."""
+    """Whether another living process is at it; if not, the claim is ours now.
+
+    The link appears with its content, so a claim always names its owner. Should two processes clear away the same
+    dead one's, both train and both leave the same bytes.
+    """
+    mine = claim.with_suffix(f".{os.getpid()}")
+    mine.write_text(str(os.getpid()))
     try:
-        os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        claim.hardlink_to(mine)
+        return False
     except FileExistsError:
         try:
-            os.kill(int(claim.read_text() or 0) or os.getpid(), 0)
-        except (ProcessLookupError, ValueError):
-            claim.unlink(missing_ok=True)  # its owner was killed
+            os.kill(int(claim.read_text()), 0)
         except FileNotFoundError:
             pass
+        except (ProcessLookupError, ValueError):
+            claim.unlink(missing_ok=True)  # its owner was killed
         return True
-    claim.write_text(str(os.getpid()))
-    return False
+    finally:
+        mine.unlink(missing_ok=True)
 
 
 def _train(net: CanvasNet, task: Task, recipe: Recipe, progress: Progress[int]) -> None:
     rng = np.random.default_rng(recipe.seed)
 
     def loss_of(images: Array, labels_B: torch.Tensor, step: int) -> torch.Tensor:
-        canvas, mask = random_canvases(images, rng)
-        return F.cross_entropy(net(torch.from_numpy(canvas), torch.from_numpy(mask)), labels_B)
+        canvas, mask = (torch.from_numpy(part) for part in random_canvases(images, rng))
+        canvas, mask = with_whole(canvas, mask, pixels(images), phase(step, recipe.steps), rng)
+        return F.cross_entropy(net(canvas, mask.float()), labels_B)
 
     optimise(
         net,
@@ -168,9 +174,7 @@ def _windows(shape: Shape, budget_B: Array, rng: np.random.Generator) -> Array:
     return unions[np.arange(len(unions)), last][:, None]
 
 
-def _delivered(
-    images_BCHW: Array, kind: str, budget_B: Array, rng: np.random.Generator
-) -> tuple[Array, Array]:
+def _delivered(images_BCHW: Array, kind: str, budget_B: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Canvases of sensors that deliver resampled values, painted as the env paints them."""
     count, shape = len(images_BCHW), images_BCHW.shape[1:]
     sensor: Sensor

@@ -21,7 +21,7 @@ def accuracy(predicted_FN: Array, labels_N: Array, reached_F: Array) -> Array:
     >>> accuracy(np.array([[1, 2], [1, 1]]), np.array([1, 1]), np.array([False, True])).tolist()
     [nan, 1.0]
     """
-    correct_FN = predicted_FN == labels_N
+    correct_FN: Array = predicted_FN == labels_N
     return np.where(reached_F, correct_FN.mean(1), np.nan)
 
 
@@ -50,9 +50,7 @@ def area_under_curve(accuracy_F: Array, budgets: Sequence[float]) -> float:
     return float(np.trapezoid(accuracy_F, log_f) / (log_f[-1] - log_f[0]))
 
 
-def smallest_sufficient(
-    accuracy_F: Array, budgets: Sequence[float], ceiling: float, share: float = 0.95
-) -> float:
+def smallest_sufficient(accuracy_F: Array, budgets: Sequence[float], ceiling: float, share: float = 0.95) -> float:
     """ACC95: the smallest budget from which accuracy is and stays ≥ share × ceiling; NaN if there is none.
 
     Budgets that are not reached say nothing either way.

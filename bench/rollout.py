@@ -60,7 +60,8 @@ def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
 def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Episodes:
     """The same selections again, judged from the canvas by another predictor."""
     selection = episodes.selection
-    shape = agent.sensor().action_space(agent.shape).shape
+    sensor = agent.sensor()
+    shape = sensor.action_space(agent.shape).shape
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         actions = selection[number, index_B, step]
@@ -75,9 +76,7 @@ def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Epi
 def _fly(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) -> Episodes:
     single = agent.horizon() == 1
     groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
-    passes = [
-        _pass(agent, images, number, group, choose, view, judge) for number, group in enumerate(groups)
-    ]
+    passes = [_pass(agent, images, number, group, choose, view, judge) for number, group in enumerate(groups)]
     return Episodes(
         np.stack([one.selection for one in passes]),
         *(
@@ -148,7 +147,7 @@ def _pass(
 
 def _like(taken_B: Array, env: GlimpseVectorEnv) -> Array:
     """Booleans (B,) with as many axes as the actions: a refused glimpse is recorded as no action."""
-    return taken_B.reshape(-1, *[1] * len(env.single_action_space.shape))
+    return taken_B.reshape(-1, *[1] * len(env.single_action_space.shape or ()))
 
 
 def _after(values_NT: Array, steps_FN: Array, none: int) -> Array:

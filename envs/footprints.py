@@ -2,7 +2,9 @@
 
 A bitmap per env would cost H·W; windows and crops have structure that makes the union's growth cheap at any
 image size. Each class answers one question, `grow`: how many new pixels would these aims touch? `keep` then
-remembers the aims that were revealed. All of them agree with a brute-force bitmap (tests/test_sensors.py).
+remembers the aims that were revealed. All of them agree with a brute-force bitmap (tests/test_footprints.py).
+
+Shapes: B envs, T steps, g rows of a square, R and L lines of a lattice.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Envs = Array | slice  # which envs: their numbers, or the slice of all of them
+Steps = Array | int  # at which step of its episode each of them is, or all of them are
 
 
 class Footprints(ABC):
@@ -22,28 +26,32 @@ class Footprints(ABC):
 
     @abstractmethod
     def grow(self, aim: Array) -> Array:
-        """Pixels (B,) that each env's aim would add to its union."""
+        """Pixels (B,) int64 that each env's aim would add to its union."""
 
     @abstractmethod
-    def keep(self, aim: Array, revealed_B: Array, step_B: Array) -> None:
-        """Add the aims of the envs in `revealed_B` (boolean), which are at `step_B`, to their unions."""
+    def keep(self, aim: Array, envs: Envs, steps: Steps) -> None:
+        """Add the aims of these envs, which are at these steps, to their unions; `aim` holds all B."""
 
     @abstractmethod
-    def clear(self, envs_B: Array) -> None:
-        """Empty the unions of the envs in `envs_B` (boolean)."""
+    def clear(self, envs: Envs) -> None:
+        """Empty the unions of these envs."""
 
 
 class Squares(Footprints):
-    """Unions of equal squares, by the overlap of the new square with each earlier one.
+    """Unions of equal squares, at a cost that depends neither on H×W nor on where they lie.
 
-    A row of the new square is one machine word; an earlier square at distance (dy, dx) covers the same columns
-    of every row that it meets, so it is one table look-up for its rows and one for its columns. The union is
-    an `or` over the earlier squares, its size a popcount: no step depends on H×W.
+    Two equal squares that overlap share a corner of the newer one, so in each of its rows an earlier square
+    covers a stretch from the left end or one from the right end. What the union covers of a row is therefore
+    the longest stretch from the left and the longest from the right, and what lies outside the image is
+    simply covered from the start.
 
     Args:
-        side: the squares' side, pixels.
-        offset: how far the square's corner lies above and left of the aim.
-        always_inside: no square can leave the image (saves the clipping).
+        num_envs: B.
+        horizon: T, the most squares in a union.
+        size: (H, W) of the image.
+        side: g, the squares' side, pixels.
+        offset: how far a square's corner lies above and left of its aim (row, column).
+        always_inside: no square can leave the image (saves counting what lies outside).
     """
 
     def __init__(
@@ -57,102 +65,95 @@ class Squares(Footprints):
         always_inside: bool = False,
     ) -> None:
         self.size, self.side, self.offset, self.always_inside = size, side, offset, always_inside
-        self.words = -(-side // 64)
-        # Far away: an earlier square that does not exist overlaps nothing.
-        self.far = np.int64(-(10**9))
-        self.corners_BT2 = np.full((num_envs, horizon, 2), self.far)
-        self.taken = 0
-        shift = np.arange(-side, side + 1)
-        cell = np.arange(side)
-        # meets[side + d, i]: does line i of the new square lie in an earlier one that starts d lines after it?
-        meets = (cell >= shift[:, None]) & (cell < shift[:, None] + side)
-        self.meets = meets
-        self.column_bits = _pack(meets, self.words)
-        self.row_words = np.where(meets, np.uint64(2**64 - 1), np.uint64(0))
+        # A square that does not exist is far away: it overlaps nothing.
+        self.far = -4 * side
+        # Narrow arithmetic is the fast one; no distance between two aims is larger than this.
+        self.kind = np.min_scalar_type(-max(size) - 8 * side)
+        self.aims_2TB = np.full((2, horizon, num_envs), self.far, self.kind)
+        self.taken = 0  # no env has more squares than this
+        self.rows_g1 = np.arange(side, dtype=self.kind)[:, None]
+        self.ends_211 = np.array([-1, 1], self.kind)[:, None, None]
 
     def grow(self, aim: Array) -> Array:
         side = self.side
         if self.taken == 0 and self.always_inside:
             return np.full(len(aim), side * side)
-        shift_BT2 = self.corners_BT2[:, : self.taken] - aim[:, None]
-        np.maximum(shift_BT2, -side, out=shift_BT2)
-        np.minimum(shift_BT2, side, out=shift_BT2)
-        shift_BT2 += side
-        rows_BTg = self.row_words[shift_BT2[..., 0]]
-        columns_BTw = self.column_bits[shift_BT2[..., 1]]
-        added = np.zeros(len(aim), np.int64)
-        for word in range(self.words):
-            covered_Bg = np.bitwise_or.reduce(rows_BTg & columns_BTw[:, :, word, None], axis=1)
-            if self.always_inside:
-                added -= np.bitwise_count(covered_Bg).sum(1, dtype=np.int64)
-            else:
-                rows_Bg, columns_Bw = self._inside(aim)
-                own_Bg = np.where(rows_Bg, columns_Bw[:, word, None], np.uint64(0))
-                added += np.bitwise_count(own_Bg & ~covered_Bg).sum(1, dtype=np.int64)
-        return added + side * side if self.always_inside else added
+        aim_2B = aim.T.astype(self.kind)
+        shift_2TB = self.aims_2TB[:, : self.taken] - aim_2B[:, None]
+        np.maximum(shift_2TB, -side, out=shift_2TB)
+        np.minimum(shift_2TB, side, out=shift_2TB)
+        down_TB, across_TB = shift_2TB
+        # Which rows of the new square an earlier one covers. Read as unsigned, a row above the earlier square
+        # is a huge number, so that one comparison does for both ends.
+        row_TgB = self.rows_g1 - down_TB[:, None]
+        covers_TgB = row_TgB.view(f"u{row_TgB.itemsize}") < side
+        # How far it reaches into them from their left end, or from their right end.
+        away_2TB = across_TB * self.ends_211
+        reach_2TB = np.where(away_2TB >= 0, side - away_2TB, 0)
+        stretch_2gB = (covers_TgB * reach_2TB[:, :, None]).max(1, initial=0)
+        if not self.always_inside:
+            self._cover_outside(aim_2B, stretch_2gB)
+        # Where the two stretches meet or overlap, they cover the row.
+        covered_gB = np.minimum(stretch_2gB[0] + stretch_2gB[1], side)
+        new_B: Array = side * side - covered_gB.sum(0, dtype=np.int64)
+        return new_B
 
-    def _inside(self, aim: Array) -> tuple[Array, Array]:
-        """Which rows (B, g, boolean) and columns (B, words, bits) of the new squares lie in the image."""
-        corner = aim - self.offset
-        cell = np.arange(self.side)
-        rows = corner[:, :1] + cell
-        columns = corner[:, 1:] + cell
-        in_columns = (columns >= 0) & (columns < self.size[1])
-        return (rows >= 0) & (rows < self.size[0]), _pack(in_columns, self.words)
+    def _cover_outside(self, aim_2B: Array, stretch_2gB: Array) -> None:
+        """Lengthen the stretches to what lies outside the image, in place."""
+        side, (height, width) = self.side, self.size
+        top_B, first_B = aim_2B - self.offset
+        beyond_2B = np.stack([-first_B, first_B + side - width]).clip(0, side)
+        np.maximum(stretch_2gB, beyond_2B[:, None], out=stretch_2gB)
+        row_gB = top_B + self.rows_g1
+        stretch_2gB[0, (row_gB < 0) | (row_gB >= height)] = side
 
-    def keep(self, aim: Array, revealed_B: Array, step_B: Array) -> None:
-        envs = revealed_B.nonzero()[0]
-        if len(envs):
-            self.corners_BT2[envs, step_B[envs]] = aim[envs]
-            self.taken = max(self.taken, int(step_B[envs].max()) + 1)
+    def keep(self, aim: Array, envs: Envs, steps: Steps) -> None:
+        for axis in (0, 1):
+            self.aims_2TB[axis, steps, envs] = aim[envs, axis]
+        self.taken = min(self.taken + 1, self.aims_2TB.shape[1])
 
-    def clear(self, envs_B: Array) -> None:
-        self.corners_BT2[envs_B] = self.far
-        if envs_B.all():
+    def clear(self, envs: Envs) -> None:
+        self.aims_2TB[..., envs] = self.far
+        if isinstance(envs, slice):
             self.taken = 0
 
 
-def _pack(bits: Array, words: int) -> Array:
-    """Booleans (…, n ≤ 64·words) as unsigned words (…, words), lowest bit first."""
-    padded = np.zeros((*bits.shape[:-1], words * 64), np.uint64)
-    padded[..., : bits.shape[-1]] = bits
-    split = padded.reshape(*bits.shape[:-1], words, 64)
-    packed: Array = np.bitwise_or.reduce(split << np.arange(64, dtype=np.uint64), axis=-1)
-    return packed
-
-
 class Lattices(Footprints):
-    """Unions of lattices (rows × columns, each a short list of indices), as bilinear sampling touches them."""
+    """Unions of lattices (rows × columns, each a short list of indices), as bilinear sampling touches them.
+
+    Args:
+        num_envs: B.
+        horizon: T, the most lattices in a union.
+        lines: the most rows, and the most columns, of one lattice.
+        lattice: aim → rows (B, lines) and columns (B, lines); −1 stands for no line, repeats are allowed.
+    """
 
     def __init__(
         self, num_envs: int, horizon: int, lines: int, lattice: Callable[[Array], tuple[Array, Array]]
     ) -> None:
         self.lattice = lattice
-        self.rows_BTR = np.full((num_envs, horizon, lines), -1)
-        self.columns_BTR = np.full((num_envs, horizon, lines), -1)
+        self.rows_TBR = np.full((horizon, num_envs, lines), -1)
+        self.columns_TBL = np.full((horizon, num_envs, lines), -1)
         self.taken = 0
 
     def grow(self, aim: Array) -> Array:
-        rows_BR, columns_BR = (_distinct(line) for line in self.lattice(aim))
-        new = (rows_BR >= 0)[:, :, None] & (columns_BR >= 0)[:, None, :]
-        for step in range(self.taken):
-            row_met = (rows_BR[:, :, None] == self.rows_BTR[:, step, None, :]).any(-1)
-            column_met = (columns_BR[:, :, None] == self.columns_BTR[:, step, None, :]).any(-1)
-            new &= ~(row_met[:, :, None] & column_met[:, None, :])
-        added: Array = new.sum((1, 2))
-        return added
+        rows_BR, columns_BL = (_distinct(line) for line in self.lattice(aim))
+        new_BRL = (rows_BR >= 0)[:, :, None] & (columns_BL >= 0)[:, None, :]
+        for old_rows_BR, old_columns_BL in zip(self.rows_TBR[: self.taken], self.columns_TBL, strict=False):
+            row_met = (rows_BR[:, :, None] == old_rows_BR[:, None, :]).any(-1)
+            column_met = (columns_BL[:, :, None] == old_columns_BL[:, None, :]).any(-1)
+            new_BRL &= ~(row_met[:, :, None] & column_met[:, None, :])
+        new_B: Array = new_BRL.sum((1, 2))
+        return new_B
 
-    def keep(self, aim: Array, revealed_B: Array, step_B: Array) -> None:
-        envs = revealed_B.nonzero()[0]
-        if len(envs):
-            rows, columns = self.lattice(aim[envs])
-            self.rows_BTR[envs, step_B[envs]], self.columns_BTR[envs, step_B[envs]] = rows, columns
-            self.taken = max(self.taken, int(step_B[envs].max()) + 1)
+    def keep(self, aim: Array, envs: Envs, steps: Steps) -> None:
+        self.rows_TBR[steps, envs], self.columns_TBL[steps, envs] = self.lattice(aim[envs])
+        self.taken = min(self.taken + 1, len(self.rows_TBR))
 
-    def clear(self, envs_B: Array) -> None:
-        self.rows_BTR[envs_B] = -1
-        self.columns_BTR[envs_B] = -1
-        if envs_B.all():
+    def clear(self, envs: Envs) -> None:
+        self.rows_TBR[:, envs] = -1
+        self.columns_TBL[:, envs] = -1
+        if isinstance(envs, slice):
             self.taken = 0
 
 
@@ -164,20 +165,24 @@ def _distinct(lines_BR: Array) -> Array:
 
 
 class Bitmaps(Footprints):
-    """Unions of arbitrary pixel sets, one boolean image per env."""
+    """Unions of arbitrary pixel sets, one boolean image per env.
 
-    def __init__(
-        self, num_envs: int, size: tuple[int, int], make: Callable[[Array], Array] = lambda aim: aim
-    ) -> None:
+    Args:
+        num_envs: B.
+        size: (H, W) of the image.
+        make: aim → the pixels that it touches, boolean (B, H, W).
+    """
+
+    def __init__(self, num_envs: int, size: tuple[int, int], make: Callable[[Array], Array] = lambda aim: aim) -> None:
         self.make = make
         self.union_BHW = np.zeros((num_envs, *size), bool)
 
     def grow(self, aim: Array) -> Array:
-        added: Array = (self.make(aim) & ~self.union_BHW).sum((1, 2))
-        return added
+        new_B: Array = (self.make(aim) & ~self.union_BHW).sum((1, 2))
+        return new_B
 
-    def keep(self, aim: Array, revealed_B: Array, step_B: Array) -> None:
-        self.union_BHW[revealed_B] |= self.make(aim)[revealed_B]
+    def keep(self, aim: Array, envs: Envs, steps: Steps) -> None:
+        self.union_BHW[envs] |= self.make(aim[envs])
 
-    def clear(self, envs_B: Array) -> None:
-        self.union_BHW[envs_B] = False
+    def clear(self, envs: Envs) -> None:
+        self.union_BHW[envs] = False

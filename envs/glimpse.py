@@ -6,7 +6,8 @@ Shapes: B envs, T steps, C H W image, g glimpse side, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError, unknown
-from glimpsebench.envs.pictures import picture
+from glimpsebench.envs.footprints import Envs, Steps
+from glimpsebench.envs.pictures import Box, picture
 from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
 from glimpsebench.envs.tasks import Half, Split, Task
 
@@ -29,6 +31,8 @@ Kind = Literal["glimpse", "glimpses", "canvas", "image"]
 Reward = Literal["none", "correct", "information"]
 Currency = Literal["touched", "delivered"]
 
+_INFO = ("touched", "delivered", "glimpses", "refused", "clipped")
+
 
 class _World:
     """One epoch's images with the sensor's reader over them. The images are shared, never copied."""
@@ -37,7 +41,7 @@ class _World:
         images = split.images_NCHW
         if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
             raise UsageError(
-                f"images must be uint8 of shape (N, C, H, W), none of them 0; got {images.dtype} {images.shape}"
+                f"images must be uint8 of shape (N, C, H, W), no length 0; got {images.dtype} {images.shape}"
             )
         self.images_NCHW, self.labels_N = images, split.labels_N
         self.read = sensor.reader(images)
@@ -52,8 +56,10 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     the image must be touched before its class is known.
 
     ## Action Space
-    The sensor's: `Window` takes a fixation (x, y) in [-1, 1], `Crop` (x, y, z) likewise, `Mask` a score in [-1, 1] per
-    cell. Values out of range are clipped and counted in `info["clipped"]`; NaN and wrong shapes raise ValueError.
+    The sensor's: `Window` takes a fixation (x, y) in [-1, 1], `Crop` (x, y, z) likewise, `Mask` a score in
+    [-1, 1] per cell. With `stop` there is one more coordinate, the last: above 0 it ends the episode, and
+    nothing is revealed. Values out of range are clipped and flagged in `info["clipped"]`; NaN and wrong
+    shapes raise ValueError. `grid.GridFixations` makes the choice of a fixation discrete.
 
     ## Observation Space
     A dictionary of float32 arrays; pixels are in [0, 1]. `left` (1) is the share of the budget's pixels
@@ -62,8 +68,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     | kind | entries beside `left` |
     |------|---------|
     | `glimpse` | `glimpse`: the newest only, 0 before the first; `action`: as carried out |
-    | `glimpses` | `glimpses` (T, …) and `actions` (T, …) so far, zero-padded; `valid` (T): 1 where there is one |
-    | `canvas` | `canvas` (C, H, W): what was delivered, where it was; `mask` (1, H, W): the union of footprints |
+    | `glimpses` | `glimpses` (T, …), `actions` (T, …) so far, zero-padded; `valid` (T): 1 where one is |
+    | `canvas` | `canvas` (C, H, W): what was delivered, where it was; `mask` (1, H, W): union of footprints |
     | `image` | `image` (C, H, W): everything. For the open track only |
 
     Labels are in neither observation nor info.
@@ -79,7 +85,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
     ## Episode End
     Termination: (1) `glimpses` actions were made; (2) an action would have touched more than `budget`: it is
-    refused, nothing of it is returned; (3) the budget is used up. There is no truncation.
+    refused, nothing of it is returned; (3) the budget is used up; (4) the action says stop. There is no
+    truncation.
 
     ## Arguments
     Args:
@@ -90,10 +97,11 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         glimpses: T, the most actions in an episode.
         budget: the largest touched fraction allowed, in (0, 1], per image.
         currency: what the budget counts; `delivered` is for sensors that touch everything anyway.
+        stop: the action has a last coordinate that ends the episode.
         reward: see above.
         predictor: (observation of kind `view`) → logits (B, K); needed for a reward.
         view: the kind of observation that the predictor reads.
-        half: which images of a task.
+        half: which images of a task; a `Split` has no halves.
         autoreset_mode: as Gymnasium defines them. With `DISABLED` an env that is done stays as it is.
         render_mode: `rgb_array` or None.
 
@@ -124,6 +132,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         glimpses: int = 6,
         budget: float = 1.0,
         currency: Currency = "touched",
+        stop: bool = False,
         reward: Reward = "none",
         predictor: Predictor | None = None,
         view: Kind | None = None,
@@ -131,16 +140,22 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
-        if observation not in get_args(Kind):
-            raise unknown("observation", observation, get_args(Kind))
-        if reward not in get_args(Reward):
-            raise unknown("reward", reward, get_args(Reward))
+        for name, value, choices in (
+            ("observation", observation, get_args(Kind)),
+            ("view", view or observation, get_args(Kind)),
+            ("reward", reward, get_args(Reward)),
+            ("currency", currency, get_args(Currency)),
+        ):
+            if value not in choices:
+                raise unknown(name, value, choices)
         if reward != "none" and predictor is None:
             raise UsageError(f"reward '{reward}' needs a predictor: pass predictor=, or reward='none'")
         if not 0 < budget <= 1:
             raise UsageError(f"budget {budget} is not a fraction in (0, 1]")
         if glimpses < 1 or num_envs < 1:
             raise UsageError(f"glimpses ({glimpses}) and num_envs ({num_envs}) must be at least 1")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown("render_mode", render_mode, self.metadata["render_modes"])
 
         self.task = tasks.make(task) if isinstance(task, str) else task
         self.sensor = sensor if sensor is not None else Window()
@@ -152,12 +167,16 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
         self.epoch = 0
         self._worlds = {0: self._open(0)}
+        if reward != "none" and self._worlds[0].labels_N is None:
+            raise UsageError(f"reward '{reward}' needs labels, and these images have none")
         self.shape: tuple[int, int, int] = self._worlds[0].images_NCHW.shape[1:]
         self.pixels = self.shape[1] * self.shape[2]
         # The largest number of pixels within the budget; 1e-9 forgives 0.3·100 = 30.000000000000004.
         self.cap = int(np.floor(budget * self.pixels + 1e-9))
 
-        self.single_action_space = self.sensor.action_space(self.shape)
+        self.aim_space = self.sensor.action_space(self.shape)
+        self.stop = stop
+        self.single_action_space = _with_stop(self.aim_space) if stop else self.aim_space
         self.single_observation_space = self.observation_space_of(observation)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -173,16 +192,20 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         self._spent = self._touched if currency == "touched" else self._delivered
         self._done = np.ones(num_envs, bool)
         self._log_likelihood = np.zeros(num_envs)
-        rest = np.zeros((num_envs, *self.single_action_space.shape), np.float32)
+        rest = np.zeros((num_envs, *self.aim_space.shape), np.float32)
         aim = self.sensor.aim(rest, self.shape, np.zeros(num_envs, np.int64))
         self._aims = np.zeros((num_envs, glimpses, *aim.shape[1:]), aim.dtype)
-        self._actions = np.zeros((num_envs, glimpses, *self.single_action_space.shape), np.float32)
+        self._actions = np.zeros((num_envs, glimpses, *self.aim_space.shape), np.float32)
         self._footprints = self.sensor.footprints(num_envs, glimpses, self.shape)
-        self._newest = np.zeros((num_envs, *self.sensor.glimpse_shape(self.shape)), np.float32)
+        self._shown = np.zeros(num_envs, bool)  # the last action was not refused: there is a newest glimpse
         # Kept only once somebody asks for them: see `_remember`.
         self._glimpses: Array | None = None
         self._canvas: Array | None = None
         self._grain: Array | None = None
+        # Gymnasium marks which envs each entry of an info holds for: here always all of them.
+        self._all_envs = np.ones(num_envs, bool)
+        self._all_envs.setflags(write=False)
+        self._marks = {f"_{name}": self._all_envs for name in _INFO}
 
     def _open(self, epoch: int) -> _World:
         split = self.task if isinstance(self.task, Split) else self.task.render(self.half, epoch)
@@ -190,7 +213,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
     def observation_space_of(self, kind: Kind) -> spaces.Dict:
         """The space of one env's observation of this kind."""
-        glimpse, action = self.sensor.glimpse_shape(self.shape), self.single_action_space
+        glimpse, action = self.sensor.glimpse_shape(self.shape), self.aim_space
         horizon = self.horizon
 
         def unit(*shape: int) -> spaces.Box:
@@ -220,158 +243,203 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
         Args:
             seed: of the generator that draws images.
-            options: `index` (B,) says which image each env gets; `reset_mask` (B,) boolean, which envs begin.
+            options: `index` says which image each env gets, (B,) or one number per env that begins;
+                `reset_mask` (B,) boolean, which envs begin.
+
+        Raises:
+            ValueError: a list of seeds, or options of the wrong shape, type or range.
         """
         if isinstance(seed, list):
             raise ValueError("the envs share one generator: seed it with a single integer")
         super().reset(seed=seed)
-        if seed is not None:
-            self.epoch, self._drawn = 0, 0
-            if set(self._worlds) != {0}:
-                self._worlds = {0: self._open(0)}
-            self._epochs[:] = 0
         options = options or {}
-        begin = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
-        index = options.get("index")
-        self._begin(begin, None if index is None else np.asarray(index, np.int64).reshape(-1))
-        return self.observe(self.kind), self._info(np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool))
+        begin = np.asarray(options.get("reset_mask", self._all_envs))
+        if begin.shape != (self.num_envs,) or begin.dtype != np.bool_:
+            raise ValueError(f"options['reset_mask'] must be boolean of shape ({self.num_envs},)")
+        if seed is not None:
+            self._enter(0, begin)
+        self._begin(begin, options.get("index"))
+        nobody = np.zeros(self.num_envs, bool)
+        return self.observe(self.kind), self._info(nobody, nobody.copy())
 
-    def _begin(self, begin_B: Array, index: Array | None = None) -> None:
-        """Give the envs in `begin_B` (boolean) a new image, by number if `index` says which."""
-        number = int(begin_B.sum())
+    def _begin(self, begin_B: Array, chosen: Any = None) -> None:
+        """Give the envs in `begin_B` (boolean) a new image, by number if `chosen` says which."""
+        number = int(np.count_nonzero(begin_B))
         if not number:
             return
+        envs: Envs = slice(None) if number == self.num_envs else begin_B.nonzero()[0]
         images = len(self._worlds[self.epoch].images_NCHW)
-        if index is None:
+        if chosen is None:
             if self._drawn >= images and isinstance(self.task, Task) and self.half == "train":
-                self._turn_epoch(begin_B)
+                self._enter(self.epoch + 1, begin_B)
             self._drawn += number
             index = self.np_random.integers(0, images, number)
         else:
-            index = index[begin_B] if len(index) == self.num_envs else index
-            if len(index) != number or index.min() < 0 or index.max() >= images:
-                raise ValueError(f"options['index'] must hold {number} numbers in [0, {images})")
-        self._index[begin_B] = index
-        self._epochs[begin_B] = self.epoch
-        for state in (self._count, self._touched, self._delivered, self._newest, self._actions, self._done):
-            state[begin_B] = 0
-        self._footprints.clear(begin_B)
+            index = np.asarray(chosen)
+            index = index[envs] if index.shape == (self.num_envs,) else index
+            if index.shape != (number,) or index.dtype.kind not in "iu":
+                raise ValueError(f"options['index'] must hold {number} integers, one for each env that begins")
+            if index.min() < 0 or index.max() >= images:
+                raise ValueError(f"options['index'] must hold numbers in [0, {images})")
+        self._index[envs], self._epochs[envs] = index, self.epoch
+        for state in (self._count, self._touched, self._delivered, self._shown, self._actions, self._done):
+            state[envs] = 0
+        self._footprints.clear(envs)
         if self._glimpses is not None:
-            self._glimpses[begin_B] = 0
+            self._glimpses[envs] = 0
         if self._canvas is not None and self._grain is not None:
-            self._canvas[begin_B], self._grain[begin_B] = 0, UNSEEN
+            self._canvas[envs], self._grain[envs] = 0, UNSEEN
         if self.reward_kind == "information":
-            self._log_likelihood[begin_B] = self._log_likelihoods()[begin_B]
+            self._log_likelihood[envs] = self._log_likelihoods(begin_B)
 
-    def _turn_epoch(self, begin_B: Array) -> None:
-        """Render the next epoch; envs in mid-episode keep the images that they have."""
-        self.epoch += 1
-        self._drawn = 0
-        in_use = set(self._epochs[~begin_B & ~self._done].tolist())
-        self._worlds = {epoch: world for epoch, world in self._worlds.items() if epoch in in_use}
-        self._worlds[self.epoch] = self._open(self.epoch)
+    def _enter(self, epoch: int, begin_B: Array) -> None:
+        """Draw from this epoch's images from now on; the envs that do not begin keep those that they have."""
+        self.epoch, self._drawn = epoch, 0
+        wanted = {epoch, *self._epochs[~begin_B].tolist()}
+        self._worlds = {e: self._worlds[e] if e in self._worlds else self._open(e) for e in wanted}
 
     def step(self, actions: Array) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Look once in every env. See the class for what ends an episode."""
         action, clipped = self._checked(actions)
-        waiting = self._done.copy()
-        aim = self.sensor.aim(action, self.shape, self.cap - self._spent)
+        acting = ~self._done
+        looking = acting
+        if self.stop:
+            looking = acting & (action[:, -1] <= 0)
+            action = action[:, :-1]
+        refused, glimpse = self._look(action, looking)
+        ended = acting & (refused | ~looking | (self._count >= self.horizon) | (self._spent >= self.cap))
+        reward = self._reward(acting, ended)
+        self._done |= ended
+        terminated = self._done.copy()
+        final: dict[str, Any] = {}
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            # The step after the last one only begins: it has no reward, and its action is ignored.
+            self._begin(~acting)
+            terminated &= acting
+            clipped &= acting
+        elif self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            final = self._final(glimpse.copy(), ended, refused, clipped)
+            self._begin(ended)
+            glimpse[ended] = 0
+            refused, clipped = refused & ~ended, clipped & ~ended
+        info = self._info(refused, clipped) | final
+        observation = self._observation(self.kind, glimpse)
+        return observation, reward, terminated, np.zeros(self.num_envs, bool), info
+
+    def _look(self, action: Array, looking: Array) -> tuple[Array, Array]:
+        """Reveal what the envs in `looking` (boolean) ask for.
+
+        Returns:
+            Which of them were refused, boolean (B,), and the glimpses, 0 where nothing was revealed.
+        """
+        room = self.cap - self._spent
+        aim = self.sensor.aim(action, self.shape, room)
         added = self._footprints.grow(aim)
         delivered = self.sensor.delivered(aim, self.shape)
-        cost = added if self.currency == "touched" else delivered
-        revealed = (cost <= self.cap - self._spent) & ~waiting
-        everywhere = bool(revealed.all())
+        fits = (added if self.currency == "touched" else delivered) <= room
+        revealed = fits & looking
+        envs, steps = self._places(revealed)
 
         glimpse = self._read(aim)
-        carried_out = self.sensor.carried_out(action, aim, self.shape)
-        if everywhere:
-            self._aims[self._rows, self._count] = aim
-            self._actions[self._rows, self._count] = carried_out
-            self._newest = glimpse
-        else:
-            rows = revealed.nonzero()[0]
-            self._aims[rows, self._count[rows]] = aim[rows]
-            self._actions[rows, self._count[rows]] = carried_out[rows]
-            self._newest = np.where(_like(revealed, glimpse), glimpse, np.float32(0))
-        self._footprints.keep(aim, revealed, self._count)
+        if not isinstance(envs, slice):
+            glimpse[~revealed] = 0
+        self._aims[envs, steps] = aim[envs]
+        self._actions[envs, steps] = self.sensor.carried_out(action, aim, self.shape)[envs]
+        self._footprints.keep(aim, envs, steps)
+        self._remember(glimpse, envs, steps)
         self._touched += added * revealed
         self._delivered += delivered * revealed
-        self._remember(glimpse, revealed)
         self._count += revealed
+        self._shown = revealed
+        return looking & ~fits, glimpse
 
-        self._done = waiting | ~revealed | (self._count >= self.horizon) | (self._spent >= self.cap)
-        ended = self._done & ~waiting
-        reward = self._reward(ended, waiting)
-        terminated = self._done.copy()
-        info = self._info(~revealed & ~waiting, clipped)
-        if self.autoreset_mode == AutoresetMode.NEXT_STEP and waiting.any():
-            self._begin(waiting)
-            terminated &= ~waiting
-            info = self._info(~revealed & ~waiting, clipped)
-        elif self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
-            final = self.observe(self.kind)
-            final_obs = np.empty(self.num_envs, object)
-            for env in ended.nonzero()[0]:
-                final_obs[env] = {name: value[env] for name, value in final.items()}
-            last = info
-            self._begin(ended)
-            info = self._info(np.zeros_like(ended), clipped)
-            info |= {"final_obs": final_obs, "_final_obs": ended, "final_info": last, "_final_info": ended}
-        return self.observe(self.kind), reward, terminated, np.zeros(self.num_envs, bool), info
+    def _places(self, flags_B: Array) -> tuple[Envs, Steps]:
+        """The flagged envs and the step that each is at. Where all are at one step, a slice and a number:
+        indexing with them makes a view, which is much cheaper than a copy."""
+        first = self._count[0]
+        if flags_B.all() and (self._count == first).all():
+            return slice(None), int(first)
+        envs = flags_B.nonzero()[0]
+        return envs, self._count[envs]
+
+    def _final(self, glimpse: Array, ended: Array, refused: Array, clipped: Array) -> dict[str, Any]:
+        """The last observations and infos of the envs that ended, as Gymnasium hands them on."""
+        last = self._observation(self.kind, glimpse)
+        final_obs = np.empty(self.num_envs, object)
+        for env in ended.nonzero()[0]:
+            final_obs[env] = {name: value[env] for name, value in last.items()}
+        final_info = self._info(refused, clipped) | dict.fromkeys(self._marks, ended)
+        return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended}
 
     def _checked(self, actions: Array) -> tuple[Array, Array]:
         """The actions as float32 inside the action space, and which envs' were clipped."""
         action = np.asarray(actions)
         if action.shape != self.action_space.shape or action.dtype.kind not in "fiu":
-            raise ValueError(
-                f"actions must be numbers of shape {self.action_space.shape}; got {action.dtype} {action.shape}"
-            )
-        action = action.astype(np.float32)
-        clipped = np.maximum(action, self._low)
-        np.minimum(clipped, self._high, out=clipped)
-        moved = clipped != action  # True for NaN too
-        if moved.any():
-            if np.isnan(action).any():
-                raise ValueError("actions must not be NaN")
-            return clipped, moved.reshape(self.num_envs, -1).any(1)
-        return action, np.zeros(self.num_envs, bool)
+            wanted = self.action_space.shape
+            raise ValueError(f"actions must be numbers of shape {wanted}; got {action.dtype} {action.shape}")
+        if action.dtype != np.float32:
+            with np.errstate(over="ignore"):  # what overflows becomes infinite, and is clipped
+                action = action.astype(np.float32)
+        inside = (action >= self._low) & (action <= self._high)
+        if inside.all():
+            return action, np.zeros(self.num_envs, bool)
+        if np.isnan(action).any():
+            raise ValueError("actions must not be NaN")
+        outside = ~inside.reshape(self.num_envs, -1)
+        return action.clip(self._low, self._high), np.logical_or.reduce(outside, axis=1)
 
     def _read(self, aim: Array) -> Array:
         if len(self._worlds) == 1:
             return self._worlds[self.epoch].read(self._index, aim)
-        glimpse = np.zeros_like(self._newest)
-        for epoch, world in self._worlds.items():
-            rows = (self._epochs == epoch).nonzero()[0]
-            if len(rows):
-                glimpse[rows] = world.read(self._index[rows], aim[rows])
+        glimpse = np.empty((self.num_envs, *self.sensor.glimpse_shape(self.shape)), np.float32)
+        for world, envs in self._inhabited():
+            glimpse[envs] = world.read(self._index[envs], aim[envs])
         return glimpse
 
-    def _remember(self, glimpse: Array, revealed: Array) -> None:
-        rows = revealed.nonzero()[0] if self._glimpses is not None or self._canvas is not None else ()
+    def _inhabited(self) -> Iterator[tuple[_World, Array]]:
+        """Each epoch's images with the envs that are in it."""
+        for epoch, world in self._worlds.items():
+            envs = (self._epochs == epoch).nonzero()[0]
+            if len(envs):
+                yield world, envs
+
+    def _remember(self, glimpse: Array, envs: Envs, steps: Steps) -> None:
         if self._glimpses is not None:
-            self._glimpses[rows, self._count[rows]] = glimpse[rows]
+            self._glimpses[envs, steps] = glimpse[envs]
         if self._canvas is not None and self._grain is not None:
-            for env in rows:
-                step = self._count[env]
-                self.sensor.paint(self._canvas[env], self._grain[env], glimpse[env], self._aims[env, step])
+            for env in self._rows[envs]:
+                aim = self._aims[env, self._count[env]]
+                self.sensor.paint(self._canvas[env], self._grain[env], glimpse[env], aim)
 
     def _recall(self) -> None:
         """Fill newly wanted memories from the aims: reading them again gives the same values."""
         taken, self._count = self._count, np.zeros_like(self._count)
-        for step in range(int(taken.max(initial=0))):
-            self._remember(self._read(self._aims[:, step]), taken > step)
-            self._count += taken > step
+        for step in range(int(taken.max())):
+            envs = (taken > step).nonzero()[0]
+            self._remember(self._read(self._aims[:, step]), envs, step)
+            self._count[envs] += 1
         self._count = taken
 
     def observe(self, kind: Kind) -> Observation:
         """The observation of any kind, of all envs as they stand now: fresh arrays with a leading B."""
+        return self._observation(kind, self._newest() if kind == "glimpse" else None)
+
+    def _newest(self) -> Array:
+        """The newest glimpses, read again; 0 where there is none."""
+        glimpse = self._read(self._aims[self._rows, np.maximum(self._count - 1, 0)])
+        glimpse[~self._shown] = 0
+        return glimpse
+
+    def _observation(self, kind: Kind, newest: Array | None) -> Observation:
         left = ((self.cap - self._spent) / self.pixels).astype(np.float32)[:, None]
         if kind == "glimpse":
+            assert newest is not None
             last = self._actions[self._rows, np.maximum(self._count - 1, 0)]
-            return {"left": left, "glimpse": self._newest.copy(), "action": last}
+            return {"left": left, "glimpse": newest, "action": last}
         if kind == "glimpses":
             if self._glimpses is None:
-                self._glimpses = np.zeros((self.num_envs, self.horizon, *self._newest.shape[1:]), np.float32)
+                one = self.sensor.glimpse_shape(self.shape)
+                self._glimpses = np.zeros((self.num_envs, self.horizon, *one), np.float32)
                 self._recall()
             valid = (np.arange(self.horizon) < self._count[:, None]).astype(np.float32)
             return {
@@ -392,51 +460,46 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return {"left": left, "image": self._images() * np.float32(1 / 255)}
 
     def _images(self) -> Array:
-        if len(self._worlds) == 1:
-            return self._worlds[self.epoch].images_NCHW[self._index]
-        pairs = zip(self._epochs, self._index, strict=True)
-        return np.stack([self._worlds[epoch].images_NCHW[index] for epoch, index in pairs])
+        images = np.empty((self.num_envs, *self.shape), np.uint8)
+        for world, envs in self._inhabited():
+            images[envs] = world.images_NCHW[self._index[envs]]
+        return images
 
     def _labels(self) -> Array:
-        labels = []
-        for epoch, index in zip(self._epochs, self._index, strict=True):
-            known = self._worlds[epoch].labels_N
-            if known is None:
-                raise UsageError("a reward needs labels, and these images have none")
-            labels.append(known[index])
-        return np.array(labels)
+        labels = np.empty(self.num_envs, np.int64)
+        for world, envs in self._inhabited():
+            assert world.labels_N is not None  # the constructor saw to it
+            labels[envs] = world.labels_N[self._index[envs]]
+        return labels
 
-    def _log_likelihoods(self) -> Array:
-        """log p(true class | view) of every env, in nats."""
-        assert self.predictor is not None
-        logits_BK = np.asarray(self.predictor(self.observe(self.view)), np.float64)
-        top = logits_BK.max(1, keepdims=True)
-        normaliser = top[:, 0] + np.log(np.exp(logits_BK - top).sum(1))
-        likelihood: Array = logits_BK[self._rows, self._labels()] - normaliser
-        return likelihood
+    def _logits(self, flags_B: Array) -> Array:
+        """What the predictor says of the flagged envs, from what they have seen: float64 (b, K)."""
+        assert self.predictor is not None  # the constructor saw to it
+        view = {name: value[flags_B] for name, value in self.observe(self.view).items()}
+        return np.asarray(self.predictor(view), np.float64)
 
-    def _reward(self, ended: Array, waiting: Array) -> Array:
+    def _log_likelihoods(self, flags_B: Array) -> Array:
+        """log p(true class | view) of the flagged envs, in nats."""
+        logits_bK = self._logits(flags_B)
+        logits_bK -= logits_bK.max(1, keepdims=True)
+        normaliser_b = np.log(np.exp(logits_bK).sum(1))
+        likelihood_b: Array = logits_bK[np.arange(len(logits_bK)), self._labels()[flags_B]] - normaliser_b
+        return likelihood_b
+
+    def _reward(self, acting: Array, ended: Array) -> Array:
         reward = np.zeros(self.num_envs)
-        if self.reward_kind == "information":
-            now = self._log_likelihoods()
-            reward = np.where(waiting, 0.0, now - self._log_likelihood)
-            self._log_likelihood = now
+        if self.reward_kind == "information" and acting.any():
+            now = self._log_likelihoods(acting)
+            reward[acting] = now - self._log_likelihood[acting]
+            self._log_likelihood[acting] = now
         elif self.reward_kind == "correct" and ended.any():
-            assert self.predictor is not None
-            guess = np.asarray(self.predictor(self.observe(self.view))).argmax(1)
-            reward = ((guess == self._labels()) & ended).astype(np.float64)
+            reward[ended] = self._logits(ended).argmax(1) == self._labels()[ended]
         return reward
 
     def _info(self, refused: Array, clipped: Array) -> dict[str, Any]:
-        every = np.ones(self.num_envs, bool)
-        info: dict[str, Any] = {
-            "touched": self._touched / self.pixels,
-            "delivered": self._delivered / self.pixels,
-            "glimpses": self._count.copy(),
-            "refused": refused,
-            "clipped": clipped,
-        }
-        return info | {f"_{name}": every for name in info}
+        touched, delivered = self._touched / self.pixels, self._delivered / self.pixels
+        values = (touched, delivered, self._count.copy(), refused, clipped)
+        return dict(zip(_INFO, values, strict=True)) | self._marks
 
     @property
     def touched_pixels(self) -> Array:
@@ -453,6 +516,11 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         """Whether each env's episode has ended: boolean (B,)."""
         return self._done.copy()
 
+    @property
+    def scanpaths(self) -> tuple[Array, Array]:
+        """The actions so far, float32 (B, T, …) zero-padded, and which of them were taken, boolean (B, T)."""
+        return self._actions.copy(), np.arange(self.horizon) < self._count[:, None]
+
     def masks(self) -> Array:
         """The union of footprints so far: boolean (B, H, W). Its mean is the touched fraction."""
         union = np.zeros((self.num_envs, *self.shape[1:]), bool)
@@ -462,11 +530,11 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return union
 
     def state(self) -> dict[str, Any]:
-        """Everything that the future depends on, as arrays, numbers and strings."""
+        """Everything that the future depends on, as arrays, numbers and strings: fit for .npz and JSON."""
         return {
             "epoch": self.epoch,
             "drawn": self._drawn,
-            "generator": self.np_random.bit_generator.state,
+            "generator": json.dumps(self.np_random.bit_generator.state),
             "epochs": self._epochs.copy(),
             "index": self._index.copy(),
             "count": self._count.copy(),
@@ -476,23 +544,20 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
             "log_likelihood": self._log_likelihood.copy(),
             "aims": self._aims.copy(),
             "actions": self._actions.copy(),
-            "newest": self._newest.copy(),
+            "shown": self._shown.copy(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state` bit for bit. The env must have been made with the same arguments."""
-        self.epoch, self._drawn = int(state["epoch"]), int(state["drawn"])
-        self.np_random.bit_generator.state = state["generator"]
-        for name in ("epochs", "index", "count", "touched", "delivered", "done"):
+        self.np_random.bit_generator.state = json.loads(str(state["generator"]))
+        for name in ("epochs", "index", "count", "touched", "delivered", "shown", "done", "log_likelihood"):
             getattr(self, f"_{name}")[:] = state[name]
-        self._log_likelihood = np.array(state["log_likelihood"])
         self._aims[:], self._actions[:] = state["aims"], state["actions"]
-        self._newest = np.array(state["newest"])
-        self._worlds = {epoch: self._open(epoch) for epoch in {self.epoch, *self._epochs.tolist()}}
-        self._footprints.clear(np.ones(self.num_envs, bool))
-        for step in range(int(self._count.max(initial=0))):
-            steps = np.full(self.num_envs, step)
-            self._footprints.keep(self._aims[:, step], self._count > step, steps)
+        self._enter(int(state["epoch"]), np.zeros(self.num_envs, bool))
+        self._drawn = int(state["drawn"])
+        self._footprints.clear(slice(None))
+        for step in range(int(self._count.max())):
+            self._footprints.keep(self._aims[:, step], (self._count > step).nonzero()[0], step)
         self._glimpses = self._canvas = self._grain = None
 
     def render(self) -> tuple[Array, ...] | None:
@@ -500,21 +565,26 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         if self.render_mode is None:
             return None
         images, masks = self._images(), self.masks()
-        boxes = [[_box(print_HW) for print_HW in self._prints(env)] for env in range(self.num_envs)]
+        boxes = [self._boxes(env) if self.sensor.fixates else [] for env in range(self.num_envs)]
         return tuple(picture(*parts) for parts in zip(images, masks, boxes, strict=True))
 
-    def _prints(self, env: int) -> Array:
-        return self.sensor.footprint(self._aims[env, : self._count[env]], self.shape)
+    def _boxes(self, env: int) -> list[Box]:
+        prints = self.sensor.footprint(self._aims[env, : self._count[env]], self.shape)
+        return [_box(print_HW) for print_HW in prints]
 
 
-def _like(flags_B: Array, values: Array) -> Array:
-    """Booleans (B,) with as many axes as `values`, to broadcast."""
-    return flags_B.reshape(-1, *[1] * (values.ndim - 1))
+def _with_stop(space: spaces.Box) -> spaces.Box:
+    if len(space.shape) != 1:
+        raise UsageError(
+            f"stop= needs a sensor whose action is a vector, and this one's is {space.shape}: "
+            "a mask that is to stay small has a threshold"
+        )
+    return spaces.Box(np.append(space.low, np.float32(-1)), np.append(space.high, np.float32(1)))
 
 
-def _box(print_HW: Array) -> tuple[int, int, int, int]:
+def _box(print_HW: Array) -> Box:
     """The bounding box (top, left, bottom, right) of a footprint; all 0 for an empty one."""
-    rows, columns = print_HW.any(1).nonzero()[0], print_HW.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(print_HW.any(1)), np.flatnonzero(print_HW.any(0))
     if not len(rows):
         return 0, 0, 0, 0
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
@@ -559,7 +629,7 @@ class GlimpseEnv(gymnasium.Env[Observation, Array]):
     def _single(self, info: dict[str, Any]) -> dict[str, Any]:
         return {name: value[0].item() for name, value in info.items() if not name.startswith("_")}
 
-    def render(self) -> Array | None:  # type: ignore[override]
+    def render(self) -> Array | None:
         frames = self.batch.render()
         return None if frames is None else frames[0]
 

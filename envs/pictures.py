@@ -15,7 +15,9 @@ _FIRST, _LAST = np.array([255, 210, 0]), np.array([230, 30, 60])  # the scanpath
 
 
 def picture(image_CHW: Array, mask_HW: Array, boxes: Sequence[Box], side: int = 160) -> Array:
-    """The image enlarged, the unseen part dimmed, each glimpse framed from yellow (first) to red (last).
+    """The image enlarged, the unseen part dimmed, each glimpse framed, a path from each to the next.
+
+    Frames and path run from yellow (first) to red (last).
 
     Args:
         image_CHW: uint8; one channel is grey, three are RGB, of others the mean is shown.
@@ -33,12 +35,16 @@ def picture(image_CHW: Array, mask_HW: Array, boxes: Sequence[Box], side: int = 
     frame = (rgb.transpose(1, 2, 0) * shade[..., None] + tint).clip(0, 255).astype(np.uint8)
     factor = max(1, -(-side // max(height, width)))
     frame = frame.repeat(factor, 0).repeat(factor, 1)
-    for number, (top, left, bottom, right) in enumerate(boxes):
-        if bottom > top and right > left:
-            colour = _FIRST + (_LAST - _FIRST) * (number / max(len(boxes) - 1, 1))
-            y0, x0, y1, x1 = top * factor, left * factor, bottom * factor - 1, right * factor - 1
-            frame[y0 : y1 + 1, [x0, x1]] = colour
-            frame[[y0, y1], x0 : x1 + 1] = colour
+    seen = [box for box in boxes if box[2] > box[0]]
+    colours = [_FIRST + (_LAST - _FIRST) * (n / max(len(seen) - 1, 1)) for n in range(len(seen))]
+    for (top, left, bottom, right), colour in zip(seen, colours, strict=True):
+        y0, x0, y1, x1 = top * factor, left * factor, bottom * factor - 1, right * factor - 1
+        frame[y0 : y1 + 1, [x0, x1]] = colour
+        frame[[y0, y1], x0 : x1 + 1] = colour
+    centres = [((y0 + y1) * factor // 2, (x0 + x1) * factor // 2) for y0, x0, y1, x1 in seen]
+    for start, end, colour in zip(centres, centres[1:], colours[1:], strict=False):
+        rows, columns = np.linspace(start, end, 2 * max(frame.shape)).round().astype(int).T
+        frame[rows, columns] = colour
     return frame
 
 

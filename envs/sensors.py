@@ -11,8 +11,8 @@ was returned, what is counted and what is shown on the canvas cannot disagree.
 | `Mask`      | a score per cell                       | C × H × W        | the best cells that fit          |
 | `Thumbnail` | nothing to choose                      | C × H × W        | the whole image                  |
 
-Shapes: N images, B envs, T steps, S scales, C H W image, g glimpse side. Images are uint8; every value that is
-returned is float32 in [0, 1]. Fixations are (x, y) in [-1, 1], x to the right, y down, centre 0; aims are
+Shapes: N images, B envs, T steps, S scales, C H W image, g glimpse side. Images are uint8; every value that
+is returned is float32 in [0, 1]. Fixations are (x, y) in [-1, 1], x to the right, y down, centre 0; aims are
 (row, column). Footprints never count what lies outside the image.
 """
 
@@ -22,7 +22,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -31,17 +31,26 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Bitmaps, Footprints, Lattices, Squares
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int]
 Reader = Callable[[Array, Array], Array]
 
+Border = Literal["clamp", "zero"]
+
 UNSEEN = 255  # the grain of a pixel that nothing has shown yet
 
 
 class Sensor(ABC):
-    """What an agent can point. Subclasses are frozen dataclasses: their fields are their settings."""
+    """What an agent can point. Subclasses are frozen dataclasses: their fields are their settings.
+
+    Class attributes:
+        fixates: an action looks at one place, which a picture can frame and a scanpath can visit.
+    """
+
+    fixates: ClassVar[bool] = True
 
     @abstractmethod
     def action_space(self, shape: Shape) -> spaces.Box:
@@ -53,11 +62,11 @@ class Sensor(ABC):
 
     @abstractmethod
     def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
-        """Where a batch of valid actions (B, …) looks, with `room_B` pixels (or values) left in the budget."""
+        """Where a batch of valid actions (B, …) looks, with `room_B` pixels (or values) left to spend."""
 
     @abstractmethod
     def reader(self, images_NCHW: Array) -> Reader:
-        """A function (index_B, aim) → glimpses (B, *glimpse_shape), float32, over a shared image set."""
+        """A function (index_B, aim) → glimpses (B, *glimpse_shape), fresh float32, of a shared image set."""
 
     @abstractmethod
     def footprint(self, aim: Array, shape: Shape) -> Array:
@@ -73,14 +82,14 @@ class Sensor(ABC):
 
     @abstractmethod
     def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
-        """The action as it was carried out, in the action space: replaying it gives the same aim."""
+        """The action as it was carried out, in the action space; a mask's is 1 where it revealed, else 0."""
 
     @abstractmethod
     def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
         """Show one glimpse on one canvas at the resolution at which it was delivered, in place.
 
-        `grain_HW` (uint8) holds, per pixel, how many source pixels a side share one shown value, `UNSEEN` where
-        none was shown. A coarser glimpse never overwrites a finer one.
+        `grain_HW` (uint8) holds, per pixel, how many source pixels a side share one shown value, `UNSEEN`
+        where none was shown. A coarser glimpse never overwrites a finer one.
         """
 
 
@@ -118,7 +127,13 @@ class Window(Sensor):
 
     size: int = 8
     scales: int = 1
-    border: Literal["clamp", "zero"] = "clamp"
+    border: Border = "clamp"
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not 1 <= self.scales <= 8:
+            raise UsageError(f"{self}: size must be at least 1 and scales in [1, 8]")
+        if self.border not in get_args(Border):
+            raise unknown("border", self.border, get_args(Border))
 
     @property
     def span(self) -> int:
@@ -146,7 +161,8 @@ class Window(Sensor):
     def fixation(self, aim: Array, shape: Shape) -> Array:
         """The fixation (x, y) at the centre of the window with this corner: float32 (B, 2)."""
         centre = (aim + self.size / 2) / np.array(shape[1:]) * 2 - 1
-        return np.clip(centre[:, ::-1], -1, 1).astype(np.float32)
+        fixation: Array = np.clip(centre[:, ::-1], -1, 1).astype(np.float32)
+        return fixation
 
     def reader(self, images_NCHW: Array) -> Reader:
         shape: Shape = images_NCHW.shape[1:]
@@ -162,9 +178,7 @@ class Window(Sensor):
                 blocks = cut(index_B, self._corner(aim, scale))
                 blocks = blocks.reshape(-1, channels, self.size, step, self.size, step)
                 mean = blocks.mean(axis=(3, 5), dtype=np.float32)
-                np.multiply(
-                    mean, np.float32(1 / 255), out=glimpse[:, scale * channels : (scale + 1) * channels]
-                )
+                np.multiply(mean, np.float32(1 / 255), out=glimpse[:, scale * channels : (scale + 1) * channels])
             return glimpse
 
         return read
@@ -201,21 +215,38 @@ class _Cut:
     def __init__(self, images_NCHW: Array, side: int) -> None:
         self.images_NCHW, self.side = images_NCHW, side
         count, channels, height, width = images_NCHW.shape
-        self.last = np.array([height - side, width - side])
-        # Indexing a view of all windows copies whole rows at a time, which an index per pixel cannot.
+        self.last = np.array([max(height - side, 0), max(width - side, 0)], np.uint64)
         self.windows = None
-        if self.last.min() >= 0:
-            steps = images_NCHW.strides
+        steps = images_NCHW.strides
+        if min(height, width) >= side and steps[3] == 1:
+            # A view of all windows, each row of one being a single item: indexing it copies a row at a time.
+            row = images_NCHW[0, 0, 0, :side].view(f"V{side}")
             self.windows = as_strided(
-                images_NCHW,
-                (count, height - side + 1, width - side + 1, channels, side, side),
-                (steps[0], steps[2], steps[3], steps[1], steps[2], steps[3]),
+                row,
+                (count, height - side + 1, width - side + 1, channels, side),
+                (steps[0], steps[2], 1, steps[1], steps[2]),
                 writeable=False,
             )
 
     def __call__(self, index_B: Array, corner_B2: Array) -> Array:
-        if self.windows is not None and (corner_B2 >= 0).all() and (corner_B2 <= self.last).all():
-            return self.windows[index_B, corner_B2[:, 0], corner_B2[:, 1]]
+        """The windows (B, C, side, side), uint8, with these corners (row, column)."""
+        if self.windows is None:
+            return self._one_by_one(index_B, corner_B2)
+        row_B, column_B = corner_B2.T
+        inside_B2 = corner_B2.view(np.uint64) <= self.last  # read as unsigned, −1 is a huge number
+        if inside_B2.all():
+            return self._items(self.windows[index_B, row_B, column_B])
+        inside_B = inside_B2.all(1)
+        cut = np.empty((len(index_B), self.images_NCHW.shape[1], self.side, self.side), np.uint8)
+        cut[inside_B] = self._items(self.windows[index_B[inside_B], row_B[inside_B], column_B[inside_B]])
+        cut[~inside_B] = self._one_by_one(index_B[~inside_B], corner_B2[~inside_B])
+        return cut
+
+    def _items(self, rows_BCg: Array) -> Array:
+        return rows_BCg.view(np.uint8).reshape(*rows_BCg.shape, self.side)
+
+    def _one_by_one(self, index_B: Array, corner_B2: Array) -> Array:
+        """Pixel by pixel, for windows that leave the image."""
         _, channels, height, width = self.images_NCHW.shape
         offsets = np.arange(self.side)
         rows, columns = corner_B2[:, :1] + offsets, corner_B2[:, 1:] + offsets
@@ -247,6 +278,10 @@ class Crop(Sensor):
     size: int = 16
     smallest: float = 0.02
 
+    def __post_init__(self) -> None:
+        if self.size < 1 or not 0 < self.smallest < 1:
+            raise UsageError(f"{self}: size must be at least 1 and smallest in (0, 1)")
+
     def action_space(self, shape: Shape) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (3,), np.float32)
 
@@ -263,15 +298,16 @@ class Crop(Sensor):
 
     def positions(self, action_B3: Tensor, shape: Shape) -> Tensor:
         """Where the samples lie, pixels, (B, 2, g): rows, then columns. Differentiable."""
-        cells_g = (2 * torch.arange(self.size, dtype=action_B3.dtype) + 1) / self.size - 1
+        cells_g = (2 * torch.arange(self.size).to(action_B3) + 1) / self.size - 1
         frame_B2g = action_B3[:, [1, 0], None] + self.scale_of(action_B3[:, 2, None, None]) * cells_g
-        height_width = torch.tensor(shape[1:], dtype=action_B3.dtype)[:, None]
+        height_width = torch.tensor(shape[1:]).to(action_B3)[:, None]
         return ((frame_B2g + 1) * height_width - 1) / 2
 
     def crop(self, images_BCHW: Tensor, action_B3: Tensor) -> Tensor:
         """What `read` returns, with gradients to images and actions: the call for `fit`."""
-        index_B = torch.arange(len(images_BCHW))
-        return bilinear(images_BCHW, index_B, self.positions(action_B3, tuple(images_BCHW.shape[1:])))
+        count, channels, height, width = images_BCHW.shape
+        index_B = torch.arange(count, device=images_BCHW.device)
+        return bilinear(images_BCHW, index_B, self.positions(action_B3, (channels, height, width)))
 
     def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
         """The sampling positions, float32 (B, 2, g)."""
@@ -300,8 +336,8 @@ class Crop(Sensor):
 
     def footprint(self, aim: Array, shape: Shape) -> Array:
         rows_BR, columns_BR = self.lattice(aim, shape)
-        in_rows = (rows_BR[:, None, :] == np.arange(shape[1])[:, None]).any(-1)
-        in_columns = (columns_BR[:, None, :] == np.arange(shape[2])[:, None]).any(-1)
+        in_rows: Array = (rows_BR[:, None, :] == np.arange(shape[1])[:, None]).any(-1)
+        in_columns: Array = (columns_BR[:, None, :] == np.arange(shape[2])[:, None]).any(-1)
         return in_rows[:, :, None] & in_columns[:, None, :]
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
@@ -350,7 +386,7 @@ def bilinear(images_NCHW: Tensor, index_B: Tensor, positions_B2g: Tensor) -> Ten
     _, channels, height, width = images_NCHW.shape
     out: Tensor | None = None
     index = index_B[:, None, None, None]
-    every = torch.arange(channels)[None, :, None, None]
+    every = torch.arange(channels, device=images_NCHW.device)[None, :, None, None]
     rows, columns = _neighbours(positions_B2g[:, 0]), _neighbours(positions_B2g[:, 1])
     for far_row in (0, 1):
         row_weight = rows[2] if far_row else 1 - rows[2]
@@ -371,10 +407,13 @@ def bilinear(images_NCHW: Tensor, index_B: Tensor, positions_B2g: Tensor) -> Ten
 
 @dataclass(frozen=True)
 class Mask(Sensor):
-    """The best-scored pixels (or k×k cells), as many as still fit in the budget. Ties go to the first in raster order.
+    """The best-scored pixels (or k×k cells), as many as still fit in the budget.
+
+    Ties go to the first in raster order. Cells are taken from the best down until one does not fit.
 
     Args:
-        cell: the side of a cell, pixels; the action holds one score per cell.
+        cell: k, the side of a cell, pixels; the action holds one score per cell. Where k does not divide the
+            image's sides, the last cells are cut off at the border and cost what is left of them.
         threshold: when set, only cells with a higher score are revealed, so that the mask may be smaller than
             the budget; without it a mask fills the budget exactly.
         at_once: the most cells that one action reveals; none means all that fit.
@@ -383,6 +422,12 @@ class Mask(Sensor):
     cell: int = 1
     threshold: float | None = None
     at_once: int | None = None
+
+    fixates: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.cell < 1 or (self.at_once is not None and self.at_once < 1):
+            raise UsageError(f"{self}: cell and at_once must be at least 1")
 
     def grid(self, shape: Shape) -> tuple[int, int]:
         """Cells (rows, columns); the last ones may hang over the border."""
@@ -396,16 +441,28 @@ class Mask(Sensor):
 
     def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
         """The revealed pixels: boolean (B, H, W)."""
-        cells = np.maximum(room_B // self.cell**2, 0)
+        scores_BP = action.reshape(len(action), -1)
+        cells_B = self._fitting(scores_BP, shape, room_B)
         if self.at_once is not None:
-            cells = np.minimum(cells, self.at_once)
+            cells_B = np.minimum(cells_B, self.at_once)
         if self.threshold is not None:
-            above = (action > self.threshold).reshape(len(action), -1).sum(1)
-            cells = np.minimum(cells, above)
-        best = k_best(action.reshape(len(action), -1), cells).reshape(action.shape)
+            cells_B = np.minimum(cells_B, (scores_BP > self.threshold).sum(1))
+        best = k_best(scores_BP, cells_B).reshape(action.shape)
         if self.cell > 1:
             best = best.repeat(self.cell, axis=1).repeat(self.cell, axis=2)
         return np.ascontiguousarray(best[:, : shape[1], : shape[2]])
+
+    def _fitting(self, scores_BP: Array, shape: Shape, room_B: Array) -> Array:
+        """How many cells (B,), from the best down, fit in the room."""
+        rows, columns = self.grid(shape)
+        if rows * self.cell == shape[1] and columns * self.cell == shape[2]:
+            return np.maximum(room_B, 0) // self.cell**2
+        heights = np.minimum(self.cell, shape[1] - self.cell * np.arange(rows))
+        widths = np.minimum(self.cell, shape[2] - self.cell * np.arange(columns))
+        pixels_P = np.outer(heights, widths).ravel()
+        best_first_BP = np.argsort(-scores_BP, axis=1, kind="stable")
+        fitting: Array = (pixels_P[best_first_BP].cumsum(1) <= room_B[:, None]).sum(1)
+        return fitting
 
     def reader(self, images_NCHW: Array) -> Reader:
         def read(index_B: Array, aim: Array) -> Array:
@@ -421,7 +478,8 @@ class Mask(Sensor):
         return Bitmaps(num_envs, shape[1:])
 
     def delivered(self, aim: Array, shape: Shape) -> Array:
-        return aim.sum((1, 2))
+        delivered: Array = aim.sum((1, 2))
+        return delivered
 
     def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
         if self.cell > 1:
@@ -462,6 +520,8 @@ class Thumbnail(Sensor):
     block's mean on all of its pixels. The action (one number) is ignored.
     """
 
+    fixates: ClassVar[bool] = False
+
     def action_space(self, shape: Shape) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (1,), np.float32)
 
@@ -471,8 +531,9 @@ class Thumbnail(Sensor):
     def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
         """Blocks (rows, columns) of each thumbnail: int64 (B, 2), in the image's aspect as far as it goes."""
         _, height, width = shape
-        rows = np.floor(np.sqrt(np.maximum(room_B, 0) * height / width) + 1e-9).clip(1, height)
-        columns = np.floor(np.maximum(room_B, 0) / rows).clip(1, width)
+        room_B = np.maximum(room_B, 1)
+        rows = np.floor(np.sqrt(room_B * height / width) + 1e-9).clip(1, np.minimum(room_B, height))
+        columns = np.floor(room_B / rows).clip(1, width)
         columns = np.minimum(columns, np.ceil(rows * width / height))
         return np.stack([rows, columns], 1).astype(np.int64)
 

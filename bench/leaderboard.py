@@ -1,0 +1,254 @@
+"""The leaderboard: tables as functions of the records and of nothing else.
+
+Two tracks, never ranked in one list; floors and the ceiling stand in both. Contenders are ranked by the
+evaluator's mean accuracy over the grid points that they reach with at most half of the image: their own
+accuracy depends on predictors that differ, the evaluator does not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from glimpsebench.agents.base import BUDGETS
+from glimpsebench.bench import metrics
+from glimpsebench.bench.records import Record, read_all
+from glimpsebench.bench.stats import Interval, over_seeds, paired
+from glimpsebench.envs.errors import UsageError
+
+Array = NDArray[Any]
+
+SETTLED = 5  # seeds; a row with fewer is provisional
+FLOOR = "uniform"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender on one task: the runs that differ in the seed alone."""
+
+    name: str
+    task: str
+    records: tuple[Record, ...]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        about: dict[str, Any] = self.records[0].about["agent"]
+        return about
+
+    @property
+    def runs(self) -> tuple[Record, ...]:
+        """The runs that ended well."""
+        return tuple(record for record in self.records if record.done)
+
+    @property
+    def note(self) -> str:
+        """How far the row may be trusted: `provisional`, and runs that did not end well."""
+        bad = [record for record in self.records if not record.done]
+        notes = [f"{record.about['status']} (seed {record.seed})" for record in bad]
+        if len(self.runs) < SETTLED:
+            notes.append("provisional")
+        return ", ".join(notes)
+
+    def accuracy(self, by: str) -> list[Interval]:
+        """Over seeds, at each budget of the grid. A run that did not end well counts as chance."""
+        chance = 1 / self.records[0].about["task"]["classes"]
+        rows = [record.accuracy(by) if record.done else None for record in self.records]
+        reached = next((row for row in rows if row is not None), np.full(len(BUDGETS), np.nan))
+        filled = [np.where(np.isnan(reached), np.nan, chance) if row is None else row for row in rows]
+        return [over_seeds(column) for column in _on_grid(filled, self.records[0].budgets)]
+
+    def correct(self, by: str, budget: float) -> Array | None:
+        """Which images are right at a budget, (S, N) over the runs that reach it; None if one does not."""
+        if not self.runs or budget not in self.runs[0].budgets:
+            return None
+        at = self.runs[0].budgets.index(budget)
+        if any(not record.reached_F[at] or (record.arrays[by][at] < 0).any() for record in self.runs):
+            return None
+        return np.stack([record.correct_FN(by)[at] for record in self.runs])
+
+    def mean_fraction(self, name: str) -> list[float]:
+        """Mean `touched`, `delivered` or `seen` over images and seeds, at each budget of the grid."""
+        pixels = np.prod(self.records[0].about["task"]["shape"][1:])
+        rows = [np.where(record.reached_F, record.arrays[name].mean(1) / pixels, np.nan) for record in self.runs]
+        return [float(column.mean()) for column in _on_grid(rows, self.records[0].budgets)] if rows else []
+
+
+def _on_grid(rows: Iterable[Array], budgets: Sequence[float]) -> list[Array]:
+    """Values at an agent's own budgets, spread over the grid: for each grid point the values of all runs."""
+    at = {budget: number for number, budget in enumerate(budgets)}
+    stacked = np.stack(list(rows))
+    nothing = np.full(len(stacked), np.nan)
+    return [stacked[:, at[budget]] if budget in at else nothing for budget in BUDGETS]
+
+
+def rows_of(records: Iterable[Record]) -> list[Row]:
+    """Records grouped into rows, best first within each track; the floors and the ceiling come last."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.task, record.name].append(record)
+    rows = [
+        Row(name, task, tuple(sorted(group, key=lambda record: record.seed))) for (task, name), group in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (row.task, row.about["reference"], row.about["track"], -_rank(row), row.name))
+
+
+def _rank(row: Row) -> float:
+    values = [value.mean for value, budget in zip(row.accuracy("evaluator"), BUDGETS, strict=True) if budget <= 0.5]
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else 0.0
+
+
+def table(rows: Sequence[Row]) -> pd.DataFrame:
+    """The long form: one line per row and budget of the grid, with everything that is known about it."""
+    lines = []
+    for row in rows:
+        floor = next((r for r in rows if r.task == row.task and r.name == FLOOR), None)
+        ceiling = next((r for r in rows if r.task == row.task and r.name == "full"), None)
+        own, judged = row.accuracy("own"), row.accuracy("evaluator")
+        fractions = {name: row.mean_fraction(name) for name in ("touched", "delivered", "seen")}
+        for at, budget in enumerate(BUDGETS):
+            if np.isnan(judged[at].mean) and np.isnan(own[at].mean):
+                continue
+            above = _above(row, floor, budget)
+            lines.append(
+                {
+                    "task": row.task,
+                    "track": "reference" if row.about["reference"] else row.about["track"],
+                    "contender": row.name,
+                    "version": row.about["version"],
+                    "budget": budget,
+                    "seeds": len(row.records),
+                    **_columns("own", own[at]),
+                    **_columns("evaluator", judged[at]),
+                    **_columns("own_above_uniform", above),
+                    **{name: values[at] for name, values in fractions.items() if values},
+                    "evaluator_acc95": _acc95(row, ceiling),
+                    "note": row.note,
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def _columns(name: str, value: Interval) -> dict[str, float]:
+    return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
+
+
+def _above(row: Row, floor: Row | None, budget: float) -> Interval:
+    """Own accuracy minus that of uniform windows at the same budget, paired over test images."""
+    mine = row.correct("own", budget)
+    theirs = floor.correct("own", budget) if floor is not None else None
+    if mine is None or theirs is None or row is floor:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    return paired(mine, theirs)
+
+
+def _acc95(row: Row, ceiling: Row | None) -> float:
+    """The smallest budget with 95 % of the evaluator's accuracy on the whole image, to stay."""
+    if ceiling is None:
+        return float("nan")
+    top = ceiling.accuracy("evaluator")[-1].mean
+    return metrics.smallest_sufficient(np.array([value.mean for value in row.accuracy("evaluator")]), BUDGETS, top)
+
+
+_HEADINGS = {"gated": "Gated track: seen = touched", "open": "Open track: the selector reads the whole image"}
+
+
+def markdown(rows: Sequence[Row], title: str) -> str:
+    """The leaderboard for people: per task and track, evaluator's and own accuracy at each budget."""
+    parts = [f"# {title}\n"]
+    if not rows:
+        return parts[0] + "\nNo records yet.\n"
+    parts.append(
+        "Top-1 accuracy in per cent on the test images, mean over seeds, at most the given share of the image\n"
+        "touched. *evaluator*: the bench's classifier, trained on random masks, on what was selected. *own*: the\n"
+        "contender's predictor. Bold: above uniform windows at the same budget (own accuracy, paired over images,\n"
+        "95 % interval above zero). ·: budget not reached. †: by values delivered; it touches the whole image.\n"
+    )
+    for task in dict.fromkeys(row.task for row in rows):
+        here = [row for row in rows if row.task == task]
+        parts.append(f"\n## {task}\n")
+        for track, heading in _HEADINGS.items():
+            ranked = [row for row in here if not row.about["reference"] and row.about["track"] == track]
+            parts.append(f"\n### {heading}\n\n{_pipe(ranked, here)}")
+        parts.append(f"\n### Floors and ceiling\n\n{_pipe([r for r in here if r.about['reference']], here)}")
+        first = next((record for row in here for record in row.runs), None)
+        if first is not None:
+            parts.append(
+                f"\n{first.about['task']['test_images']} test images; evaluator {first.about['evaluator']}. "
+                "ACC95: the smallest budget from which the evaluator stays at 95 % of its accuracy on the\n"
+                "whole image.\n"
+            )
+    return "".join(parts)
+
+
+def _pipe(rows: Sequence[Row], all_rows: Sequence[Row]) -> str:
+    if not rows:
+        return "No entries yet.\n"
+    floor = next((row for row in all_rows if row.name == FLOOR), None)
+    ceiling = next((row for row in all_rows if row.name == "full"), None)
+    head = ["contender", "score by", *(f"{100 * budget:g} %" for budget in BUDGETS), "ACC95", "seeds", "note"]
+    lines = [_line(head), _line(["---"] * 2 + ["---:"] * (len(BUDGETS) + 2) + ["---"])]
+    for row in rows:
+        mark = "†" if row.about["currency"] == "delivered" else ""
+        acc95 = _acc95(row, ceiling)
+        for by in ("evaluator", "own"):
+            cells = [_cell(value.mean) for value in row.accuracy(by)]
+            if by == "own":
+                beats = [_above(row, floor, budget).low > 0 for budget in BUDGETS]
+                cells = [f"**{cell}**" if better else cell for cell, better in zip(cells, beats, strict=True)]
+            tail = [f"{100 * acc95:g} %" if acc95 == acc95 else "·", str(len(row.records)), row.note]
+            lines.append(
+                _line([row.name + mark if by == "evaluator" else "", by, *cells])
+                if by == "own"
+                else _line([row.name + mark, by, *cells, *tail])
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float) -> str:
+    return "·" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    missing = len(BUDGETS) + 5 - len(cells)
+    return "| " + " | ".join([*(cell.replace("|", "\\|") for cell in cells), *[""] * missing]) + " |"
+
+
+def summary(record: Record) -> str:
+    """One run's accuracies for the terminal."""
+    head = f"{'budget':>10}" + "".join(f"{100 * budget:>7g}%" for budget in record.budgets)
+    lines = [
+        f"{by:>10}" + "".join(f"{_cell(value):>8}" for value in record.accuracy(by)) for by in ("evaluator", "own")
+    ]
+    return "\n".join([head, *lines])
+
+
+_BEGIN, _END = "<!-- leaderboard:", "<!-- /leaderboard -->"
+
+
+def insert(page: Path, root: Path, title: str) -> None:
+    """Replace what stands between a page's leaderboard markers by the tables and the curve of a results folder."""
+    text = page.read_text()
+    begin, end = text.find(_BEGIN), text.find(_END)
+    if begin < 0 or end < begin:
+        raise UsageError(f"{page}: no markers '{_BEGIN} … -->' and '{_END}' to write between")
+    begin = text.index("-->", begin) + len("-->")
+    tables = markdown(rows_of(read_all(root)), title).replace("\n#", "\n##").replace("# ", "## ", 1)
+    curve = f"![accuracy against fraction]({root.as_posix()}/curve.png)"
+    page.write_text(f"{text[:begin]}\n\n{tables}\n{curve}\n\n{text[end:]}")
+
+
+def write(records: Sequence[Record], root: Path, title: str) -> list[Path]:
+    """Write leaderboard.md and leaderboard.csv; return their paths."""
+    rows = rows_of(records)
+    paths = [root / "leaderboard.md", root / "leaderboard.csv"]
+    paths[0].write_text(markdown(rows, title))
+    paths[1].write_text(table(rows).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    return paths

@@ -1,0 +1,210 @@
+"""Sweeps: a suite file is a list of runs; run those that have no record yet, some at a time.
+
+The unit of work is one run, addressed by its content and committed by one rename, so a sweep that was
+interrupted, or started twice, ends with the same records.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from glimpsebench.bench import records
+from glimpsebench.bench.evaluators import evaluator, identity
+from glimpsebench.bench.run import Spec, is_done, run
+from glimpsebench.envs.errors import UsageError, unknown
+from glimpsebench.envs.tasks import Task
+
+SUITES = Path(__file__).parent / "suites"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of runs."""
+
+    name: str
+    title: str
+    specs: tuple[Spec, ...]
+
+
+def suite_names() -> list[str]:
+    """The suites that come with the package."""
+    return sorted(path.stem for path in SUITES.glob("*.toml"))
+
+
+def read_suite(name: str) -> Suite:
+    """The suite of this name, or in the TOML file at this path; every run in it is checked.
+
+    Raises:
+        UsageError: no such suite, not TOML, an unknown key, agent, task or setting, or a value that does not fit.
+    """
+    path = Path(name) if name.endswith(".toml") else SUITES / f"{name}.toml"
+    if not path.exists():
+        if name.endswith(".toml"):
+            raise UsageError(f"{path}: no such suite file")
+        raise unknown("suite", name, suite_names())
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a suite file: {error}") from None
+    for key in content:
+        if key not in ("title", "base", "matrix"):
+            raise UsageError(f"{path}: {unknown('key', key, ('title', 'base', 'matrix'))}")
+    matrices = content.get("matrix", [{}])
+    if not isinstance(matrices, list) or not isinstance(content.get("base", {}), dict):
+        raise UsageError(f"{path}: 'base' must be a table and 'matrix' an array of tables ([[matrix]])")
+    specs: list[Spec] = []
+    for number, matrix in enumerate(matrices, 1):
+        try:
+            for spec in expand({**content.get("base", {}), **matrix}):
+                spec.make()
+                if spec not in specs:
+                    specs.append(spec)
+        except UsageError as error:
+            raise UsageError(f"{path}: matrix {number}: {error}") from None
+    return Suite(path.stem, str(content.get("title", path.stem)), tuple(specs))
+
+
+def expand(table: Mapping[str, Any]) -> Iterator[Spec]:
+    """The product of a table's lists, as specifications; the last keys vary fastest.
+
+    >>> [str(spec) for spec in expand({"agent": ["ram", "full"], "task": "digits", "seed": 3})]
+    ['ram on digits, seed 3', 'full on digits, seed 3']
+    """
+    axes = [value if isinstance(value, list) else [value] for value in table.values()]
+    for values in itertools.product(*axes):
+        yield spec_of(dict(zip(table, values, strict=True)))
+
+
+def spec_of(entries: Mapping[str, Any]) -> Spec:
+    """A specification from flat entries: `agent`, `task`, `seed`, `agent.SETTING`, `task.SETTING`."""
+    plain: dict[str, Any] = {}
+    settings: dict[str, dict[str, Any]] = {"agent": {}, "task": {}}
+    for key, value in entries.items():
+        whose, _, setting = key.partition(".")
+        if key in ("agent", "task", "seed"):
+            plain[key] = value
+        elif whose in settings and setting:
+            settings[whose][setting] = value
+        else:
+            raise unknown("key", key, ("agent", "task", "seed", f"agent.{key}", f"task.{key}"))
+    for key, kind in (("agent", str), ("task", str), ("seed", int)):
+        if key in plain and (not isinstance(plain[key], kind) or isinstance(plain[key], bool)):
+            raise UsageError(f"'{key}' must be {'a whole number' if kind is int else 'text'}, not {plain[key]!r}")
+        if key not in plain and key != "seed":
+            raise UsageError(f"a run needs '{key}'")
+    if plain.get("seed", 0) < 0:
+        raise UsageError(f"'seed' must be 0 or more, not {plain['seed']}")
+    return Spec(**plain, agent_settings=settings["agent"], task_settings=settings["task"])
+
+
+Report = Callable[[float], None]
+
+
+class _Steps:
+    """A `Progress` that reports the share of a training loop that is done, about a hundred times."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def __call__(self, iterable: Iterable[int]) -> Iterator[int]:
+        items = list(iterable)
+        every = max(1, len(items) // 100)
+        for number, item in enumerate(items):
+            if number % every == 0:
+                self.report(number / len(items))
+            yield item
+
+
+_queue: Any = None
+
+
+def _start(queue: Any) -> None:
+    """Begin a worker: Ctrl-C is the parent's business."""
+    global _queue
+    _queue = queue
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(number: int, spec: Spec | Task, root: Path) -> str:
+    """One unit of work: a run, or the training of a task's evaluator. Returns what went wrong, if anything."""
+
+    def report(share: float) -> None:
+        _queue.put((number, share))
+
+    if isinstance(spec, Task):
+        evaluator(spec, root, _Steps(report))
+        return ""
+    record = run(spec, root, _Steps(report))
+    return "" if record.done else f"{spec}: {record.about['status']}: {record.about['error']}"
+
+
+def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False) -> list[str]:
+    """Run what has no record yet, `workers` at a time with one thread each.
+
+    Returns:
+        One line for each run that diverged or failed; their records say so too.
+
+    Raises:
+        KeyboardInterrupt: after the workers were stopped. Finished records stay, unfinished ones leave nothing.
+    """
+    records.sweep_out(root)
+    work: list[Spec | Task] = [spec for spec in specs if not is_done(spec, root)]
+    if not work:
+        return []
+    needed = {identity(task): task for _, task in (spec.make() for spec in work if isinstance(spec, Spec))}
+    work[:0] = [
+        task for name, task in needed.items() if not (root / "evaluators" / f"{task.id}-{name}.safetensors").exists()
+    ]
+    # The workers' libraries read these when they are imported.
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    failures = []
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(queue,))
+    try:
+        with tqdm(total=len(work), unit="run", disable=quiet, bar_format=_BAR) as bar:
+            futures = {pool.submit(_work, n, spec, root): n for n, spec in enumerate(work)}
+            for failure in _watch(futures, queue, bar):
+                failures.append(failure)
+                bar.write(failure)
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        records.sweep_out(root)
+    return failures
+
+
+_BAR = "{l_bar}{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]"
+
+
+def _watch(futures: Mapping[Future[str], int], queue: Any, bar: Any) -> Iterator[str]:
+    """Move the bar as the workers report; yield the lines of runs that went wrong."""
+    shares = dict.fromkeys(futures.values(), 0.0)
+    waiting = set(futures)
+    while waiting:
+        finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        with suppress(Exception):  # the queue is only for show
+            while not queue.empty():
+                number, share = queue.get_nowait()
+                shares[number] = max(shares[number], share * 0.98)
+        for future in finished:
+            shares[futures[future]] = 1.0
+            if failure := future.result():
+                yield failure
+        bar.n = sum(shares.values())
+        bar.refresh()

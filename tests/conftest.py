@@ -1,0 +1,80 @@
+"""A toy task that every agent can run on: small, quick to learn, and with a known place to look."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
+from glimpsebench import agents  # noqa: E402
+from glimpsebench.agents.base import Agent  # noqa: E402
+from glimpsebench.envs import tasks  # noqa: E402
+from glimpsebench.envs.datasets import Half  # noqa: E402
+from glimpsebench.envs.tasks import Split, Task  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Beacon(Task):
+    """Two classes on 16×16: a bright square with a horizontal or a vertical bar, anywhere on black."""
+
+    name: str = "beacon"
+    version: int = 1
+    count: int = 256
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (1, 16, 16)
+
+    @property
+    def classes(self) -> int:
+        return 2
+
+    @property
+    def sizes(self) -> dict[Half, int]:
+        return {"train": self.count, "val": self.count, "test": self.count}
+
+    @property
+    def summary(self) -> str:
+        return "a bright square with a bar"
+
+    def render(self, half: Half, epoch: int) -> Split:
+        rng = np.random.default_rng([("train", "val", "test").index(half), epoch])
+        labels = rng.integers(0, 2, self.count)
+        images = np.zeros((self.count, 1, 16, 16), np.uint8)
+        objects = np.zeros((self.count, 16, 16), bool)
+        for image, mask, label, (y, x) in zip(
+            images, objects, labels, rng.integers(0, 11, (self.count, 2)), strict=True
+        ):
+            image[0, y : y + 6, x : x + 6] = 90
+            bar = (slice(y + 2, y + 4), slice(x, x + 6)) if label else (slice(y, y + 6), slice(x + 2, x + 4))
+            image[0][bar] = 255
+            mask[y : y + 6, x : x + 6] = True
+        return Split(images, labels, lambda: objects)
+
+
+@pytest.fixture
+def beacon(monkeypatch: pytest.MonkeyPatch) -> Task:
+    """The toy task, also known by its name."""
+    task = Beacon()
+    monkeypatch.setitem(tasks.TASKS, "beacon", task)
+    return task
+
+
+def hurried(name: str, **settings: Any) -> Agent:
+    """An agent whose training takes a few steps: to test what it does, not how well."""
+    kind = agents.find(name)
+    few = {field: 2 for field in kind.__dataclass_fields__ if field.endswith("steps")}
+    return agents.make(name, few | settings)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "results"

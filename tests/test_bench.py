@@ -1,0 +1,208 @@
+"""The spine: rollout, evaluators, records, sweeps and tables, on the toy task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Beacon
+from glimpsebench.agents.base import BUDGETS
+from glimpsebench.agents.raster import Raster
+from glimpsebench.bench import evaluators, figures, leaderboard, records
+from glimpsebench.bench.records import Record
+from glimpsebench.bench.rollout import replay, rollout
+from glimpsebench.bench.run import Spec, is_done, run
+from glimpsebench.bench.sweep import sweep
+from glimpsebench.envs import tasks
+from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.sensors import Window
+from glimpsebench.envs.tasks import Split, Task
+
+QUICK = {"steps": 2}
+
+
+@pytest.fixture(autouse=True)
+def short_evaluators(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = evaluators.Recipe(steps=3)
+    for function in (evaluators.identity, evaluators.evaluator):
+        defaults = tuple(recipe if isinstance(d, evaluators.Recipe) else d for d in function.__defaults__ or ())
+        monkeypatch.setattr(function, "__defaults__", defaults)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "timings.json"}
+
+
+@pytest.mark.parametrize("name", ["uniform", "straight_through", "dham", "lowres"])
+def test_the_same_run_twice_gives_the_same_bytes(name: str, beacon: Task, root: Path) -> None:
+    settings = QUICK | ({"selector_steps": 2} if name == "straight_through" else {})
+    first = run(Spec(name, "beacon", 0, settings), root / "a", iter)
+    second = run(Spec(name, "beacon", 0, settings), root / "b", iter)
+    assert first.done, first.about
+    assert contents(first.folder) == contents(second.folder)
+    assert {"record.json", "images.npz"} <= set(contents(first.folder))
+
+
+def test_a_prefix_is_the_longest_that_stays_within_the_budget(beacon: Task) -> None:
+    agent = Raster(size=4, steps=2)
+    agent.prepare(beacon)
+    agent.net = agent.net.eval() if agent.net is not None else None
+    episodes = rollout(agent, tasks.test_split(beacon), seed=0)
+    # Windows of 16 of 256 pixels, side by side: 6.25 % each.
+    expected = [0, 0, 0, 1, 2, 3, 4, 8, 16]
+    assert episodes.steps_FN[:, 0].tolist() == expected
+    assert episodes.touched_FN[:, 0].tolist() == [16 * steps for steps in expected]
+    assert (episodes.predicted_FN[:3] == -1).all()
+
+
+def test_a_replay_touches_what_the_agent_touched_and_shows_only_that(beacon: Task) -> None:
+    agent = Raster(size=5, steps=2)
+    agent.prepare(beacon)
+    images = tasks.test_split(beacon)
+    episodes = rollout(agent, images, seed=0)
+    seen = []
+
+    def judge(view: dict[str, np.ndarray]) -> np.ndarray:
+        seen.append(view)
+        assert (view["canvas"][np.broadcast_to(view["mask"] == 0, view["canvas"].shape)] == 0).all()
+        return np.zeros((len(view["canvas"]), 2))
+
+    again = replay(agent, images, episodes, judge)
+    assert np.array_equal(again.touched_FN, episodes.touched_FN)
+    assert np.array_equal(again.selection, episodes.selection)
+    assert seen[0]["mask"][0].sum() == 25
+
+
+def test_the_last_batch_does_not_depend_on_how_it_is_filled(beacon: Task) -> None:
+    images = tasks.test_split(beacon)
+    agent = Raster(size=5, steps=2)
+    agent.prepare(beacon)
+    whole = rollout(agent, images, seed=0)
+    part = rollout(agent, Split(images.images_NCHW[:253]), seed=0)
+    assert np.array_equal(whole.predicted_FN[:, :253], part.predicted_FN)
+
+
+def test_a_run_that_diverges_is_a_row_that_says_so(beacon: Task, root: Path) -> None:
+    record = run(Spec("full", "beacon", 0, QUICK | {"lr": 1e30}), root, iter)
+    assert record.about["status"] == "diverged"
+    assert not is_done(Spec("full", "beacon", 0, QUICK | {"lr": 1e30}), root)
+    text = leaderboard.markdown(leaderboard.rows_of([record]), "t")
+    assert "diverged (seed 0)" in text
+    row = leaderboard.rows_of([record])[0]
+    assert all(np.isnan(value.mean) for value in row.accuracy("own")), "it never reached a budget"
+
+
+def test_a_seed_that_fails_counts_as_chance(beacon: Task, root: Path) -> None:
+    good = run(Spec("full", "beacon", 0, QUICK), root, iter)
+    about = dict(good.about) | {"seed": 1, "status": "failed", "error": "x"}
+    row = leaderboard.rows_of([good, Record(root, about)])[0]
+    assert row.accuracy("own")[-1].mean == pytest.approx((good.accuracy("own")[-1] + 0.5) / 2)
+    assert "failed (seed 1)" in row.note
+
+
+def test_failures_inside_fit_leave_a_record_and_interrupts_leave_nothing(
+    beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glimpsebench.agents.full import Full
+
+    def broken(*_: object) -> None:
+        raise ValueError("boom")
+
+    monkeypatch.setattr(Full, "fit", broken)
+    record = run(Spec("full", "beacon"), root, iter)
+    assert record.about["error"] == "ValueError: boom"
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Full, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(Spec("full", "beacon", 1), root, iter)
+    assert len(records.read_all(root)) == 1
+    assert not list(root.glob("records/*/*/.*"))
+
+
+def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Path) -> None:
+    specs = [Spec(name, "beacon", seed, QUICK) for name in ("full", "uniform", "center") for seed in (0, 1)]
+    for spec in specs:
+        run(spec, root, iter)
+    first = [path.read_bytes() for path in leaderboard.write(records.read_all(root), root, "Toy")]
+    pictures = [path.read_bytes() for path in figures.write(records.read_all(root), root)]
+    assert first == [path.read_bytes() for path in leaderboard.write(records.read_all(root), root, "Toy")]
+    assert pictures == [path.read_bytes() for path in figures.write(records.read_all(root), root)]
+    # One number by hand: the evaluator's accuracy of `full` on everything.
+    record = next(r for r in records.read_all(root) if r.name.startswith("full"))
+    by_hand = (record.arrays["evaluator"][0] == record.arrays["labels"]).mean()
+    assert record.accuracy("evaluator")[0] == by_hand
+    assert record.arrays["labels"].tolist() == np.asarray(tasks.test_split(Beacon()).labels_N).tolist()
+
+
+def test_the_evaluator_is_trained_once_and_named_by_what_made_it(beacon: Task, root: Path) -> None:
+    first = evaluators.evaluator(beacon, root, iter)
+    files = list((root / "evaluators").iterdir())
+    assert [path.name for path in files] == [f"beacon-v1-{first.name}.safetensors"]
+    changed = files[0].stat().st_mtime_ns
+    evaluators.evaluator(beacon, root, iter)
+    assert files[0].stat().st_mtime_ns == changed
+    assert evaluators.identity(Beacon(count=99)) != first.name
+
+
+@pytest.mark.parametrize("claim", ["999999999", ""])
+def test_a_claim_left_by_a_killed_process_does_not_block(claim: str, beacon: Task, root: Path) -> None:
+    name = evaluators.identity(beacon)
+    (root / "evaluators").mkdir(parents=True)
+    (root / "evaluators" / f"beacon-v1-{name}.claim").write_text(claim)
+    assert evaluators.evaluator(beacon, root, iter).name == name
+
+
+def test_random_canvases_show_nothing_outside_their_masks() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(1, 256, (8, 1, 16, 16), np.uint8)
+    for _ in range(40):
+        canvas, mask = evaluators.random_canvases(images, rng)
+        assert canvas.shape == images.shape
+        assert canvas.dtype == mask.dtype == np.float32
+        assert (canvas[mask == 0] == 0).all()
+        assert mask.sum((1, 2, 3)).min() > 0
+
+
+def test_a_record_that_is_cut_short_is_named(root: Path) -> None:
+    folder = root / "records" / "t" / "a" / "k"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text('{"schema": 1, "sta')
+    with pytest.raises(UsageError, match=r"record\.json"):
+        records.read_all(root)
+
+
+def test_what_a_record_is_addressed_by(beacon: Task, root: Path) -> None:
+    plain = Spec("uniform", "beacon").folder(root)
+    assert Spec("uniform", "beacon", 0, {"kind": "window"}).folder(root) == plain, "a default, said aloud"
+    assert Spec("uniform", "beacon", 0, {"kind": "mask"}).folder(root) != plain
+    assert Spec("uniform", "beacon", 1).folder(root) != plain
+    assert Spec("uniform", "beacon", 0, {}, {"count": 9}).folder(root) != plain
+
+
+def test_budgets_are_the_published_grid() -> None:
+    assert BUDGETS == (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+
+
+def test_canonical_json_refuses_nan() -> None:
+    with pytest.raises(ValueError):
+        records.canonical({"x": float("nan")})
+    assert json.loads(records.canonical({"b": 1, "a": [2.5]})) == {"a": [2.5], "b": 1}
+
+
+@pytest.mark.slow
+def test_a_sweep_is_the_same_with_one_worker_and_two_and_has_nothing_to_do_twice(root: Path) -> None:
+    specs = [Spec(name, "digits", 0, QUICK) for name in ("full", "center", "lowres")]
+    for workers in (1, 2):
+        assert sweep(specs, root / str(workers), workers, quiet=True) == []
+    one, two = ({r.name: contents(r.folder) for r in records.read_all(root / w)} for w in "12")
+    assert one == two
+    before = sorted(path.stat().st_mtime_ns for path in root.rglob("*"))
+    assert sweep(specs, root / "2", 2, quiet=True) == []
+    assert sorted(path.stat().st_mtime_ns for path in root.rglob("*")) == before
+    assert Window(8).size == 8

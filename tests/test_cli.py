@@ -1,0 +1,168 @@
+"""The command line: mistakes are one clear line and exit code 2, and nothing is half-written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glimpsebench.bench import cli
+from glimpsebench.bench.sweep import expand, read_suite, suite_names
+
+OWN_AGENT = (Path(__file__).parents[1] / "README.md").read_text().split("```python")[1].split("```")[0]
+
+
+def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, output, errors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["glimpse", *words])
+        patch.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "--agent", "rma"], "unknown agent 'rma': did you mean 'ram'?"),
+        (["run", "--agent", "ram", "--task", "digit-clutter"], "did you mean 'digits-clutter'?"),
+        (["run", "--agent", "ram", "--task", "digits-v7"], "digits-v1"),
+        (["run", "--agent", "ram", "--set", "agent.glimpse=6"], "did you mean 'glimpses'?"),
+        (["run", "--agent", "ram", "--set", "glimpses=6"], "did you mean 'agent.glimpses=6'?"),
+        (
+            ["run", "--agent", "ram", "--set", "agent.glimpses=six"],
+            "setting 'glimpses' of agent 'ram': 'six'",
+        ),
+        (["run", "--agent", "ram", "--set", "agent.glimpses=0"], "greater than or equal to 1"),
+        (["run", "--agent", "ram", "--set", "agent.glimpses"], "write PATH=VALUE"),
+        (["run", "--agent", "ram", "--set", "task.noise=1"], "setting of task"),
+        (["run", "--agent", "straight_through", "--set", "agent.target=5"], "less than 1"),
+        (["run", "--agent", "no.such_module"], "cannot import it"),
+        (["run", "--agent", "ram", "--seed", "-1"], "'seed' must be 0 or more"),
+        (["run", "--agent", "ram", "--task", "mnist"], "glimpse data get mnist"),
+        (["sweep", "quik"], "unknown suite 'quik': did you mean 'quick'?"),
+        (["sweep", "missing.toml"], "missing.toml: no such suite file"),
+        (["data", "get", "minst"], "did you mean 'mnist'?"),
+        (["agents", "unifrom"], "did you mean 'uniform'?"),
+        (["leaderboard", "--root", "nowhere"], "nowhere: no records here"),
+        (["figures", "--root", "nowhere"], "nowhere: no records here"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLIMPSE_DATA", str(tmp_path / "data"))
+    code, _, err = glimpse(*words, capsys=capsys)
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*")), "nothing is half-written"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("agent = 'ram'", "unknown key 'agent'"),
+        ("[base\n", "not a suite file"),
+        (
+            "[base]\ntask='digits'\n[[matrix]]\nagent='rma'",
+            "matrix 1: unknown agent 'rma': did you mean 'ram'?",
+        ),
+        ("[base]\ntask='digits'\n[[matrix]]\nagnet='ram'", "unknown key 'agnet'"),
+        ("[base]\ntask='digits'\n[[matrix]]\nagent='ram'\n'agent.lr'=[0.1,'x']", "does not fit"),
+        ("[base]\ntask='digits'\n[[matrix]]\nagent='ram'\nseed=1.5", "'seed' must be a whole number"),
+        ("[base]\ntask='digits'\n[[matrix]]\nagent=3", "'agent' must be text"),
+        ("[[matrix]]\nagent='ram'", "a run needs 'task'"),
+        ("base = 3", "'base' must be a table"),
+        ("[base]\ntask='digits'\ntask='mnist'", "not a suite file"),
+        ("\x00", "not a suite file"),
+    ],
+)
+def test_a_broken_suite_file_is_named_before_anything_runs(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(text)
+    code, _, err = glimpse("sweep", "mine.toml", capsys=capsys)
+    assert code == 2
+    assert says in err
+    assert "mine.toml" in err
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_suites_that_come_along_are_sound_and_quick_has_everyone() -> None:
+    from glimpsebench import agents
+
+    for name in suite_names():
+        read_suite(name)
+    quick = read_suite("quick")
+    required = {"uniform", "center", "raster", "lowres", "full", "ram", "straight_through", "dham"}
+    assert required <= {spec.agent for spec in quick.specs}
+    assert required <= set(agents.names())
+    assert {spec.seed for spec in quick.specs} == {0, 1, 2}
+
+
+def test_expand_is_the_product_of_the_lists() -> None:
+    specs = list(expand({"agent": ["ram", "dham"], "task": "digits", "seed": [0, 1], "agent.lr": 0.1}))
+    assert len(specs) == 4
+    assert specs[1].seed == 1
+    assert specs[3].agent_settings == {"lr": 0.1}
+
+
+@pytest.mark.parametrize("words", [[], ["run"], ["sweep"], ["data"], ["data", "get"], ["agents"], ["leaderboard"]])
+def test_help_teaches(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = glimpse(*words, "--help", capsys=capsys)
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_agents_and_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    from glimpsebench import agents
+    from glimpsebench.envs import tasks
+
+    out = glimpse("agents", capsys=capsys)[1]
+    assert all(name in out for name in agents.names())
+    out = glimpse("tasks", capsys=capsys)[1]
+    assert all(name in out for name in tasks.names())
+    assert "policy_steps" in glimpse("agents", "ram", capsys=capsys)[1]
+
+
+@pytest.mark.slow
+def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_path: Path) -> None:
+    assert len(OWN_AGENT.strip().splitlines()) <= 40
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "my_module.py").write_text(OWN_AGENT)
+    (tmp_path / "tiny.toml").write_text(
+        "[base]\ntask='digits'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.steps'=3\n"
+    )
+    command = [sys.executable, "-m", "glimpsebench"]
+    for words in (
+        [
+            "run",
+            "--agent",
+            "my_package.my_module",
+            "--task",
+            "digits",
+            "--set",
+            "agent.steps=3",
+            "--root",
+            "here",
+        ],
+        ["sweep", "tiny.toml", "--root", "here"],
+    ):
+        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "my_package.my_module" in (tmp_path / "here" / "leaderboard.md").read_text()

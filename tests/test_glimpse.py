@@ -1,0 +1,790 @@
+"""The environment: what it reveals, counts, ends and hands on, against brute force and Gymnasium's rules."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+import warnings
+from collections import deque
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
+
+from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.glimpse import GlimpseEnv, GlimpseVectorEnv, Kind, Observation
+from glimpsebench.envs.sensors import Crop, Mask, Sensor, Thumbnail, Window
+from glimpsebench.envs.tasks import TASKS, Split
+
+Array = NDArray[Any]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SENSORS = [
+    Window(3),
+    Window(4, border="zero"),
+    Window(2, scales=2),
+    Crop(3),
+    Mask(at_once=9),
+    Mask(3, threshold=0.3),
+    Thumbnail(),
+]
+every_sensor = pytest.mark.parametrize("sensor", SENSORS, ids=str)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def some_split(count: int = 20, shape: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> Split:
+    rng = np.random.default_rng(seed)
+    return Split(rng.integers(0, 256, (count, *shape), dtype=np.uint8), rng.integers(0, 4, count))
+
+
+def some_logits(observation: Observation) -> Array:
+    """A predictor of four classes: fixed, but sensitive to everything that it is shown."""
+    flat = np.concatenate([v.reshape(len(v), -1) for _, v in sorted(observation.items())], 1)
+    weight = np.sin(np.arange(flat.shape[1] * 4).reshape(-1, 4) * 1.7)
+    # Summed row by row, so that a row's logits do not depend on how many rows there are.
+    return np.array([(row[:, None] * weight).sum(0) for row in flat.astype(np.float64)]).reshape(-1, 4)
+
+
+def some_actions(env: GlimpseVectorEnv, rng: np.random.Generator, reach: float = 1.0) -> Array:
+    return rng.uniform(-reach, reach, env.action_space.shape or ()).astype(np.float32)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Nested dictionaries of arrays are equal, bit for bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert_same(one[name], other[name])
+    elif isinstance(one, (list, tuple)) or (isinstance(one, np.ndarray) and one.dtype == object):
+        for part, same in zip(one, other, strict=True):
+            assert_same(part, same)
+    else:
+        one, other = np.asarray(one), np.asarray(other)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+# Gymnasium's rules
+
+
+@cache
+def small(name: str) -> Split:
+    try:
+        images = TASKS[name].val()
+    except UsageError as error:
+        pytest.skip(str(error))
+    labels = images.labels_N
+    return Split(images.images_NCHW[:50], None if labels is None else labels[:50])
+
+
+@pytest.fixture
+def registered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The Gymnasium id of a task, whose images are a few of its validation images, for speed."""
+    name: str = request.param
+    split = small(name)
+    monkeypatch.setattr(type(TASKS[name]), "render", lambda *_: split)
+    return f"GlimpseBench/{TASKS[name].id}"
+
+
+every_id = pytest.mark.parametrize("registered", list(TASKS), indirect=True)
+
+
+@every_id
+def test_gymnasiums_checker_has_nothing_to_say(registered: str) -> None:
+    for settings in ({}, {"sensor": Crop(4), "observation": "canvas"}, {"stop": True, "budget": 0.2}):
+        env = gymnasium.make(registered, render_mode="rgb_array", **settings)
+        check_env(env.unwrapped)
+
+
+@every_id
+def test_stable_baselines3s_checker_has_nothing_to_say_but_shapes(registered: str) -> None:
+    """It wants vectors flat; beyond that it has no remark. Its extractors flatten by themselves."""
+    check_env_for_sb3(gymnasium.wrappers.FlattenObservation(gymnasium.make(registered)))
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        check_env_for_sb3(gymnasium.make(registered))
+    assert all("unconventional shape" in str(remark.message) for remark in remarks)
+
+
+@every_id
+def test_every_task_makes_a_vector_env_that_starts_and_steps(registered: str) -> None:
+    env = gymnasium.make_vec(registered, num_envs=3, sensor=Window(4), render_mode="rgb_array")
+    assert isinstance(env.unwrapped, GlimpseVectorEnv)
+    observation, info = env.reset(seed=0)
+    assert observation in env.observation_space
+    assert info["touched"].tolist() == [0, 0, 0]
+    observation, *_ = env.step(env.action_space.sample())
+    assert observation in env.observation_space
+    frames: Any = env.render()
+    assert {frame.dtype for frame in frames} == {np.dtype(np.uint8)}
+    env.close()
+
+
+@every_sensor
+@every_kind
+def test_what_is_returned_lies_in_the_promised_space(kind: Kind, sensor: Sensor) -> None:
+    env = GlimpseVectorEnv(some_split(), 5, sensor=sensor, observation=kind, glimpses=4, budget=0.6)
+    rng = np.random.default_rng(0)
+    observation, _ = env.reset(seed=0)
+    for _ in range(12):
+        assert observation in env.observation_space
+        assert {value.dtype for value in observation.values()} == {np.dtype(np.float32)}
+        observation, reward, terminated, truncated, _ = env.step(some_actions(env, rng))
+        assert [str(array.dtype) for array in (reward, terminated, truncated)] == ["float64", "bool", "bool"]
+        assert not truncated.any()
+
+
+class Replayed(GlimpseEnv):
+    """An env whose images are given, so that it can repeat what a vector env drew."""
+
+    def __init__(self, split: Split, **settings: Any) -> None:
+        super().__init__(split, **settings)
+        self.coming: deque[int] = deque()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        del options  # of the batch
+        return super().reset(seed=seed, options={"index": [self.coming.popleft()]})
+
+
+def assert_same_infos(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Wherever Gymnasium says something, so do we, and the same."""
+    for name, value in theirs.items():
+        if name.startswith("_"):
+            assert (ours[name] >= value).all(), name
+            continue
+        marked = theirs[f"_{name}"]
+        if name == "final_info":
+            np.testing.assert_array_equal(ours[f"_{name}"], marked)
+            assert_same_infos(ours[name], value)
+        elif name == "final_obs":
+            assert_same(ours[name], value)
+        else:
+            np.testing.assert_array_equal(ours[name][marked], value[marked], err_msg=name)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("reward", ["none", "correct", "information"])
+@pytest.mark.parametrize("sensor", [Window(3), Crop(3)], ids=str)
+def test_a_batch_is_gymnasiums_sync_vector_env_of_single_envs(
+    mode: AutoresetMode, reward: str, sensor: Sensor
+) -> None:
+    split, num_envs, rng = some_split(), 6, np.random.default_rng(1)
+    settings: dict[str, Any] = {
+        "sensor": sensor,
+        "glimpses": 4,
+        "budget": 0.4,
+        "stop": True,
+        "reward": reward,
+    }
+    if reward != "none":
+        settings |= {"predictor": some_logits, "view": "canvas"}
+    ours = GlimpseVectorEnv(split, num_envs, autoreset_mode=mode, **settings)
+    singles: list[Replayed] = []
+
+    def make() -> Replayed:
+        singles.append(Replayed(split, **settings))
+        return singles[-1]
+
+    theirs = SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
+
+    def repeat_draws(begun: Array) -> None:
+        for env in begun.nonzero()[0]:
+            singles[env].coming.append(int(ours.state()["index"][env]))
+
+    observation, info = ours.reset(seed=3)
+    repeat_draws(np.ones(num_envs, bool))
+    their_observation, their_info = theirs.reset()
+    assert_same(observation, their_observation)
+    assert_same_infos(info, their_info)
+    waiting, ends = np.zeros(num_envs, bool), 0
+    for _ in range(40):
+        actions = some_actions(ours, rng, reach=1.1)
+        actions[:, -1] -= 0.8  # seldom stop
+        observation, *rest, info = ours.step(actions)
+        terminated = rest[1]
+        ends += int(terminated.sum())
+        repeat_draws(terminated if mode == AutoresetMode.SAME_STEP else waiting)
+        their_observation, *their_rest, their_info = theirs.step(actions)
+        assert_same(observation, their_observation)
+        for one, other in zip(rest, their_rest, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert_same_infos(info, their_info)
+        if mode == AutoresetMode.NEXT_STEP:
+            waiting = terminated
+        elif mode == AutoresetMode.DISABLED and terminated.any():
+            observation, info = ours.reset(options={"reset_mask": terminated})
+            repeat_draws(terminated)
+            their_observation, their_info = theirs.reset(options={"reset_mask": terminated})
+            assert_same(observation, their_observation)
+            assert_same_infos(info, their_info)
+    assert ends > 2 * num_envs
+
+
+def test_with_autoreset_disabled_a_finished_env_stays_as_it_is() -> None:
+    env = GlimpseVectorEnv(some_split(), 2, glimpses=1, autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(seed=0)
+    env.step(np.zeros((2, 2)))
+    before = env.masks()
+    _, reward, terminated, _, info = env.step(np.ones((2, 2)))
+    assert (reward.tolist(), terminated.tolist()) == ([0, 0], [True, True])
+    assert info["glimpses"].tolist() == [1, 1]
+    assert not info["refused"].any()
+    np.testing.assert_array_equal(env.masks(), before)
+
+
+@every_sensor
+def test_the_same_seed_gives_the_same_rollout(sensor: Sensor) -> None:
+    def rollout(seed: int) -> list[Any]:
+        env = GlimpseVectorEnv(
+            "digits-clutter", 300, sensor=sensor, glimpses=2, autoreset_mode=AutoresetMode.SAME_STEP
+        )
+        rng = np.random.default_rng(0)
+        seen: list[Any] = [env.reset(seed=seed)]
+        for _ in range(10):  # more episodes than there are images, so it meets a second epoch
+            seen.append(env.step(some_actions(env, rng)))
+        assert env.epoch > 0
+        return seen
+
+    assert_same(rollout(5), rollout(5))
+    assert (rollout(5)[0][0]["left"] == rollout(6)[0][0]["left"]).all()
+    first, second = (GlimpseVectorEnv(some_split(), 9, observation="image") for _ in range(2))
+    assert (first.reset(seed=5)[0]["image"] != second.reset(seed=6)[0]["image"]).any()
+
+
+def test_seeding_again_returns_to_the_first_epoch_and_spares_envs_in_mid_episode() -> None:
+    env = GlimpseVectorEnv("digits-clutter", 2000, glimpses=3, sensor=Window(4), observation="image")
+    first, _ = env.reset(seed=0)
+    later, _ = env.reset()
+    assert env.epoch == 1
+    some = np.arange(2000) < 7
+    mixed, _ = env.reset(seed=0, options={"reset_mask": some})
+    assert env.epoch == 0
+    np.testing.assert_array_equal(mixed["image"][:7], first["image"][:7])
+    np.testing.assert_array_equal(mixed["image"][7:], later["image"][7:])
+
+
+# What is revealed and counted
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@every_sensor
+def test_touched_canvas_and_masks_equal_a_brute_force_bitmap(
+    sensor: Sensor, mode: AutoresetMode, late: bool
+) -> None:
+    """`late` asks for the canvas and the glimpses only in mid-episode: they are recalled, and the same."""
+    split, num_envs, rng = some_split(30, (2, 9, 7)), 16, np.random.default_rng(2)
+    env = GlimpseVectorEnv(
+        split, num_envs, sensor=sensor, glimpses=5, budget=0.7, observation="glimpse", autoreset_mode=mode
+    )
+    env.reset(seed=0)
+    union = np.zeros((num_envs, 9, 7), bool)
+    delivered = np.zeros(num_envs, int)
+    for step in range(25):
+        action = some_actions(env, rng)
+        room, was_done = env.cap - union.sum((1, 2)), env.done
+        aim = sensor.aim(action, env.shape, room)
+        observation, _, terminated, _, info = env.step(action)
+        assert_same(observation, env.observe("glimpse"))
+        ended = terminated & ~was_done
+        grown = union | sensor.footprint(aim, env.shape)
+        fits = (grown.sum((1, 2)) <= env.cap) & ~was_done
+        union = np.where(fits[:, None, None], grown, union)
+        delivered += sensor.delivered(aim, env.shape) * fits
+        last = info
+        if mode == AutoresetMode.SAME_STEP and ended.any():
+            last = {**info, **{k: np.where(ended, v, info[k]) for k, v in info["final_info"].items()}}
+        elif mode == AutoresetMode.NEXT_STEP:
+            union[was_done], delivered[was_done] = False, 0
+        np.testing.assert_array_equal(last["touched"], union.mean((1, 2)))
+        np.testing.assert_array_equal(last["delivered"], delivered / 63)
+        assert (last["touched"] <= 0.7).all()
+        np.testing.assert_array_equal(last["refused"], ~fits & ~was_done)
+        if mode == AutoresetMode.SAME_STEP:
+            union[ended], delivered[ended] = False, 0
+        elif mode == AutoresetMode.DISABLED and terminated.all():
+            env.reset()
+            union[:], delivered[:] = False, 0
+        np.testing.assert_array_equal(env.touched_pixels, union.sum((1, 2)))
+        np.testing.assert_array_equal(env.delivered_values, delivered)
+        np.testing.assert_array_equal(env.masks(), union)
+        if not late or step % 7 == 3:
+            canvas = env.observe("canvas")
+            np.testing.assert_array_equal(canvas["mask"][:, 0], union)
+            assert not (canvas["canvas"] * ~union[:, None]).any()
+            glimpses = env.observe("glimpses")
+            np.testing.assert_array_equal(glimpses["valid"].sum(1), env.scanpaths[1].sum(1))
+
+
+@every_sensor
+def test_the_four_observations_tell_the_same_story(sensor: Sensor) -> None:
+    env = GlimpseVectorEnv(some_split(), 7, sensor=sensor, glimpses=4, autoreset_mode=AutoresetMode.DISABLED)
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    image = env.observe("image")["image"]
+    for _ in range(4):
+        env.step(some_actions(env, rng))
+        newest, every, canvas = env.observe("glimpse"), env.observe("glimpses"), env.observe("canvas")
+        count = every["valid"].sum(1).astype(int)
+        rows = np.arange(7)
+        shown = newest["glimpse"].reshape(7, -1).any(1)
+        np.testing.assert_array_equal(newest["glimpse"][shown], every["glimpses"][rows, count - 1][shown])
+        np.testing.assert_array_equal(newest["action"], every["actions"][rows, count - 1])
+        assert not every["glimpses"][every["valid"] == 0].any()
+        assert not every["actions"][every["valid"] == 0].any()
+        if isinstance(sensor, Mask) or (isinstance(sensor, Window) and sensor.scales == 1):
+            np.testing.assert_array_equal(canvas["canvas"], np.where(canvas["mask"] > 0, image, 0))
+
+
+def test_observations_are_the_callers_to_keep_and_to_change() -> None:
+    env = GlimpseVectorEnv(some_split(), 4, sensor=Window(3), glimpses=2)
+    rng = np.random.default_rng(0)
+    kept = []
+    env.reset(seed=0)
+    for _ in range(7):
+        action = some_actions(env, rng)
+        env.step(action)
+        action[:] = 9
+        observations = {kind: env.observe(kind) for kind in KINDS}
+        kept.append((observations, {k: {n: v.copy() for n, v in o.items()} for k, o in observations.items()}))
+    for observations, copies in kept:
+        assert_same(observations, copies)
+    for observation in kept[-1][0].values():
+        for value in observation.values():
+            value[:] = -1
+    assert_same({kind: env.observe(kind) for kind in KINDS}, kept[-1][1])
+
+
+def test_an_action_over_the_budget_is_refused_and_returns_nothing() -> None:
+    env = GlimpseVectorEnv(
+        some_split(), 2, sensor=Window(4), budget=0.3, glimpses=5, autoreset_mode=AutoresetMode.DISABLED
+    )
+    assert env.cap == 19
+    env.reset(seed=0)
+    _, _, terminated, _, info = env.step(np.array([[-1, -1], [-1, -1]]))
+    assert info["touched"].tolist() == [0.25, 0.25]
+    assert not terminated.any()
+    observation, _, terminated, _, info = env.step(np.array([[1, 1], [-1, -1]]))
+    assert terminated.tolist() == [True, False]
+    assert info["refused"].tolist() == [True, False]
+    assert info["touched"].tolist() == [0.25, 0.25]
+    assert observation["valid"].sum(1).tolist() == [1, 2]
+    assert not env.observe("glimpse")["glimpse"][0].any()
+    assert env.masks().sum((1, 2)).tolist() == [16, 16]
+
+
+def test_a_budget_that_is_used_up_ends_the_episode() -> None:
+    env = GlimpseVectorEnv(some_split(), 1, sensor=Window(4), budget=0.25, glimpses=5)
+    env.reset(seed=0)
+    _, _, terminated, _, info = env.step(np.zeros((1, 2)))
+    assert terminated.all()
+    assert not info["refused"].any()
+
+
+def test_a_budget_of_delivered_values_bounds_what_a_thumbnail_returns() -> None:
+    env = GlimpseVectorEnv(some_split(), 1, sensor=Thumbnail(), budget=0.25, currency="delivered", glimpses=1)
+    env.reset(seed=0)
+    _, _, _, _, info = env.step(np.zeros((1, 1)))
+    assert (info["touched"][0], info["delivered"][0]) == (1.0, 0.25)
+
+
+def test_a_budget_below_one_glimpse_shows_nothing() -> None:
+    env = GlimpseVectorEnv(some_split(), 3, sensor=Window(4), budget=0.01)
+    env.reset(seed=0)
+    observation, _, terminated, _, info = env.step(np.zeros((3, 2)))
+    assert terminated.all()
+    assert info["refused"].all()
+    assert not observation["glimpses"].any()
+
+
+def test_stopping_ends_the_episode_without_a_look() -> None:
+    env = GlimpseVectorEnv(
+        some_split(), 3, sensor=Window(3), stop=True, reward="correct", predictor=some_logits,
+        autoreset_mode=AutoresetMode.DISABLED,
+    )  # fmt: skip
+    assert env.single_action_space.shape == (3,)
+    env.reset(seed=0)
+    env.step(np.array([[0, 0, -1], [0, 0, 0], [0.5, 0.5, -0.1]]))
+    before = env.masks()
+    _, reward, terminated, _, info = env.step(np.array([[1, 1, 0.1], [1, 1, 1], [1, 1, 0]]))
+    assert terminated.tolist() == [True, True, False]
+    assert not info["refused"].any()
+    assert info["glimpses"].tolist() == [1, 1, 2]
+    np.testing.assert_array_equal(env.masks()[:2], before[:2])
+    labels = np.array(env.task.labels_N)[env.state()["index"]]  # type: ignore[union-attr]
+    right = some_logits(env.observe("glimpses")).argmax(1) == labels
+    assert reward.tolist() == (right & terminated).tolist()
+
+
+def test_a_mask_has_no_room_for_a_stop() -> None:
+    with pytest.raises(UsageError, match="threshold"):
+        GlimpseVectorEnv(some_split(), sensor=Mask(), stop=True)
+
+
+# Rewards and labels
+
+
+def test_information_adds_up_to_the_gain_in_log_likelihood() -> None:
+    split = some_split()
+    assert split.labels_N is not None
+    env = GlimpseVectorEnv(
+        split, 8, sensor=Window(3), glimpses=4, budget=0.4, reward="information", predictor=some_logits,
+        view="canvas", autoreset_mode=AutoresetMode.DISABLED,
+    )  # fmt: skip
+
+    def log_likelihood() -> Array:
+        logits = some_logits(env.observe("canvas"))
+        assert split.labels_N is not None
+        probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        truth: Array = probability[np.arange(8), split.labels_N[env.state()["index"]]]
+        return np.asarray(np.log(truth))
+
+    env.reset(seed=0)
+    before, total, rng = log_likelihood(), np.zeros(8), np.random.default_rng(0)
+    for _ in range(6):
+        _, reward, *_ = env.step(some_actions(env, rng))
+        total += reward
+    np.testing.assert_allclose(total, log_likelihood() - before, atol=1e-9)
+
+
+@pytest.mark.parametrize("reward", ["none", "correct", "information"])
+def test_permuting_the_labels_changes_no_observation_and_no_info(reward: Any) -> None:
+    split, rng = some_split(), np.random.default_rng(0)
+    assert split.labels_N is not None
+    other = Split(split.images_NCHW, rng.permutation(split.labels_N))
+    rewards = []
+    for kind in KINDS:
+        envs = [
+            GlimpseVectorEnv(
+                one, 6, sensor=Window(3), observation=kind, glimpses=3, budget=0.4, reward=reward,
+                predictor=some_logits, autoreset_mode=AutoresetMode.SAME_STEP, render_mode="rgb_array",
+            )
+            for one in (split, other)
+        ]  # fmt: skip
+        assert_same(*(env.reset(seed=0) for env in envs))
+        for _ in range(12):
+            action = some_actions(envs[0], rng, reach=1.5)
+            one, one_reward, *one_ends, one_info = envs[0].step(action)
+            two, two_reward, *two_ends, two_info = envs[1].step(action)
+            rewards.append((one_reward != two_reward).any())
+            assert_same([one, one_ends], [two, two_ends])
+            assert_same(one_info, two_info)
+            assert_same(*(env.render() for env in envs))
+    assert any(rewards) == (reward != "none")
+
+
+def test_without_labels_there_is_everything_but_a_reward() -> None:
+    split = some_split().unlabelled
+    env = GlimpseVectorEnv(split, 2)
+    env.reset(seed=0)
+    assert env.step(np.zeros((2, 2)))[1].tolist() == [0, 0]
+    with pytest.raises(UsageError, match="labels"):
+        GlimpseVectorEnv(split, 2, reward="correct", predictor=some_logits)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        np.full((3, 2), np.nan),
+        np.array([[0, 0], [0, np.nan], [0, 0]]),
+        np.zeros((2, 2)),
+        np.zeros((3, 3)),
+        np.zeros(2),
+        np.zeros((3, 2), complex),
+        np.zeros((3, 2), object),
+        np.array([["0", "0"]] * 3),
+        None,
+    ],
+    ids=str,
+)
+def test_an_action_that_is_no_action_raises_and_changes_nothing(action: Any) -> None:
+    env = GlimpseVectorEnv(some_split(), 3)
+    env.reset(seed=0)
+    before = env.state()
+    with pytest.raises(ValueError, match="actions must"):
+        env.step(action)
+    assert_same(env.state(), before)
+
+
+def test_an_action_out_of_range_is_clipped_and_flagged() -> None:
+    env = GlimpseVectorEnv(some_split(), 5, sensor=Window(2))
+    env.reset(seed=0)
+    action = np.array([[0, 0], [3, -0.5], [-np.inf, np.inf], [1e300, 0], [1, -1]])
+    observation, _, _, _, info = env.step(action)
+    assert info["clipped"].tolist() == [False, True, True, True, False]
+    assert observation["actions"][:, 0].tolist() == [[0, 0], [1, -0.5], [-1, 1], [1, 0], [1, -1]]
+    _, _, _, _, info = env.step(np.zeros((5, 2), int))
+    assert not info["clipped"].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"observation": "glimps"}, "did you mean 'glimpse"),
+        ({"reward": "corect", "predictor": some_logits}, "did you mean 'correct'"),
+        ({"reward": "correct"}, "needs a predictor"),
+        ({"budget": 0.0}, "budget"),
+        ({"budget": 1.5}, "budget"),
+        ({"glimpses": 0}, "glimpses"),
+        ({"num_envs": 0}, "num_envs"),
+        ({"render_mode": "human"}, "render_mode"),
+        ({"currency": "seen"}, "currency"),
+        ({"view": "glance"}, "view"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        GlimpseVectorEnv(some_split(), **settings)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((3, 1, 4, 4)), np.zeros((3, 4, 4), np.uint8), np.zeros((0, 1, 4, 4), np.uint8)],
+    ids=["float", "no channels", "empty"],
+)
+def test_images_of_the_wrong_kind_are_refused(images: Array) -> None:
+    with pytest.raises(UsageError, match="images must be uint8"):
+        GlimpseVectorEnv(Split(images))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"index": [0, 1]},
+        {"index": [0, 1, 20]},
+        {"index": [0, 1, -1]},
+        {"index": [0.5, 1, 2]},
+        {"reset_mask": np.ones(2, bool)},
+        {"reset_mask": np.ones(3)},
+        {"reset_mask": np.array([True, True, False]), "index": [1]},
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    env = GlimpseVectorEnv(some_split(), 3)
+    with pytest.raises(ValueError, match="options"):
+        env.reset(options=options)
+
+
+def test_a_list_of_seeds_is_refused() -> None:
+    with pytest.raises(ValueError, match="single integer"):
+        GlimpseVectorEnv(some_split(), 2).reset(seed=[1, 2])
+
+
+def test_options_choose_images_and_envs() -> None:
+    split = some_split()
+    env = GlimpseVectorEnv(split, 3, observation="image")
+    observation, _ = env.reset(options={"index": [4, 0, 19]})
+    np.testing.assert_array_equal(observation["image"], split.images_NCHW[[4, 0, 19]] * np.float32(1 / 255))
+    some = np.array([False, True, True])
+    observation, _ = env.reset(options={"index": [7, 8], "reset_mask": some})
+    assert env.state()["index"].tolist() == [4, 7, 8]
+    observation, _ = env.reset(options={"index": [9, 5, 6], "reset_mask": some})
+    assert env.state()["index"].tolist() == [4, 5, 6]
+
+
+# Odd images
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1), (1, 1, 9), (3, 9, 1), (4, 5, 8), (2, 3, 3)],
+    ids=lambda shape: "×".join(map(str, shape)),
+)
+@pytest.mark.parametrize("sensor", [*SENSORS, Window(12), Window(12, scales=2, border="zero")], ids=str)
+def test_odd_images_have_a_defined_result(sensor: Sensor, shape: tuple[int, int, int]) -> None:
+    env = GlimpseVectorEnv(
+        some_split(4, shape), 5, sensor=sensor, glimpses=3, render_mode="rgb_array",
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    for _ in range(8):
+        env.step(some_actions(env, rng))
+        for kind in KINDS:
+            single = env.observation_space_of(kind)
+            for row in range(5):
+                assert single.contains({name: value[row] for name, value in env.observe(kind).items()})
+        np.testing.assert_array_equal(env.touched_pixels, env.masks().sum((1, 2)))
+        frames = env.render()
+        assert frames is not None
+        assert {(str(frame.dtype), frame.shape[2]) for frame in frames} == {("uint8", 3)}
+
+
+# State
+
+
+@pytest.mark.parametrize(("kind", "through"), [("glimpse", "json"), ("canvas", "npz")])
+@every_sensor
+def test_a_restored_env_continues_bit_for_bit(
+    sensor: Sensor, kind: Kind, through: str, tmp_path: Path
+) -> None:
+    def make() -> GlimpseVectorEnv:
+        return GlimpseVectorEnv(
+            "digits-clutter", 300, sensor=sensor, observation=kind, glimpses=3, budget=0.5,
+            reward="information", predictor=few_logits, view="glimpse",
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )  # fmt: skip
+
+    def few_logits(observation: Observation) -> Array:
+        flat = observation["glimpse"].reshape(len(observation["left"]), -1)
+        return np.tile(flat * 9, 2)[:, :10]
+
+    env, rng = make(), np.random.default_rng(0)
+    env.reset(seed=0)
+    for _ in range(14):
+        env.step(some_actions(env, rng))
+    env.reset(options={"reset_mask": rng.random(300) < 0.3})
+    env.step(some_actions(env, rng))
+    assert env.epoch > 0
+    if sensor != Thumbnail():  # which sees everything at once
+        assert 0 < env.scanpaths[1].mean() < 1
+    state: Any = env.state()
+    if through == "json":
+        plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in state.items()}
+        state = json.loads(json.dumps(plain))
+    else:
+        np.savez(tmp_path / "state.npz", **state)
+        state = dict(np.load(tmp_path / "state.npz"))
+    other = make()
+    other.reset(seed=99)
+    other.step(some_actions(env, rng))
+    other.restore(state)
+    assert_same(other.state(), env.state())
+    for one in KINDS:
+        assert_same(env.observe(one), other.observe(one))
+    np.testing.assert_array_equal(env.masks(), other.masks())
+    for _ in range(9):
+        action = some_actions(env, rng)
+        assert_same(env.step(action), other.step(action))
+
+
+# Size
+
+
+def test_thousands_of_envs_share_their_images_and_grow_with_the_glimpse_alone() -> None:
+    images = np.zeros((100, 1, 1024, 1024), np.uint8)
+    tracemalloc.start()
+    try:
+        env = GlimpseVectorEnv(Split(images), 4096, sensor=Window(4), glimpses=3)
+        rng = np.random.default_rng(0)
+        env.reset(seed=0)
+        for _ in range(5):
+            env.step(some_actions(env, rng))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < images.nbytes / 10
+
+
+@pytest.mark.parametrize("kind", ["glimpse", "glimpses"])
+@pytest.mark.parametrize("sensor", [Window(5, scales=2), Crop(6)], ids=str)
+def test_an_observation_is_as_large_whatever_the_image(kind: Kind, sensor: Sensor) -> None:
+    small, large = (
+        GlimpseVectorEnv(some_split(2, (1, side, side)), sensor=sensor, observation=kind) for side in (9, 99)
+    )
+    assert small.single_observation_space == large.single_observation_space
+
+
+# Pictures
+
+
+def test_a_rendered_frame_shows_the_image_the_mask_and_the_path() -> None:
+    images = np.full((1, 1, 8, 8), 200, np.uint8)
+    env = GlimpseVectorEnv(Split(images), 1, sensor=Window(2), glimpses=3, render_mode="rgb_array")
+    env.reset(seed=0)
+    blank = env.render()
+    env.step(np.array([[-1, -1]]))
+    env.step(np.array([[1, 1]]))
+    frames = env.render()
+    assert frames is not None
+    assert blank is not None
+    frame = frames[0]
+    assert frame.shape == (160, 160, 3)
+    assert (blank[0] == blank[0][0, 0]).all()  # all of it unseen
+    assert (frame[5, 5] == 200).all()  # seen
+    assert (frame[80, 20] == blank[0][80, 20]).all()  # unseen
+    assert (frame[0, 0] == [255, 210, 0]).all()  # the first window's frame
+    assert (frame[159, 159] == [230, 30, 60]).all()  # the last one's
+    assert (frame[80, 80] != blank[0][80, 80]).any()  # the path between their centres
+    assert GlimpseVectorEnv(Split(images), 1).render() is None
+
+
+# Endurance
+
+
+def endure(sensor: Sensor, num_envs: int, steps: int, mode: AutoresetMode, currency: Any = "touched") -> None:
+    """Random steps, some of them nonsense, on small images of an odd shape; everything is counted twice."""
+    rng = np.random.default_rng(0)
+    env = GlimpseVectorEnv(
+        some_split(64, (1, 11, 7)), num_envs, sensor=sensor, observation="glimpse", glimpses=4, budget=0.6,
+        currency=currency, autoreset_mode=mode,
+    )  # fmt: skip
+    env.reset(seed=0)
+    union = np.zeros((num_envs, 11, 7), bool)
+    spent = np.zeros(num_envs, int)
+    for step in range(steps):
+        action = some_actions(env, rng, reach=1.3)
+        if step % 5 == 0:
+            missing = action.copy()
+            missing.flat[rng.integers(action.size)] = np.nan
+            for nonsense in (missing, action[:, :-1], action[1:]):
+                with pytest.raises(ValueError, match="actions must"):
+                    env.step(nonsense)
+        was_done = env.done
+        aim = sensor.aim(action.clip(-1, 1), env.shape, env.cap - spent)
+        _, _, terminated, _, info = env.step(action)
+        grown = union | sensor.footprint(aim, env.shape)
+        cost = (
+            (grown.sum((1, 2)) - union.sum((1, 2)))
+            if currency == "touched"
+            else sensor.delivered(aim, env.shape)
+        )
+        fits = (spent + cost <= env.cap) & ~was_done
+        union = np.where(fits[:, None, None], grown, union)
+        spent = np.where(fits, spent + cost, spent)
+        begun = was_done
+        if mode == AutoresetMode.SAME_STEP:
+            begun = terminated
+            np.testing.assert_array_equal(
+                info["final_info"]["touched"][terminated] if terminated.any() else [],
+                union.mean((1, 2))[terminated],
+            )
+        elif mode == AutoresetMode.DISABLED:
+            begun = terminated & (rng.random(num_envs) < 0.5)
+            env.reset(options={"reset_mask": begun})
+        union[begun], spent[begun] = False, 0
+        np.testing.assert_array_equal(env.touched_pixels, union.sum((1, 2)))
+
+
+ENDURANCE = [
+    (Window(3), AutoresetMode.NEXT_STEP, "touched"),
+    (Window(4, border="zero"), AutoresetMode.SAME_STEP, "touched"),
+    (Window(2, scales=2), AutoresetMode.DISABLED, "touched"),
+    (Crop(3), AutoresetMode.SAME_STEP, "touched"),
+    (Mask(2, at_once=4), AutoresetMode.DISABLED, "touched"),
+    (Thumbnail(), AutoresetMode.NEXT_STEP, "delivered"),
+]
+
+
+@pytest.mark.parametrize(("sensor", "mode", "currency"), ENDURANCE, ids=str)
+def test_random_and_senseless_steps_break_nothing(sensor: Sensor, mode: AutoresetMode, currency: str) -> None:
+    endure(sensor, 50, 60, mode, currency)
+
+
+@pytest.mark.slow
+def test_a_million_random_steps_break_nothing() -> None:
+    for sensor, mode, currency in ENDURANCE:
+        endure(sensor, 3000, 56, mode, currency)

@@ -1,0 +1,55 @@
+"""The shape of the project: the direction of the imports, and what the README shows."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = {
+    "envs": ("glimpsebench.agents", "glimpsebench.bench"),
+    "agents": ("glimpsebench.bench", "glimpsebench.envs.datasets"),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module and name that a file imports, dotted."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("folder", sorted(FORBIDDEN))
+def test_imports_go_one_way(folder: str) -> None:
+    for path in sorted((ROOT / folder).glob("*.py")):
+        for name in imported(path):
+            assert not name.startswith(FORBIDDEN[folder]), f"{path.name} imports {name}"
+            assert "test_split" not in name or folder == "envs", f"{path.name} reaches for the test split"
+
+
+def test_agents_do_not_import_each_other() -> None:
+    shared = {"base", "nets"}
+    for path in sorted((ROOT / "agents").glob("*.py")):
+        others = {p.stem for p in (ROOT / "agents").glob("*.py")} - shared - {"__init__", path.stem}
+        for name in imported(path):
+            assert name not in {f"glimpsebench.agents.{other}" for other in others}, f"{path.name} imports {name}"
+
+
+def test_the_bench_names_no_agent_outside_the_suites() -> None:
+    reserved = {"uniform", "full"}  # the floor and the ceiling that tables compare with
+    agents = {p.stem for p in (ROOT / "agents").glob("*.py")} - {"base", "nets", "__init__"} - reserved
+    for path in sorted((ROOT / "bench").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in agents, f"{path.name} names the agent {node.value}"
+
+
+def test_the_links_for_type_checkers_are_there() -> None:
+    for name in ("bench", "envs", "agents"):
+        assert (ROOT / "src" / "glimpsebench" / name / "__init__.py").samefile(ROOT / name / "__init__.py")
