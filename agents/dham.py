@@ -83,7 +83,7 @@ class DHAM(Agent):
     hidden: Positive = 24
     norm: Literal["L1", "L2"] = "L2"
     scale_factor: Rate = 1.0
-    steps: Positive = 1000
+    steps: Positive = 800
     batch: Positive = 64
     lr: Rate = 1e-2
     width: Positive = 16

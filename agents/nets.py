@@ -161,7 +161,7 @@ class CanvasAgent(Agent):
         steps, batch, lr, width: of the predictor's training, the same for everyone.
     """
 
-    steps: Positive = 700
+    steps: Positive = 600
     batch: Positive = 64
     lr: Rate = 1e-2
     width: Positive = 16

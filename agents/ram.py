@@ -19,7 +19,7 @@ What differs from the paper, and why:
   training than the quick suite gives.
 
 Test time: the policy's mean, one rollout. Track: gated.
-Expected on digits-clutter, eight 8×8 windows: above uniform windows at every budget. Cost: about 25 s of one core.
+Expected on digits-clutter, six 8×8 windows: above uniform windows at every budget. Cost: about 25 s of one core.
 Command: glimpse run --agent ram --task digits-clutter
 """
 
@@ -97,14 +97,14 @@ class RAM(Agent):
 
     size: Positive = 8
     scales: Positive = 1
-    glimpses: Positive = 8
+    glimpses: Positive = 6
     first: Literal["center", "random"] = "center"
     std: Annotated[float, Field(gt=0)] = 0.15
-    policy_steps: Positive = 1000
+    policy_steps: Positive = 800
     policy_lr: Rate = 2e-3
     reinforce: Annotated[float, Field(ge=0)] = 0.1
     predictor: Literal["shared", "core"] = "shared"
-    steps: Positive = 700
+    steps: Positive = 600
     batch: Positive = 64
     lr: Rate = 1e-2
     width: Positive = 16

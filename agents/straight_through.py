@@ -42,23 +42,22 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Scorer(nn.Module):
-    """An encoder-decoder: (B, C, H, W) → scores (B, 1, H, W). The two ends meet at full resolution."""
+    """An encoder-decoder: (B, C, H, W) → scores (B, 1, H, W), bilinear between the values of a half-size map."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         w = width
-        self.stem = conv(channels, w)
-        self.down = nn.Sequential(conv(w, 2 * w, 2), conv(2 * w, 2 * w, 2), conv(2 * w, 2 * w))
-        self.join = nn.Conv2d(w, 1, 1)
-        self.coarse = nn.Conv2d(2 * w, 1, 1)
+        self.fine = conv(channels, w, 2)
+        self.coarse = nn.Sequential(conv(w, 2 * w, 2), conv(2 * w, 2 * w))
+        self.from_fine, self.from_coarse = nn.Conv2d(w, 1, 1), nn.Conv2d(2 * w, 1, 1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        fine = self.stem(image_BCHW)
-        coarse = F.interpolate(
-            self.coarse(self.down(fine)), size=image_BCHW.shape[2:], mode="bilinear", align_corners=False
-        )
-        scores: Tensor = self.join(fine) + coarse
-        return scores
+        def to(size: torch.Size, scores: Tensor) -> Tensor:
+            return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+        fine = self.fine(image_BCHW.contiguous(memory_format=torch.channels_last))
+        coarse = to(fine.shape[2:], self.from_coarse(self.coarse(fine)))
+        return to(image_BCHW.shape[2:], self.from_fine(fine) + coarse)
 
 
 class STNet(nn.Module):
@@ -66,7 +65,7 @@ class STNet(nn.Module):
 
     def __init__(self, channels: int, classes: int, width: int) -> None:
         super().__init__()
-        self.scorer = Scorer(channels, width // 2)
+        self.scorer = Scorer(channels, width)
         self.predictor = CanvasNet(channels, classes, width)
 
 
@@ -95,8 +94,8 @@ class StraightThrough(Agent):
     target: Share = 0.05
     temperature: Rate = 2 / 3
     weight: Annotated[float, Field(ge=0)] = 100.0
-    selector_steps: Positive = 700
-    steps: Positive = 700
+    selector_steps: Positive = 600
+    steps: Positive = 600
     batch: Positive = 64
     lr: Rate = 1e-2
     width: Positive = 16

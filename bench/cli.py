@@ -60,14 +60,25 @@ def agents_command(
 
 
 @app.command("tasks")
-def tasks_command() -> None:
-    """List the tasks."""
-    from glimpsebench.envs import tasks
+def tasks_command(
+    name: Annotated[
+        str | None, typer.Argument(help="Describe this task; also folder:PATH, npz:PATH or voc:PATH of your own.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a contact sheet of each task whose images are here.")
+    ] = None,
+) -> None:
+    """List the tasks, describe one, or draw what they look like."""
+    from glimpsebench.envs import gallery, tasks
 
-    for name in tasks.names():
-        task = tasks.make(name)
-        channels, height, width = task.shape
-        print(f"{task.id:26}{f'{channels}×{height}×{width}':12}{task.classes:3} classes  {task.describe()}")
+    chosen = None if name is None else tasks.make(name)
+    if pictures is not None:
+        print("\n".join(map(str, gallery.write(pictures, None if chosen is None else [chosen]))))
+    elif chosen is not None:
+        print(chosen.card())
+    else:
+        for each in tasks.TASKS.values():
+            print(f"{each.id:26}{each.describe()}")
 
 
 @data_app.command("list")

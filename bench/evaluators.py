@@ -37,7 +37,7 @@ class Recipe:
 
     version: int = 1
     seed: int = 0
-    steps: int = 3000
+    steps: int = 2500
     batch: int = 64
     lr: float = 1e-2
     width: int = 16

@@ -16,6 +16,7 @@ from glimpsebench import agents
 from glimpsebench.agents.base import BUDGETS
 from glimpsebench.bench.leaderboard import Row, rows_of
 from glimpsebench.bench.records import Record
+from glimpsebench.bench.rollout import prints
 from glimpsebench.envs import tasks
 from glimpsebench.envs.glimpse import _box as box_of
 from glimpsebench.envs.pictures import picture, sheet
@@ -153,18 +154,13 @@ def _looks(record: Record, at: int, images: int) -> list[Array]:
     agent.shape, agent.classes = task.shape, task.classes
     sensor, shape = agent.sensor(), task.shape
     test = tasks.test_split(task)
-    arrays = record.arrays
-    single = len(arrays["selection"]) > 1 or arrays["selection"].shape[2] == 1
+    arrays, budget = record.arrays, record.budgets[at]
+    selection = arrays["selection"][at if len(arrays["selection"]) == len(record.budgets) else 0, :images]
+    footprints = prints(selection, arrays["steps"][at, :images], budget, sensor, shape)
     looks = []
-    for image in range(min(images, len(test))):
-        actions = arrays["selection"][at if single else 0, image, : arrays["steps"][at, image]]
-        if isinstance(sensor, Mask):
-            size = sensor.action_space(shape).shape
-            actions = np.unpackbits(actions, axis=-1, count=int(np.prod(size))).reshape(-1, *size).astype(np.float32)
-        room = np.full(len(actions), int(record.budgets[at] * shape[1] * shape[2] + 1e-9))
-        prints = sensor.footprint(sensor.aim(actions, shape, room), shape)
-        boxes = [] if isinstance(sensor, Mask) else [box_of(one) for one in prints]
-        look = picture(test.images_NCHW[image], np.asarray(prints.any(0)), boxes, side=96)
+    for image, steps in enumerate(footprints):
+        boxes = [] if isinstance(sensor, Mask) else [box_of(one) for one in steps]
+        look = picture(test.images_NCHW[image], np.asarray(steps.any(0)), boxes, side=96)
         right = arrays["own"][at, image] == arrays["labels"][image]
         looks.append(np.pad(look, ((3, 3), (3, 3), (0, 0))))
         looks[-1][[0, 1, 2, -3, -2, -1]] = looks[-1][:, [0, 1, 2, -3, -2, -1]] = 0

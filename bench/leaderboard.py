@@ -79,6 +79,19 @@ class Row:
         rows = [np.where(record.reached_F, record.arrays[name].mean(1) / pixels, np.nan) for record in self.runs]
         return [float(column.mean()) for column in _on_grid(rows, self.records[0].budgets)] if rows else []
 
+    def localisation(self, name: str) -> list[float]:
+        """Mean `iou` or `on_object` over images and seeds, at each budget of the grid; [] without objects."""
+        if not self.runs or any(name not in record.arrays for record in self.runs):
+            return []
+        rows = [np.where(record.reached_F, record.arrays[name].mean(1), np.nan) for record in self.runs]
+        return [float(column.mean()) for column in _on_grid(rows, self.records[0].budgets)]
+
+    @property
+    def pointing(self) -> float:
+        """How often the first look lies on the object; NaN without objects."""
+        hits = [record.arrays["pointed"].mean() for record in self.runs if "pointed" in record.arrays]
+        return float(np.mean(hits)) if hits else float("nan")
+
 
 def _on_grid(rows: Iterable[Array], budgets: Sequence[float]) -> list[Array]:
     """Values at an agent's own budgets, spread over the grid: for each grid point the values of all runs."""
@@ -129,6 +142,8 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
                     **_columns("evaluator", judged[at]),
                     **_columns("own_above_uniform", above),
                     **{name: values[at] for name, values in fractions.items() if values},
+                    **{name: values[at] for name in ("iou", "on_object") if (values := row.localisation(name))},
+                    "pointing": row.pointing,
                     "evaluator_acc95": _acc95(row, ceiling),
                     "note": row.note,
                 }
@@ -178,6 +193,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
             ranked = [row for row in here if not row.about["reference"] and row.about["track"] == track]
             parts.append(f"\n### {heading}\n\n{_pipe(ranked, here)}")
         parts.append(f"\n### Floors and ceiling\n\n{_pipe([r for r in here if r.about['reference']], here)}")
+        parts.append(_localisation(here))
         first = next((record for row in here for record in row.runs), None)
         if first is not None:
             parts.append(
@@ -194,31 +210,47 @@ def _pipe(rows: Sequence[Row], all_rows: Sequence[Row]) -> str:
     floor = next((row for row in all_rows if row.name == FLOOR), None)
     ceiling = next((row for row in all_rows if row.name == "full"), None)
     head = ["contender", "score by", *(f"{100 * budget:g} %" for budget in BUDGETS), "ACC95", "seeds", "note"]
-    lines = [_line(head), _line(["---"] * 2 + ["---:"] * (len(BUDGETS) + 2) + ["---"])]
+    lines = [_row(head), _row(["---"] * 2 + ["---:"] * (len(BUDGETS) + 2) + ["---"])]
     for row in rows:
         mark = "†" if row.about["currency"] == "delivered" else ""
         acc95 = _acc95(row, ceiling)
-        for by in ("evaluator", "own"):
-            cells = [_cell(value.mean) for value in row.accuracy(by)]
-            if by == "own":
-                beats = [_above(row, floor, budget).low > 0 for budget in BUDGETS]
-                cells = [f"**{cell}**" if better else cell for cell, better in zip(cells, beats, strict=True)]
-            tail = [f"{100 * acc95:g} %" if acc95 == acc95 else "·", str(len(row.records)), row.note]
-            lines.append(
-                _line([row.name + mark if by == "evaluator" else "", by, *cells])
-                if by == "own"
-                else _line([row.name + mark, by, *cells, *tail])
-            )
+        tail = [f"{100 * acc95:g} %" if acc95 == acc95 else "·", str(len(row.records)), row.note]
+        judged = [_cell(value.mean) for value in row.accuracy("evaluator")]
+        lines.append(_row([row.name + mark, "evaluator", *judged, *tail]))
+        own = [_cell(value.mean) for value in row.accuracy("own")]
+        better = [_above(row, floor, budget).low > 0 for budget in BUDGETS]
+        own = [f"**{cell}**" if bold else cell for cell, bold in zip(own, better, strict=True)]
+        lines.append(_row(["", "own", *own, "", "", ""]))
     return "\n".join(lines) + "\n"
+
+
+def _localisation(rows: Sequence[Row]) -> str:
+    """Where the touched pixels lie, for tasks that know their objects; nothing for others."""
+    known = [row for row in rows if row.localisation("iou")]
+    if not known:
+        return ""
+    head = ["contender", "pointing", *(f"{100 * budget:g} %" for budget in BUDGETS), "best IoU"]
+    lines = [_row(head), _row(["---", *["---:"] * (len(head) - 1)])]
+    for row in known:
+        ious = [value for value in row.localisation("iou") if not np.isnan(value)]
+        shares = [_cell(value) for value in row.localisation("on_object")]
+        lines.append(_row([row.name, _cell(row.pointing), *shares, f"{max(ious):.2f}" if ious else "·"]))
+    body = "\n".join(lines)
+    return (
+        "\n### Where they look\n\n"
+        "Share of the touched pixels that lie on the object, in per cent, at each budget. *pointing*: how often the\n"
+        "first look lies on it. *best IoU*: of touched pixels and object, over the budgets.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _cell(value: float) -> str:
     return "·" if np.isnan(value) else f"{100 * value:.1f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    missing = len(BUDGETS) + 5 - len(cells)
-    return "| " + " | ".join([*(cell.replace("|", "\\|") for cell in cells), *[""] * missing]) + " |"
 
 
 def summary(record: Record) -> str:

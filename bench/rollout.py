@@ -18,8 +18,9 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from glimpsebench.agents.base import Agent
+from glimpsebench.bench.localisation import peak_of, pixel_of
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Kind, Observation
-from glimpsebench.envs.sensors import Mask
+from glimpsebench.envs.sensors import Mask, Sensor, Shape, Thumbnail
 from glimpsebench.envs.tasks import Split
 
 Array = NDArray[Any]
@@ -42,6 +43,7 @@ class Episodes:
         touched_FN: source pixels in their union.
         delivered_FN: values that they returned, per channel, repeats counted.
         predicted_FN: argmax of the logits at that moment, int16; −1 without a glimpse or a predictor.
+        points_N2: the pixel (row, column) that it looked at first: under the first fixation, or scored best.
     """
 
     selection: Array
@@ -49,6 +51,7 @@ class Episodes:
     touched_FN: Array
     delivered_FN: Array
     predicted_FN: Array
+    points_N2: Array
 
 
 def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
@@ -59,16 +62,10 @@ def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
 
 def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Episodes:
     """The same selections again, judged from the canvas by another predictor."""
-    selection = episodes.selection
     sensor = agent.sensor()
-    shape = sensor.action_space(agent.shape).shape
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
-        actions = selection[number, index_B, step]
-        if isinstance(agent.sensor(), Mask):
-            actions = np.unpackbits(actions, axis=-1, count=int(np.prod(shape)))
-            actions = actions.reshape(len(index_B), *shape).astype(np.float32)
-        return actions
+        return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
     return _fly(agent, images, choose, "canvas", judge)
 
@@ -77,12 +74,17 @@ def _fly(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) 
     single = agent.horizon() == 1
     groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
     passes = [_pass(agent, images, number, group, choose, view, judge) for number, group in enumerate(groups)]
+
+    def joined(name: str) -> Array:
+        return np.concatenate([getattr(one, name) for one in passes])
+
     return Episodes(
-        np.stack([one.selection for one in passes]),
-        *(
-            np.concatenate([getattr(one, name) for one in passes])
-            for name in ("steps_FN", "touched_FN", "delivered_FN", "predicted_FN")
-        ),
+        selection=np.stack([one.selection for one in passes]),
+        steps_FN=joined("steps_FN"),
+        touched_FN=joined("touched_FN"),
+        delivered_FN=joined("delivered_FN"),
+        predicted_FN=joined("predicted_FN"),
+        points_N2=passes[0].points_N2,
     )
 
 
@@ -107,7 +109,7 @@ def _pass(
         currency=agent.currency,
         autoreset_mode=AutoresetMode.DISABLED,
     )
-    batches = []
+    batches, points = [], []
     for start in range(0, count, BATCH):
         # The last batch is filled up with repeats of the last image, which are cut off again.
         index_B = np.minimum(np.arange(start, start + BATCH), count - 1)
@@ -115,7 +117,10 @@ def _pass(
         steps = []
         for step in range(horizon):
             taken = info["glimpses"]
-            observation, _, _, _, info = env.step(choose(observation, number, index_B, step))
+            action = choose(observation, number, index_B, step)
+            if step == 0:
+                points.append(_point(action, sensor, agent.shape)[: count - start])
+            observation, _, _, _, info = env.step(action)
             logits = judge(env.observe(view))
             steps.append(
                 (
@@ -142,7 +147,39 @@ def _pass(
         _after(touched_NT, steps_FN, 0).astype(np.int32),
         _after(delivered_NT, steps_FN, 0).astype(np.int32),
         _after(predicted_NT, steps_FN, -1).astype(np.int16),
+        np.concatenate(points),
     )
+
+
+def unpacked(selection: Array, sensor: Sensor, shape: Shape) -> Array:
+    """Recorded selections (N, …) as actions of the sensor: float32 (N, …)."""
+    if not isinstance(sensor, Mask):
+        return selection
+    size = sensor.grid(shape)
+    bits = np.unpackbits(selection, axis=-1, count=size[0] * size[1])
+    return bits.reshape(*selection.shape[:-1], *size).astype(np.float32)
+
+
+def prints(selection: Array, steps_N: Array, budget: float, sensor: Sensor, shape: Shape) -> Array:
+    """The footprints of recorded selections (N, T, …) within a budget: boolean (N, T, H, W), empty after `steps_N`."""
+    actions = unpacked(selection, sensor, shape)
+    count, horizon = actions.shape[:2]
+    room = np.full(count, int(budget * shape[1] * shape[2] + 1e-9))
+    footprints = np.zeros((count, horizon, *shape[1:]), bool)
+    for step in range(horizon):
+        rows = steps_N > step
+        aim = sensor.aim(actions[rows, step], shape, room[rows])
+        footprints[rows, step] = sensor.footprint(aim, shape)
+    return footprints
+
+
+def _point(action: Array, sensor: Sensor, shape: Shape) -> Array:
+    """The pixel (row, column) that an action looks at most."""
+    if isinstance(sensor, Mask):
+        return np.minimum(peak_of(action) * sensor.cell, np.array(shape[1:]) - 1)
+    if isinstance(sensor, Thumbnail):
+        return np.tile(np.array(shape[1:]) // 2, (len(action), 1))
+    return pixel_of(action[:, :2], shape[1:])
 
 
 def _like(taken_B: Array, env: GlimpseVectorEnv) -> Array:

@@ -13,16 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.base import Agent, Diverged, Progress
-from glimpsebench.bench import records
+from glimpsebench.bench import localisation, records
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.rollout import replay, rollout
+from glimpsebench.bench.rollout import Episodes, prints, replay, rollout
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
+
+Array = NDArray[Any]
 
 _SOFTWARE = ("torch", "numpy", "gymnasium", "stable-baselines3", "scipy", "scikit-learn")
 
@@ -112,7 +115,10 @@ def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
             "own": episodes.predicted_FN,
             "evaluator": judged.predicted_FN,
             "labels": np.asarray(test.labels_N, np.int16),
+            "points": episodes.points_N2.astype(np.int16),
         }
+        if test.objects_NHW is not None:
+            arrays |= localised(episodes, agent, np.asarray(test.objects_NHW))
         about |= {"status": "done", "parameters": agent.parameters}
     except (KeyboardInterrupt, UsageError):
         raise
@@ -128,6 +134,19 @@ def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
             np.savez_compressed(temporary / "images.npz", **arrays)
             agent.save(temporary / "weights.safetensors")
     return records.Record.read(folder)
+
+
+def localised(episodes: Episodes, agent: Agent, objects_NHW: Array) -> dict[str, Array]:
+    """How selection and object agree: `iou` and `on_object` (F, N), NaN where nothing was selected; `pointed` (N,)."""
+    overlaps: dict[str, list[Array]] = {"iou": [], "on_object": []}
+    single = len(episodes.selection) == len(agent.budgets)
+    for at, budget in enumerate(agent.budgets):
+        selection = episodes.selection[at if single else 0]
+        chosen = np.asarray(prints(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape).any(1))
+        overlaps["iou"].append(localisation.intersection_over_union(chosen, objects_NHW))
+        overlaps["on_object"].append(localisation.share_on_object(chosen, objects_NHW))
+    pointed = localisation.pointing_game(episodes.points_N2, objects_NHW)
+    return {name: np.stack(rows).astype(np.float32) for name, rows in overlaps.items()} | {"pointed": pointed}
 
 
 def _about(agent: Agent, task: Task, test: Split) -> dict[str, Any]:

@@ -124,9 +124,7 @@ class Task(ABC):
     def card(self) -> str:
         """Everything to know before using it, a fact a line; `glimpse tasks NAME` prints it."""
         sizes = ", ".join(f"{size:,} {half}" for half, size in self.sizes.items())
-        values = ", ".join(
-            f"{name}={getattr(self, name)}" for name in settings.names(type(self), fixed=IDENTITY)
-        )
+        values = ", ".join(f"{name}={getattr(self, name)}" for name in settings.names(type(self), fixed=IDENTITY))
         lines = [
             f"{self.id}: {self.describe()}",
             f"images: {sizes}",

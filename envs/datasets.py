@@ -262,9 +262,7 @@ def _digits() -> dict[Half, ImageSet]:
 
 _CIFAR_LABELS = ("package/train_lables.json", "package/test_lables.json")  # spelled so
 _UCI = "Alpaydin and Kaynak 1998 (CC BY 4.0), as in scikit-learn"
-_DIGITS = Source(
-    "digits", (1, 8, 8), 10, {"train": 1097, "val": 200, "test": 500}, 0.0, _UCI, needs_download=False
-)
+_DIGITS = Source("digits", (1, 8, 8), 10, {"train": 1097, "val": 200, "test": 500}, 0.0, _UCI, needs_download=False)
 _SIZES: dict[Half, int] = {"train": 55_000, "val": 5_000, "test": 10_000}
 _SETS = {
     "mnist": _Set(

@@ -102,9 +102,7 @@ def shades(values: Array) -> Array:
         raise Unusable("NaN or infinite values")
     white = 1 if kind == "f" else 255
     if values.min() < 0 or values.max() > white:
-        raise Unusable(
-            f"values from {values.min():g} to {values.max():g}; {values.dtype} must lie in 0 … {white}"
-        )
+        raise Unusable(f"values from {values.min():g} to {values.max():g}; {values.dtype} must lie in 0 … {white}")
     return np.rint(values.astype(np.float64) * (255 / white)).astype(np.uint8)
 
 
@@ -122,9 +120,7 @@ def opaque(image: Image.Image, channels: int, fill: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def fitted(
-    image: Image.Image, size: tuple[int, int], fit: Fit, fill: int, how: Image.Resampling
-) -> Image.Image:
+def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, fill: int, how: Image.Resampling) -> Image.Image:
     """An image brought to another size.
 
     Args:

@@ -93,9 +93,7 @@ class Npz(OwnData):
         if images.ndim == 4 and images.shape[3] not in (1, 3, 4):
             images = images.transpose(0, 2, 3, 1)
         if images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,), (4,)) or not images.size:
-            raise self._wrong(
-                f"'images' has shape {images.shape}, not (N, H, W), (N, H, W, C) or (N, C, H, W)"
-            )
+            raise self._wrong(f"'images' has shape {images.shape}, not (N, H, W), (N, H, W, C) or (N, C, H, W)")
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iubU":
             raise self._wrong(
                 f"'labels' must be {len(images)} integers or strings, one for each image; "
@@ -145,14 +143,19 @@ class Voc(OwnData):
 
     @property
     def has_objects(self) -> bool:
-        return self.masks and (self.path / "SegmentationClass").is_dir()
+        return self.masks and self._segmentations.is_dir()
+
+    @property
+    def _segmentations(self) -> Path:
+        png = self.path / "SegmentationClassPNG"  # labelme's; its SegmentationClass holds arrays
+        return png if png.is_dir() else self.path / "SegmentationClass"
 
     def entries(self) -> Iterator[Entry]:
         lists = self.path / "ImageSets" / ("Segmentation" if self.has_objects else "Main")
         listed = {half: _lines(lists / f"{half}.txt") for half in HALVES if (lists / f"{half}.txt").is_file()}
         if "train" in listed and "test" not in listed and "val" in listed:
             listed["test"] = listed.pop("val")
-        photos = {path.stem: path for path in _visible(self.path / "JPEGImages")}
+        photos = {path.stem: path for path in _visible(self.path / "JPEGImages") if _is_image(path)}
         if "train" not in listed:
             listed = {"train": list(photos)}
             may = choices(())
@@ -172,7 +175,7 @@ class Voc(OwnData):
         if not self.has_objects:
             notes = _bytes_of(self.path / "Annotations" / f"{path.stem}.xml")
             return Item(_largest_box(notes), raw + notes, image)
-        notes = _bytes_of(self.path / "SegmentationClass" / f"{path.stem}.png")
+        notes = _bytes_of(self._segmentations / f"{path.stem}.png")
         classes_HW = indices(notes)
         if classes_HW.shape[::-1] != image.size:
             raise Unusable(f"its segmentation is {classes_HW.shape[::-1]}, the image {image.size}")
@@ -206,9 +209,7 @@ def _largest_box(notes: bytes) -> str:
             raise Unusable("its annotation defines XML entities")
         areas = {}
         for thing in ElementTree.fromstring(notes).iter("object"):
-            corner = {
-                at: float(thing.findtext(f"bndbox/{at}", "nan")) for at in ("xmin", "ymin", "xmax", "ymax")
-            }
+            corner = {at: float(thing.findtext(f"bndbox/{at}", "nan")) for at in ("xmin", "ymin", "xmax", "ymax")}
             area = (corner["xmax"] - corner["xmin"]) * (corner["ymax"] - corner["ymin"])
             areas[area] = thing.findtext("name", "").strip()
     except (ElementTree.ParseError, ValueError) as error:
@@ -227,8 +228,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The first word of each line: VOC's lists per class have a second."""
-    return [line.split()[0] for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -332,6 +332,9 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         Returns:
             Which of them were refused, boolean (B,), and the glimpses, 0 where nothing was revealed.
         """
+        if not looking.any():  # episodes that began together end together
+            self._shown[:] = False
+            return np.zeros(self.num_envs, bool), self._no_glimpse()
         room = self.cap - self._spent
         aim = self.sensor.aim(action, self.shape, room)
         added = self._footprints.grow(aim)
@@ -391,10 +394,13 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     def _read(self, aim: Array) -> Array:
         if len(self._worlds) == 1:
             return self._worlds[self.epoch].read(self._index, aim)
-        glimpse = np.empty((self.num_envs, *self.sensor.glimpse_shape(self.shape)), np.float32)
+        glimpse = self._no_glimpse()
         for world, envs in self._inhabited():
             glimpse[envs] = world.read(self._index[envs], aim[envs])
         return glimpse
+
+    def _no_glimpse(self) -> Array:
+        return np.zeros((self.num_envs, *self.sensor.glimpse_shape(self.shape)), np.float32)
 
     def _inhabited(self) -> Iterator[tuple[_World, Array]]:
         """Each epoch's images with the envs that are in it."""

@@ -12,7 +12,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -62,7 +62,7 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True)
 class OwnData(Task):
-    """Images from a path, brought to one size.
+    """Images from a path, brought to one size. They are read when first asked for, and stay as they were then.
 
     Attributes:
         side: the side of the task's images, pixels; 0 takes the size of the first image for all.
@@ -95,11 +95,15 @@ class OwnData(Task):
     def entries(self) -> Iterator[Entry]:
         """Every image, in a fixed order."""
 
-    @property
+    @cached_property
     def _content(self) -> Content:
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
         stats = ((str(file), file.stat()) for file in files if file.is_file())
         return _read(self, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the images: who gets a copy reads them again."""
+        return {name: value for name, value in vars(self).items() if name != "_content"}
 
     @property
     def id(self) -> str:
@@ -172,7 +176,7 @@ class _Row(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _read(task: OwnData, stamp: Stamp) -> Content:  # noqa: ARG001 - a new stamp makes the cache read again
+def _read(task: OwnData, stamp: Stamp) -> Content:
     rows: list[_Row] = []
     left_out: list[str] = []
     refused: list[str] = []
@@ -191,7 +195,7 @@ def _read(task: OwnData, stamp: Stamp) -> Content:  # noqa: ARG001 - a new stamp
             left_out.append(f"{entry.name}: {why}")
             refused += [] if why.harmless else left_out[-1:]
             continue
-        place = hashlib.sha256(entry.name.encode()).digest()
+        place = hashlib.sha256(entry.name.encode(errors="surrogateescape")).digest()
         half = _chosen(place, entry.halves)
         digest.update(repr((entry.name, half, item.label, hashlib.sha256(item.raw).hexdigest())).encode())
         rows.append(_Row(place, half, item.label, np.atleast_3d(np.asarray(page)), object_HW))

@@ -18,7 +18,7 @@ from PIL import Image
 from glimpsebench.bench import records
 from glimpsebench.envs import GlimpseVectorEnv, datasets, decode, folders, tasks
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.own import OwnData
+from glimpsebench.envs.own import HALVES, OwnData
 
 Array = NDArray[Any]
 
@@ -59,7 +59,7 @@ class TestFolder:
     def test_images_labels_and_halves(self, pets: Path) -> None:
         task = own(f"folder:{pets}", channels=1, side=4, fit="stretch")
         assert (task.shape, task.classes, task.has_objects) == ((1, 4, 4), 2, False)
-        halves = {half: task.render(half, 0) for half in folders.HALVES}
+        halves = {half: task.render(half, 0) for half in HALVES}
         assert {half: len(split) for half, split in halves.items()} == dict(task.sizes)
         assert sum(task.sizes.values()) == 60
         assert task.sizes["train"] > task.sizes["test"] > task.sizes["val"] > 0
@@ -71,11 +71,11 @@ class TestFolder:
 
     def test_the_split_follows_names_so_a_new_image_moves_no_other(self, pets: Path) -> None:
         before = own(f"folder:{pets}", side=4)
-        where = {int(image[0, 0, 0]): half for half in folders.HALVES for image in before.render(half, 0).images_NCHW}
+        where = {int(image[0, 0, 0]): half for half in HALVES for image in before.render(half, 0).images_NCHW}
         old = before.id
         (pets / "cat" / "new.png").write_bytes(png(flat(250)))
         after = own(f"folder:{pets}", side=4)
-        for half in folders.HALVES:
+        for half in HALVES:
             for image in after.render(half, 0).images_NCHW:
                 assert where.get(int(image.max()), half) == half
         assert sum(after.sizes.values()) == 61
@@ -115,14 +115,21 @@ class TestFolder:
         assert task.train().images_NCHW is own(f"folder:{pets}").train().images_NCHW
         assert not task.train().images_NCHW.flags.writeable
         (pets / "dog" / "new.png").write_bytes(png(flat(0)))
-        assert sum(task.sizes.values()) == 61
+        assert sum(task.sizes.values()) == 60  # a task does not change under a run
+        assert sum(own(f"folder:{pets}").sizes.values()) == 61
+
+    def test_names_that_are_no_text_are_names(self, pets: Path) -> None:
+        (pets / "cat" / "\udcff.png").write_bytes(png(flat(0)))
+        assert sum(own(f"folder:{pets}").sizes.values()) == 61
 
     def test_it_is_a_task_like_any_other(self, pets: Path) -> None:
         env = GlimpseVectorEnv(f"folder:{pets}", num_envs=2)
         env.reset(seed=0)
         assert env.observation_space.contains(env.step(np.zeros((2, 2), np.float32))[0])
         task = own(f"folder:{pets}")
-        assert pickle.loads(pickle.dumps(task)).id == task.id
+        copy = pickle.loads(pickle.dumps(task))
+        assert "_content" not in vars(copy)
+        assert copy.id == task.id
         with datasets.sealed(), pytest.raises(PermissionError):
             tasks.test_split(task)
         with pytest.raises(UsageError, match="unknown half"):
@@ -460,6 +467,7 @@ class TestVoc:
             classes[5:15, 2:12], classes[5:8, 20:23] = index, 3
             classes[5, 2:12] = 255  # undecided border
             mask = Image.frombytes("P", (30, 20), classes.tobytes())
+            mask.putpalette(np.arange(256).repeat(3).tolist())
             mask.save(root / f"SegmentationClass/{stem}.png")
             (root / f"Annotations/{stem}.xml").write_text(
                 "<annotation>"
@@ -520,9 +528,9 @@ class TestVoc:
         assert own(f"voc:{voc}").sizes == {"train": 30, "val": 4, "test": 6}
 
     def test_other_class_names(self, voc: Path) -> None:
-        names = ["__ignore__", "_background_", *"abcdefghijkl"]
+        names = ["__ignore__", "_background_", *"abcdefg", "potted h", *"ijkl"]
         (voc / "class_names.txt").write_text("\n".join(names))
-        assert "classes: h, l" in own(f"voc:{voc}").card()
+        assert "classes: l, potted h" in own(f"voc:{voc}").card()
         (voc / "class_names.txt").write_text("\n".join(names[:9]))
         with pytest.raises(UsageError, match="class 8 of its segmentation has no name"):
             own(f"voc:{voc}").train()

@@ -29,9 +29,7 @@ def test_overlap_against_counts_by_hand(selection: NDArray[Any]) -> None:
 
 
 def test_packed_and_plain_selections_are_told_apart_by_their_shape() -> None:
-    np.testing.assert_array_equal(
-        localisation.unpacked(np.packbits(CHOSEN.reshape(3, -1), axis=1), (3, 4)), CHOSEN
-    )
+    np.testing.assert_array_equal(localisation.unpacked(np.packbits(CHOSEN.reshape(3, -1), axis=1), (3, 4)), CHOSEN)
     np.testing.assert_array_equal(localisation.unpacked(CHOSEN.reshape(3, 12), (3, 4)), CHOSEN)
     np.testing.assert_array_equal(localisation.unpacked(CHOSEN.astype(np.uint8), (3, 4)), CHOSEN)
 
