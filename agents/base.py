@@ -49,6 +49,10 @@ class Agent(ABC):
         observation: what `act` sees. Gated agents never ask for `image`.
         currency: what the budget counts.
         budgets: the grid points at which the agent enters.
+
+    Attributes:
+        net: all networks as one module; its state is the agent's state.
+        findings: what `fit` measured about itself, for the record: name → number.
     """
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
@@ -59,6 +63,7 @@ class Agent(ABC):
     budgets: ClassVar[tuple[float, ...]] = BUDGETS
 
     net: nn.Module | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
+    findings: dict[str, float] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
     shape: Shape = dataclasses.field(default=(1, 1, 1), init=False, repr=False, compare=False)
     classes: int = dataclasses.field(default=1, init=False, repr=False, compare=False)
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Progress, tensors
-from glimpsebench.agents.nets import Backbone, Positive, Rate, optimise, pixels
+from glimpsebench.agents.nets import Backbone, Positive, Rate, optimise, phase, pixels
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Crop
 from glimpsebench.envs.tasks import Task
@@ -121,8 +121,9 @@ class DHAM(Agent):
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
             image_BCHW = pixels(images)
-            budget_B = torch.from_numpy(rng.choice(np.array(self.budgets, np.float32), len(images)))
-            glimpse_BCgg = crop.crop(image_BCHW, self.aim(image_BCHW, budget_B))
+            budget_B = rng.choice(np.array(self.budgets, np.float32), len(images))
+            budget_B[rng.random(len(images)) < phase(step, self.steps)] = 1  # first the window of its own size
+            glimpse_BCgg = crop.crop(image_BCHW, self.aim(image_BCHW, torch.from_numpy(budget_B)))
             return F.cross_entropy(net.classify(glimpse_BCgg), labels_B)
 
         optimise(net, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)

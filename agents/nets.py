@@ -163,7 +163,7 @@ class CanvasAgent(Agent):
 
     steps: Positive = 600
     batch: Positive = 64
-    lr: Rate = 1e-2
+    lr: Rate = 1.5e-2
     width: Positive = 16
 
     @abstractmethod

@@ -22,51 +22,13 @@ Command: glimpse run --agent straight_through --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, conv, optimise, phase, pixels, shown
-from glimpsebench.envs.glimpse import Kind, Observation
-from glimpsebench.envs.sensors import Mask, Sensor, k_best
-from glimpsebench.envs.tasks import Task
-
-Array = NDArray[Any]
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Scorer(nn.Module):
-    """An encoder-decoder: (B, C, H, W) → scores (B, 1, H, W), bilinear between the values of a half-size map."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        w = width
-        self.fine = conv(channels, w, 2)
-        self.coarse = nn.Sequential(conv(w, 2 * w, 2), conv(2 * w, 2 * w))
-        self.from_fine, self.from_coarse = nn.Conv2d(w, 1, 1), nn.Conv2d(2 * w, 1, 1)
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        def to(size: torch.Size, scores: Tensor) -> Tensor:
-            return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
-
-        fine = self.fine(image_BCHW.contiguous(memory_format=torch.channels_last))
-        coarse = to(fine.shape[2:], self.from_coarse(self.coarse(fine)))
-        return to(image_BCHW.shape[2:], self.from_fine(fine) + coarse)
-
-
-class STNet(nn.Module):
-    """Selector and predictor."""
-
-    def __init__(self, channels: int, classes: int, width: int) -> None:
-        super().__init__()
-        self.scorer = Scorer(channels, width)
-        self.predictor = CanvasNet(channels, classes, width)
+from glimpsebench.agents.masks import MaskAgent, Share, Weight
+from glimpsebench.agents.nets import Rate
 
 
 def gumbel_mask(scores: Tensor, temperature: float) -> Tensor:
@@ -81,70 +43,21 @@ def gumbel_mask(scores: Tensor, temperature: float) -> Tensor:
 
 
 @dataclass
-class StraightThrough(Agent):
+class StraightThrough(MaskAgent):
     """Reads the whole image, then shows its best pixels.
 
     Settings:
         target: the share of pixels that training aims at.
         temperature: of the relaxation.
         weight: of the target's penalty.
-        steps, batch, lr, width: as for every predictor; `selector_steps` come first.
+        selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
     target: Share = 0.05
     temperature: Rate = 2 / 3
-    weight: Annotated[float, Field(ge=0)] = 100.0
-    selector_steps: Positive = 600
-    steps: Positive = 600
-    batch: Positive = 64
-    lr: Rate = 1e-2
-    width: Positive = 16
+    weight: Weight = 100.0
 
-    track: ClassVar[Literal["gated", "open"]] = "open"
-    observation: ClassVar[Kind] = "image"
-
-    def sensor(self) -> Sensor:
-        return Mask()
-
-    def build(self) -> nn.Module:
-        return STNet(self.shape[0], self.classes, self.width)
-
-    def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
-        rng, net = np.random.default_rng(seed), self.net
-        assert isinstance(net, STNet)
-
-        def jointly(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            image_BCHW = pixels(images)
-            mask_B1HW = gumbel_mask(net.scorer(image_BCHW), self.temperature)
-            target = max(self.target, phase(step, self.selector_steps, rest=0.0))
-            size = (mask_B1HW.mean() - target) ** 2
-            logits_BK = net.predictor(image_BCHW * mask_B1HW, mask_B1HW)
-            return F.cross_entropy(logits_BK, labels_B) + self.weight * size
-
-        def predictor_alone(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            image_BCHW = pixels(images)
-            with torch.no_grad():
-                scores_BP = net.scorer(image_BCHW).flatten(1).numpy()
-            sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
-            mask_B1HW = torch.from_numpy(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
-            return F.cross_entropy(net.predictor(shown(image_BCHW, mask_B1HW), mask_B1HW.float()), labels_B)
-
-        common: dict[str, Any] = {"batch": self.batch, "rng": rng, "progress": progress}
-        optimise(net, task, jointly, steps=self.selector_steps, lr=self.lr, **common)
-        net.scorer.requires_grad_(False)
-        optimise(net.predictor, task, predictor_alone, steps=self.steps, lr=self.lr, **common)
-
-    @torch.no_grad()
-    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
-        assert isinstance(self.net, STNet)
-        scores_BHW = self.net.scorer(tensors(observation)["image"])[:, 0]
-        largest = scores_BHW.abs().amax((1, 2), keepdim=True).clamp(min=1e-6)
-        action: Array = (scores_BHW / largest).numpy()  # the env wants [−1, 1]; only the order matters
-        return action
-
-    @torch.no_grad()
-    def predict(self, view: Observation) -> Array:
-        assert isinstance(self.net, STNet)
-        seen = tensors(view)
-        logits: Array = self.net.predictor(seen["canvas"], seen["mask"]).numpy()
-        return logits
+    def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
+        mask_B1HW = gumbel_mask(self.nets.scorer(image_BCHW), self.temperature)
+        size = (mask_B1HW.mean() - self.annealed(self.target, step)) ** 2
+        return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B) + self.weight * size

@@ -39,7 +39,7 @@ class Recipe:
     seed: int = 0
     steps: int = 2500
     batch: int = 64
-    lr: float = 1e-2
+    lr: float = 1.5e-2
     width: int = 16
 
 

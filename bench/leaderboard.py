@@ -240,8 +240,7 @@ def _localisation(rows: Sequence[Row]) -> str:
         "\n### Where they look\n\n"
         "Share of the touched pixels that lie on the object, in per cent, at each budget. *pointing*: how often the\n"
         "first look lies on it. *best IoU*: of touched pixels and object, over the budgets.\n\n"
-        + "\n".join(lines)
-        + "\n"
+        f"{body}\n"
     )
 
 
@@ -265,15 +264,22 @@ def summary(record: Record) -> str:
 _BEGIN, _END = "<!-- leaderboard:", "<!-- /leaderboard -->"
 
 
-def insert(page: Path, root: Path, title: str) -> None:
-    """Replace what stands between a page's leaderboard markers by the tables and the curve of a results folder."""
+def insert(page: Path, root: Path, title: str, shown_as: str = "") -> None:
+    """Replace what stands between a page's leaderboard markers by the tables and the curve of a results folder.
+
+    Args:
+        page: a Markdown file with the two markers.
+        root: the results folder.
+        title: the heading.
+        shown_as: the folder's path in the link to the curve; by default `root` as it was given.
+    """
     text = page.read_text()
     begin, end = text.find(_BEGIN), text.find(_END)
     if begin < 0 or end < begin:
         raise UsageError(f"{page}: no markers '{_BEGIN} … -->' and '{_END}' to write between")
     begin = text.index("-->", begin) + len("-->")
     tables = markdown(rows_of(read_all(root)), title).replace("\n#", "\n##").replace("# ", "## ", 1)
-    curve = f"![accuracy against fraction]({root.as_posix()}/curve.png)"
+    curve = f"![accuracy against fraction]({shown_as or root.as_posix()}/curve.png)"
     page.write_text(f"{text[:begin]}\n\n{tables}\n{curve}\n\n{text[end:]}")
 
 

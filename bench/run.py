@@ -119,7 +119,7 @@ def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
         }
         if test.objects_NHW is not None:
             arrays |= localised(episodes, agent, np.asarray(test.objects_NHW))
-        about |= {"status": "done", "parameters": agent.parameters}
+        about |= {"status": "done", "parameters": agent.parameters, "findings": agent.findings}
     except (KeyboardInterrupt, UsageError):
         raise
     except Exception as error:  # the row must say what went wrong, whatever it was

@@ -357,8 +357,10 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return looking & ~fits, glimpse
 
     def _places(self, flags_B: Array) -> tuple[Envs, Steps]:
-        """The flagged envs and the step that each is at. Where all are at one step, a slice and a number:
-        indexing with them makes a view, which is much cheaper than a copy."""
+        """The flagged envs and the step that each is at.
+
+        Where all are at one step, a slice and a number: indexing with them makes a view, not a copy.
+        """
         first = self._count[0]
         if flags_B.all() and (self._count == first).all():
             return slice(None), int(first)
@@ -418,7 +420,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
                 self.sensor.paint(self._canvas[env], self._grain[env], glimpse[env], aim)
 
     def _recall(self) -> None:
-        """Fill newly wanted memories from the aims: reading them again gives the same values."""
+        """Fill the memories anew from the aims: reading them again gives the same values."""
         taken, self._count = self._count, np.zeros_like(self._count)
         for step in range(int(taken.max())):
             envs = (taken > step).nonzero()[0]
@@ -482,7 +484,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         """What the predictor says of the flagged envs, from what they have seen: float64 (b, K)."""
         assert self.predictor is not None  # the constructor saw to it
         view = {name: value[flags_B] for name, value in self.observe(self.view).items()}
-        return np.asarray(self.predictor(view), np.float64)
+        return np.array(self.predictor(view), np.float64)
 
     def _log_likelihoods(self, flags_B: Array) -> Array:
         """log p(true class | view) of the flagged envs, in nats."""

@@ -207,63 +207,65 @@ class Window(Sensor):
 
 
 def _block_sums(images_BCHW: Array, side: int) -> Array:
-    """The sum of each side×side block: adding whole slices is much faster than reducing short axes."""
-    for axis in (2, 3):
-        lines = np.moveaxis(images_BCHW, axis, 0)
-        images_BCHW = np.moveaxis(sum((lines[i::side] for i in range(1, side)), lines[::side].astype(np.uint32)), 0, axis)
-    return images_BCHW
+    """The sum of each side×side block, uint32. Adding whole slices is much faster than reducing short axes."""
+    down = images_BCHW[:, :, ::side].astype(np.uint32)
+    for line in range(1, side):
+        down += images_BCHW[:, :, line::side]
+    across = down[..., ::side].copy()
+    for line in range(1, side):
+        across += down[..., line::side]
+    return across
 
 
 class _Cut:
     """Cuts side×side windows out of a shared image set, zero outside, without copying the set."""
 
     def __init__(self, images_NCHW: Array, side: int) -> None:
-        self.images_NCHW, self.side = images_NCHW, side
-        count, channels, height, width = images_NCHW.shape
-        self.last = np.array([max(height - side, 0), max(width - side, 0)], np.uint64)
-        self.windows = None
-        steps = images_NCHW.strides
-        if min(height, width) >= side and steps[3] == 1:
-            # A view of all windows, each row of one being a single item: indexing it copies a row at a time.
-            row = images_NCHW[0, 0, 0, :side].view(f"V{side}")
-            self.windows = as_strided(
-                row,
-                (count, height - side + 1, width - side + 1, channels, side),
-                (steps[0], steps[2], 1, steps[1], steps[2]),
-                writeable=False,
-            )
+        height, width = images_NCHW.shape[2:]
+        self.side, self.height, self.width = side, min(side, height), min(side, width)
+        self.last = np.array([height - self.height, width - self.width])
+        self.windows = _windows(images_NCHW, self.height, self.width)
 
     def __call__(self, index_B: Array, corner_B2: Array) -> Array:
         """The windows (B, C, side, side), uint8, with these corners (row, column)."""
-        if self.windows is None:
-            return self._one_by_one(index_B, corner_B2)
-        row_B, column_B = corner_B2.T
-        inside_B2 = corner_B2.view(np.uint64) <= self.last  # read as unsigned, −1 is a huge number
-        if inside_B2.all():
-            return self._items(self.windows[index_B, row_B, column_B])
-        inside_B = inside_B2.all(1)
-        cut = np.empty((len(index_B), self.images_NCHW.shape[1], self.side, self.side), np.uint8)
-        cut[inside_B] = self._items(self.windows[index_B[inside_B], row_B[inside_B], column_B[inside_B]])
-        cut[~inside_B] = self._one_by_one(index_B[~inside_B], corner_B2[~inside_B])
+        inside_B2 = np.minimum(np.maximum(corner_B2, 0), self.last)
+        cut = _taken(self.windows, index_B, inside_B2)
+        if self.height < self.side or self.width < self.side:
+            return self._shifted(cut, corner_B2 - inside_B2)
+        leaves_B2 = corner_B2 != inside_B2
+        if leaves_B2.any():
+            leaves_B = leaves_B2.any(1)
+            cut[leaves_B] = self._shifted(cut[leaves_B], (corner_B2 - inside_B2)[leaves_B])
         return cut
 
-    def _items(self, rows_BCg: Array) -> Array:
-        return rows_BCg.view(np.uint8).reshape(*rows_BCg.shape, self.side)
+    def _shifted(self, cut_BChw: Array, beyond_B2: Array) -> Array:
+        """Windows that lie `beyond` those of `cut` by so many rows and columns: cut again, from a wide border."""
+        count, channels, height, width = cut_BChw.shape
+        side = self.side
+        padded = np.zeros((count, channels, 3 * side, 3 * side), np.uint8)
+        padded[:, :, side : side + height, side : side + width] = cut_BChw
+        return _taken(_windows(padded, side, side), np.arange(count), side + beyond_B2)
 
-    def _one_by_one(self, index_B: Array, corner_B2: Array) -> Array:
-        """Pixel by pixel, for windows that leave the image."""
-        _, channels, height, width = self.images_NCHW.shape
-        offsets = np.arange(self.side)
-        rows, columns = corner_B2[:, :1] + offsets, corner_B2[:, 1:] + offsets
-        row_ok, column_ok = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
-        rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-        cut = self.images_NCHW[
-            index_B[:, None, None, None],
-            np.arange(channels)[:, None, None],
-            rows[:, None, :, None],
-            columns[:, None, None, :],
-        ]
-        return np.where((row_ok[:, :, None] & column_ok[:, None, :])[:, None], cut, 0)
+
+def _windows(images_NCHW: Array, height: int, width: int) -> Array:
+    """All height×width windows of each image, as a view (N, H−height+1, W−width+1, C, height) of pixel rows.
+
+    Indexing it copies a row at a time, which is several times faster than a pixel at a time. Where the pixels
+    of a row are not neighbours in memory, the view has single pixels, and one axis more.
+    """
+    count, channels, rows, columns = images_NCHW.shape
+    places = (count, rows - height + 1, columns - width + 1, channels, height)
+    steps = [images_NCHW.strides[axis] for axis in (0, 2, 3, 1, 2)]
+    if images_NCHW.strides[3] == 1:
+        row = images_NCHW[0, 0, 0, :width].view(f"V{width}")
+        return as_strided(row, places, steps, writeable=False)
+    return as_strided(images_NCHW, (*places, width), (*steps, images_NCHW.strides[3]), writeable=False)
+
+
+def _taken(windows: Array, index_B: Array, corner_B2: Array) -> Array:
+    """One window of each image in `index_B`: uint8 (B, C, height, width)."""
+    taken = windows[index_B, corner_B2[:, 0], corner_B2[:, 1]]
+    return taken.view(np.uint8).reshape(*taken.shape[:3], -1)
 
 
 @dataclass(frozen=True)
@@ -331,13 +333,12 @@ class Crop(Sensor):
 
     def lattice(self, aim: Array, shape: Shape) -> tuple[Array, Array]:
         """Rows (B, 2g) and columns (B, 2g) of the source pixels that count, −1 where a neighbour does not."""
-        lines = []
-        for axis, length in enumerate(shape[1:]):
-            near, far, weight = _neighbours(torch.from_numpy(aim[:, axis]))
-            both = torch.cat([near, far], -1)
-            counts = torch.cat([weight < 1, weight > 0], -1) & (both >= 0) & (both < length)
-            lines.append(torch.where(counts, both, -1).numpy())
-        return lines[0], lines[1]
+        near_B2g = np.floor(aim).astype(np.int64)
+        both_B2L = np.concatenate([near_B2g, near_B2g + 1], -1)
+        counts_B2L = (both_B2L >= 0) & (both_B2L < np.array(shape[1:])[:, None])
+        counts_B2L[..., self.size :] &= aim > near_B2g  # else the far neighbour has no weight
+        rows_BL, columns_BL = np.where(counts_B2L, both_B2L, -1).transpose(1, 0, 2)
+        return rows_BL, columns_BL
 
     def footprint(self, aim: Array, shape: Shape) -> Array:
         rows_BR, columns_BR = self.lattice(aim, shape)

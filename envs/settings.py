@@ -20,9 +20,7 @@ def names(kind: type, fixed: Collection[str] = ()) -> list[str]:
     return [field.name for field in dataclasses.fields(kind) if field.init and field.name not in fixed]
 
 
-def validated(
-    kind: type, settings: Mapping[str, Any], what: str, fixed: Collection[str] = ()
-) -> dict[str, Any]:
+def validated(kind: type, settings: Mapping[str, Any], what: str, fixed: Collection[str] = ()) -> dict[str, Any]:
     """The given settings with their values converted to the fields' types.
 
     Args:

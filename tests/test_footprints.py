@@ -66,9 +66,7 @@ class Bitmap:
     num_envs=st.integers(1, 5),
     seed=st.integers(0, 9999),
 )
-def test_growth_is_that_of_a_bitmap(
-    sensor: Sensor, height: int, width: int, num_envs: int, seed: int
-) -> None:
+def test_growth_is_that_of_a_bitmap(sensor: Sensor, height: int, width: int, num_envs: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = (1, height, width)
     footprints, bitmap = sensor.footprints(num_envs, 5, shape), Bitmap(num_envs, shape)

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from glimpsebench.bench import leaderboard, records
+from glimpsebench.bench.sweep import read_suite
+
+TITLE = read_suite("quick").title
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
     "envs": ("glimpsebench.agents", "glimpsebench.bench"),
     "agents": ("glimpsebench.bench", "glimpsebench.envs.datasets"),
 }
+SHARED = {"__init__", "bagnet", "base", "masks", "nets", "recurrent"}
+"""Modules in agents/ that are no agents."""
 
 
 def imported(path: Path) -> set[str]:
@@ -34,16 +40,15 @@ def test_imports_go_one_way(folder: str) -> None:
 
 
 def test_agents_do_not_import_each_other() -> None:
-    shared = {"base", "nets"}
     for path in sorted((ROOT / "agents").glob("*.py")):
-        others = {p.stem for p in (ROOT / "agents").glob("*.py")} - shared - {"__init__", path.stem}
+        others = {p.stem for p in (ROOT / "agents").glob("*.py")} - SHARED - {path.stem}
         for name in imported(path):
             assert name not in {f"glimpsebench.agents.{other}" for other in others}, f"{path.name} imports {name}"
 
 
 def test_the_bench_names_no_agent_outside_the_suites() -> None:
     reserved = {"uniform", "full"}  # the floor and the ceiling that tables compare with
-    agents = {p.stem for p in (ROOT / "agents").glob("*.py")} - {"base", "nets", "__init__"} - reserved
+    agents = {p.stem for p in (ROOT / "agents").glob("*.py")} - SHARED - reserved
     for path in sorted((ROOT / "bench").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -53,3 +58,19 @@ def test_the_bench_names_no_agent_outside_the_suites() -> None:
 def test_the_links_for_type_checkers_are_there() -> None:
     for name in ("bench", "envs", "agents"):
         assert (ROOT / "src" / "glimpsebench" / name / "__init__.py").samefile(ROOT / name / "__init__.py")
+
+
+def test_the_committed_tables_are_those_of_the_committed_records(tmp_path: Path) -> None:
+    folder = ROOT / "results" / "quick"
+    rows = leaderboard.rows_of(records.read_all(folder))
+    assert leaderboard.markdown(rows, TITLE) == (folder / "leaderboard.md").read_text()
+    page = tmp_path / "README.md"
+    page.write_text((ROOT / "README.md").read_text())
+    leaderboard.insert(page, folder, TITLE, shown_as="results/quick")
+    assert page.read_text() == (ROOT / "README.md").read_text()
+
+
+def test_the_committed_records_are_those_that_this_code_would_make() -> None:
+    quick = read_suite("quick")
+    kept = {record.about["key"] for record in records.read_all(ROOT / "results" / "quick")}
+    assert kept == {spec.folder(ROOT).name for spec in quick.specs}, "run `make reference` and commit what it made"

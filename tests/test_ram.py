@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from glimpsebench.agents.ram import losses
+from glimpsebench.agents.recurrent import losses
 
 
 def test_the_return_of_a_fixation_is_the_mean_reward_of_the_steps_after_it() -> None:

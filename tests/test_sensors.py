@@ -97,9 +97,7 @@ def test_the_footprint_of_any_action_is_what_a_finite_difference_finds(
     shape = (1, height, width)
     values = np.array([action], np.float32)[:, : sensor.action_space(shape).shape[0]]
     aim = sensor.aim(values, shape, np.array([height * width]))
-    np.testing.assert_array_equal(
-        sensor.footprint(aim, shape)[0], brute_force_footprint(sensor, shape, aim[0])
-    )
+    np.testing.assert_array_equal(sensor.footprint(aim, shape)[0], brute_force_footprint(sensor, shape, aim[0]))
 
 
 @every_shape
@@ -339,9 +337,7 @@ def test_a_mask_holds_the_best_cells_that_fit(
 
 def test_a_mask_with_a_threshold_may_be_smaller_than_the_budget() -> None:
     scores = np.array([[[0.9, -0.5], [0.1, 0.2]]], np.float32)
-    assert Mask(threshold=0.1).aim(scores, (1, 2, 2), np.array([4])).astype(int).tolist() == [
-        [[1, 0], [0, 1]]
-    ]
+    assert Mask(threshold=0.1).aim(scores, (1, 2, 2), np.array([4])).astype(int).tolist() == [[[1, 0], [0, 1]]]
     assert Mask(threshold=0.1).aim(scores, (1, 2, 2), np.array([1])).sum() == 1
     assert Mask(at_once=1).aim(scores, (1, 2, 2), np.array([4])).astype(int).tolist() == [[[1, 0], [0, 0]]]
 
@@ -371,9 +367,7 @@ def test_a_thumbnail_shows_block_means_with_as_many_values_as_fit() -> None:
     assert aim.tolist() == [[2, 2]]
     assert thumbnail.delivered(aim, (1, 4, 4)).tolist() == [4]
     glimpse = thumbnail.reader(image)(np.zeros(1, int), aim)[0, 0] * 255
-    np.testing.assert_allclose(
-        glimpse, np.repeat(np.repeat([[2.5, 4.5], [10.5, 12.5]], 2, 0), 2, 1), rtol=1e-5
-    )
+    np.testing.assert_allclose(glimpse, np.repeat(np.repeat([[2.5, 4.5], [10.5, 12.5]], 2, 0), 2, 1), rtol=1e-5)
 
 
 @given(height=st.integers(1, 12), width=st.integers(1, 12), room=st.integers(1, 150))

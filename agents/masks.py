@@ -1,0 +1,162 @@
+"""What the mask selectors share: a network that scores every pixel, and the curve that follows from its scores.
+
+A mask selector reads the whole image, scores its pixels, and the env reveals the k best of them. Its methods differ
+in how the selector is trained and in nothing else: the two networks, the second stage of training and the two verbs
+are these. Shapes: B batch, C H W image, P = H·W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glimpsebench.agents.base import Agent, Progress, tensors
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, conv, optimise, phase, pixels, shown
+from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.sensors import Mask, Sensor, k_best
+from glimpsebench.envs.tasks import Task
+
+Array = NDArray[Any]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Scorer(nn.Module):
+    """An encoder-decoder: (B, C, H, W) → scores (B, 1, H, W), bilinear between the values of a half-size map."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        w = width
+        self.fine = conv(channels, w, 2)
+        self.coarse = nn.Sequential(conv(w, 2 * w, 2), conv(2 * w, 2 * w))
+        self.from_fine, self.from_coarse = nn.Conv2d(w, 1, 1), nn.Conv2d(2 * w, 1, 1)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        def to(size: torch.Size, scores: Tensor) -> Tensor:
+            return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+        fine = self.fine(image_BCHW.contiguous(memory_format=torch.channels_last))
+        coarse = to(fine.shape[2:], self.from_coarse(self.coarse(fine)))
+        return to(image_BCHW.shape[2:], self.from_fine(fine) + coarse)
+
+
+class MaskNet(nn.Module):
+    """Selector and predictor."""
+
+    def __init__(self, channels: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.scorer = Scorer(channels, width)
+        self.predictor = CanvasNet(channels, classes, width)
+
+    def under(self, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        """Logits (B, K) of the image under a mask that may be soft: a product, so that the mask has a gradient."""
+        logits: Tensor = self.predictor(image_BCHW * mask_B1HW, mask_B1HW)
+        return logits
+
+
+@dataclass
+class MaskAgent(Agent):
+    """Reads the whole image, then shows its best pixels. A method says by which loss the scores are learned.
+
+    Settings:
+        selector_steps: of the selector's training, which comes first; `selection_loss` is its loss.
+        steps: of the predictor's, on the k best pixels of the frozen scores at every budget of the grid, so that
+            one selector gives a whole curve.
+        batch, lr, width: of both, as for every predictor.
+    """
+
+    selector_steps: Positive = 400
+    steps: Positive = 600
+    batch: Positive = 64
+    lr: Rate = 1.5e-2
+    width: Positive = 16
+
+    track: ClassVar[Literal["gated", "open"]] = "open"
+    observation: ClassVar[Kind] = "image"
+
+    @abstractmethod
+    def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
+        """The selector's loss on one batch (float images in [0, 1]) at a step of `selector_steps`."""
+
+    def sensor(self) -> Sensor:
+        return Mask()
+
+    def build(self) -> nn.Module:
+        return MaskNet(self.shape[0], self.classes, self.width)
+
+    @property
+    def nets(self) -> MaskNet:
+        """The networks, made."""
+        assert isinstance(self.net, MaskNet)
+        return self.net
+
+    def annealed(self, target: float, step: int) -> float:
+        """The size to aim at: from the whole image down to `target` over the first half of the selector's training."""
+        return max(target, phase(step, self.selector_steps, rest=0.0))
+
+    def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
+        rng = np.random.default_rng(seed)
+        self.learn_to_choose(task, rng, progress)
+        self.learn_to_predict(task, rng, progress)
+
+    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        """Train both networks on `selection_loss`."""
+
+        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            return self.selection_loss(pixels(images), labels_B, step)
+
+        optimise(
+            self.nets,
+            task,
+            loss_of,
+            steps=self.selector_steps,
+            batch=self.batch,
+            lr=self.lr,
+            rng=rng,
+            progress=progress,
+        )
+
+    def learn_to_predict(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets."""
+        net = self.nets
+        net.scorer.requires_grad_(False)
+
+        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            image_BCHW = pixels(images)
+            with torch.no_grad():
+                scores_BP = net.scorer(image_BCHW).flatten(1).numpy()
+            sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
+            mask_B1HW = torch.from_numpy(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
+            return F.cross_entropy(net.predictor(shown(image_BCHW, mask_B1HW), mask_B1HW.float()), labels_B)
+
+        optimise(
+            net.predictor,
+            task,
+            loss_of,
+            steps=self.steps,
+            batch=self.batch,
+            lr=self.lr,
+            rng=rng,
+            progress=progress,
+        )
+
+    @torch.no_grad()
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        scores_BHW = self.nets.scorer(tensors(observation)["image"])[:, 0]
+        largest = scores_BHW.abs().amax((1, 2), keepdim=True).clamp(min=1e-6)
+        action: Array = (scores_BHW / largest).numpy()  # the env wants [−1, 1]; only the order matters
+        return action
+
+    @torch.no_grad()
+    def predict(self, view: Observation) -> Array:
+        seen = tensors(view)
+        logits: Array = self.nets.predictor(seen["canvas"], seen["mask"]).numpy()
+        return logits

@@ -1,0 +1,245 @@
+"""What recurrent agents share: RAM's network and losses, its episode and the training of both networks.
+
+They differ by their sensor and by which gradient reaches the fixations, so that a comparison of two of them
+compares nothing else. Shapes: B batch, T step, C H W image, H (of a state) hidden units, V glimpse values, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glimpsebench.agents.base import Agent, Progress, tensors
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, with_whole
+from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.tasks import Task
+
+Array = NDArray[Any]
+Reward = Literal["correct", "likelihood"]
+Eye = Callable[[Tensor], tuple[Tensor, Array]]
+"""Fixations (B, 2) → glimpses (B, V) and the sensor's aims."""
+
+
+class RAMNet(nn.Module):
+    """Glimpse network, core, classifier, fixation policy and baseline, by the paper's names; a shared predictor."""
+
+    def __init__(self, glimpse_values: int, classes: int, shared: CanvasNet | None, hidden: int = 256) -> None:
+        super().__init__()
+        half = hidden // 2
+        self.hidden = hidden
+        self.what = nn.Sequential(nn.Linear(glimpse_values, half), nn.ReLU(), nn.Linear(half, hidden))
+        self.where = nn.Sequential(nn.Linear(2, half), nn.ReLU(), nn.Linear(half, hidden))
+        self.recur, self.inject = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.classifier = nn.Linear(hidden, classes)
+        self.policy = nn.Sequential(nn.Linear(hidden, half), nn.ReLU(), nn.Linear(half, 2))
+        self.baseline = nn.Linear(hidden, 1)
+        self.shared = shared
+
+    def forward(self, hidden_BH: Tensor, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
+        """One step of the core: h_{t−1}, ρ_t, l_t → h_t."""
+        glimpse_BH = F.relu(self.what(glimpse_BV) + self.where(fixation_B2))
+        return F.relu(self.recur(hidden_BH) + self.inject(glimpse_BH))
+
+    def mean(self, hidden_BH: Tensor) -> Tensor:
+        """The mean of the next fixation, (B, 2) in (−1, 1)."""
+        return torch.tanh(self.policy(hidden_BH))
+
+
+def losses(
+    logits_BTK: Tensor,
+    baselines_BT: Tensor,
+    log_probs_BT: Tensor,
+    labels_B: Tensor,
+    weight: float,
+    reward: Reward = "correct",
+) -> Tensor:
+    """Cross-entropy + baseline's squared error + weight × REINFORCE, each a mean over batch and steps.
+
+    The draw at step t decides what is seen from step t+1 on, so its return is the mean reward of the later steps,
+    and the last draw, which nothing depends on, has none. The reward of a step is 1 if its prediction is right, or
+    the label's log-likelihood.
+    """
+    steps = logits_BTK.shape[1]
+    entropy = F.cross_entropy(logits_BTK.flatten(0, 1), labels_B.repeat_interleave(steps))
+    if steps == 1:
+        return entropy
+    if reward == "correct":
+        reward_BT = (logits_BTK.detach().argmax(2) == labels_B[:, None]).float()
+    else:
+        reward_BT = log_likelihoods(logits_BTK.detach(), labels_B)
+    later = torch.arange(steps - 1, 0, -1)
+    return_BT = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / later
+    advantage_BT = return_BT - baselines_BT[:, :-1]
+    policy = -(log_probs_BT[:, :-1] * advantage_BT.detach()).mean()
+    return entropy + advantage_BT.square().mean() + weight * policy
+
+
+def log_likelihoods(logits_BTK: Tensor, labels_B: Tensor) -> Tensor:
+    """log p(label) of each step's prediction, (B, T)."""
+    index_BT1 = labels_B[:, None, None].expand(-1, logits_BTK.shape[1], 1)
+    return logits_BTK.log_softmax(2).gather(2, index_BT1)[..., 0]
+
+
+@dataclass
+class RecurrentAgent(Agent):
+    """Looks where what it has seen says that it pays to look.
+
+    Settings:
+        size: of the window.
+        glimpses: how many, in training and at test.
+        first: where it starts, `center` or, as in the paper, `random`.
+        std: of the Gaussian policy while training, in the frame's units.
+        policy_steps, policy_batch, policy_lr: of the training of the recurrent network.
+        reinforce: the weight of the REINFORCE term against the cross-entropy.
+        predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
+            `core`, the paper's own classifier on h_t.
+        steps, batch, lr, width: of the shared predictor, as for everyone.
+    """
+
+    size: Positive = 8
+    glimpses: Positive = 6
+    first: Literal["center", "random"] = "center"
+    std: Annotated[float, Field(gt=0)] = 0.25
+    policy_steps: Positive = 1100
+    policy_batch: Positive = 128
+    policy_lr: Rate = 2e-3
+    reinforce: Annotated[float, Field(ge=0)] = 0.1
+    predictor: Literal["shared", "core"] = "shared"
+    steps: Positive = 600
+    batch: Positive = 64
+    lr: Rate = 1.5e-2
+    width: Positive = 16
+
+    observation: ClassVar[Kind] = "glimpses"
+
+    @property
+    def view(self) -> Kind:
+        return "canvas" if self.predictor == "shared" else "glimpses"
+
+    def horizon(self) -> int:
+        return self.glimpses
+
+    def build(self) -> nn.Module:
+        shared = CanvasNet(self.shape[0], self.classes, self.width) if self.predictor == "shared" else None
+        return RAMNet(int(np.prod(self.sensor().glimpse_shape(self.shape))), self.classes, shared)
+
+    @abstractmethod
+    def eye(self, images: Array) -> Eye:
+        """What the sensor reads of a batch of images (uint8 BCHW) at given fixations."""
+
+    @abstractmethod
+    def canvases(self, images: Array, aims: list[Array], prefix_B: Array) -> tuple[Tensor, Tensor]:
+        """Canvases and masks (B, 1, H, W, boolean) after the glimpses 0 … prefix of each image."""
+
+    def policy_loss(self, images: Array, labels_B: Tensor, rng: np.random.Generator) -> Tensor:
+        """The recurrent network's loss on one batch."""
+        net = self.net
+        assert isinstance(net, RAMNet)
+        logits, baselines, log_probs = [], [], []
+        for hidden_BH, _, mean_B2, drawn_B2 in self.episode(images, rng, self.std):
+            logits.append(net.classifier(hidden_BH))
+            baselines.append(net.baseline(hidden_BH.detach())[:, 0])
+            log_probs.append(-((drawn_B2.detach() - mean_B2) ** 2).sum(1) / (2 * self.std**2))
+        return self.loss_of(torch.stack(logits, 1), torch.stack(baselines, 1), torch.stack(log_probs, 1), labels_B)
+
+    def loss_of(self, logits_BTK: Tensor, baselines_BT: Tensor, log_probs_BT: Tensor, labels_B: Tensor) -> Tensor:
+        """The losses of one batch of episodes, put together."""
+        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, self.reinforce)
+
+    def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
+        rng, net = np.random.default_rng(seed), self.net
+        assert isinstance(net, RAMNet)
+
+        def policy_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            return self.policy_loss(images, labels_B, rng)
+
+        def predictor_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            with torch.no_grad():
+                aims = [aim for _, aim, _, _ in self.episode(images, rng, 0.0)]
+            prefix_B = rng.integers(0, self.glimpses, len(images))
+            canvas_BCHW, mask_B1HW = self.canvases(images, aims, prefix_B)
+            seen = with_whole(canvas_BCHW, mask_B1HW, pixels(images), phase(step, self.steps), rng)
+            assert shared is not None
+            logits_BK: Tensor = shared(seen[0], seen[1].float())
+            return F.cross_entropy(logits_BK, labels_B)
+
+        common: dict[str, Any] = {"rng": rng, "progress": progress}
+        shared, net.shared = net.shared, None
+        optimise(net, task, policy_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common)
+        if shared is not None:
+            net.shared = shared
+            optimise(shared, task, predictor_loss, steps=self.steps, batch=self.batch, lr=self.lr, **common)
+
+    def episode(
+        self, images: Array, rng: np.random.Generator, std: float
+    ) -> Iterator[tuple[Tensor, Array, Tensor, Tensor]]:
+        """The glimpses of one batch: at each step h_t, the aim, and the mean and draw of the next fixation."""
+        net, look, count = self.net, self.eye(images), len(images)
+        assert isinstance(net, RAMNet)
+        hidden_BH = torch.zeros(count, net.hidden)
+        fixation_B2 = torch.from_numpy(self.start(count, rng))
+        for _ in range(self.glimpses):
+            glimpse_BV, aim = look(fixation_B2)
+            hidden_BH = net(hidden_BH, glimpse_BV, fixation_B2)
+            mean_B2 = self.mean(hidden_BH)
+            drawn_B2 = self.through(mean_B2 + std * torch.randn_like(mean_B2))
+            yield hidden_BH, aim, mean_B2, drawn_B2
+            fixation_B2 = drawn_B2.clamp(-1, 1)
+
+    def mean(self, hidden_BH: Tensor) -> Tensor:
+        """The policy's mean; its gradient does not shape h_t."""
+        assert isinstance(self.net, RAMNet)
+        return self.net.mean(hidden_BH.detach())
+
+    def through(self, drawn_B2: Tensor) -> Tensor:
+        """The draw with as much gradient as its estimator lets through: none for REINFORCE."""
+        return drawn_B2.detach()
+
+    def start(self, count: int, rng: np.random.Generator) -> Array:
+        """The first fixations (B, 2), which see nothing yet."""
+        drawn = rng.uniform(-1, 1, (count, 2)).astype(np.float32)
+        return drawn if self.first == "random" else np.zeros_like(drawn)
+
+    def action_of(self, fixation_B2: Array) -> Array:
+        """Fixations as the sensor's actions."""
+        return fixation_B2
+
+    def fixation_of(self, action: Tensor) -> Tensor:
+        """The inverse of `action_of`: (B, 2)."""
+        return action
+
+    def _hidden(self, observation: Observation) -> Tensor:
+        """The core's state after all glimpses so far, recomputed from them: no state hides between calls."""
+        net, seen = self.net, tensors(observation)
+        assert isinstance(net, RAMNet)
+        hidden_BH = torch.zeros(len(seen["valid"]), net.hidden)
+        for step in range(int(seen["valid"].sum(1).max())):
+            fixation_B2 = self.fixation_of(seen["actions"][:, step])
+            after_BH = net(hidden_BH, seen["glimpses"][:, step].flatten(1), fixation_B2)
+            hidden_BH = torch.where(seen["valid"][:, step, None] > 0, after_BH, hidden_BH)
+        return hidden_BH
+
+    @torch.no_grad()
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        first = self.start(len(observation["valid"]), rng)
+        later: Array = self.mean(self._hidden(observation)).numpy()
+        return self.action_of(np.where(observation["valid"][:, :1] > 0, later, first))
+
+    @torch.no_grad()
+    def predict(self, view: Observation) -> Array:
+        assert isinstance(self.net, RAMNet)
+        if self.net.shared is None:
+            logits: Array = self.net.classifier(self._hidden(view)).numpy()
+            return logits
+        seen = tensors(view)
+        logits = self.net.shared(seen["canvas"], seen["mask"]).numpy()
+        return logits
