@@ -190,19 +190,14 @@ class RecurrentAgent(Agent):
         for _ in range(self.glimpses):
             glimpse_BV, aim = look(fixation_B2)
             hidden_BH = net(hidden_BH, glimpse_BV, fixation_B2)
-            mean_B2 = self.mean(hidden_BH)
-            drawn_B2 = self.through(mean_B2 + std * torch.randn_like(mean_B2))
+            mean_B2 = net.mean(hidden_BH.detach())
+            drawn_B2 = self.draw(hidden_BH, mean_B2, std * torch.randn_like(mean_B2))
             yield hidden_BH, aim, mean_B2, drawn_B2
             fixation_B2 = drawn_B2.clamp(-1, 1)
 
-    def mean(self, hidden_BH: Tensor) -> Tensor:
-        """The policy's mean; its gradient does not shape h_t."""
-        assert isinstance(self.net, RAMNet)
-        return self.net.mean(hidden_BH.detach())
-
-    def through(self, drawn_B2: Tensor) -> Tensor:
+    def draw(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
         """The draw with as much gradient as its estimator lets through: none for REINFORCE."""
-        return drawn_B2.detach()
+        return (mean_B2 + noise_B2).detach()
 
     def start(self, count: int, rng: np.random.Generator) -> Array:
         """The first fixations (B, 2), which see nothing yet."""
@@ -230,8 +225,9 @@ class RecurrentAgent(Agent):
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        assert isinstance(self.net, RAMNet)
         first = self.start(len(observation["valid"]), rng)
-        later: Array = self.mean(self._hidden(observation)).numpy()
+        later: Array = self.net.mean(self._hidden(observation)).numpy()
         return self.action_of(np.where(observation["valid"][:, :1] > 0, later, first))
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """How fast the env steps, and whether that depends on the size of the images.
 
-    OMP_NUM_THREADS=1 python benchmarks/env_steps.py --peer /tmp/peer
+    OMP_NUM_THREADS=1 python benchmarks/env_steps.py --peer ../peer
 
 measures, in one process and one thread, the best of interleaved repeats:
 
@@ -10,7 +10,7 @@ measures, in one process and one thread, the best of interleaved repeats:
   prefetching thread off. Install it where it disturbs nothing (aiohttp is missing from its requirements), or
   leave `--peer` out and its ratios are null:
 
-      pip install --target /tmp/peer ap_gym==0.7.1 aiohttp
+      pip install --target ../peer ap_gym==0.7.1 aiohttp
 
 - NumPy alone gathering the very windows that the env reads: no actions, no accounts, bytes instead of floats;
 - the time of a step on images of 60², 512² and 4,096² pixels with the same number of envs and windows, once

@@ -70,7 +70,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     | `glimpse` | `glimpse`: the newest only, 0 before the first; `action`: as carried out |
     | `glimpses` | `glimpses` (T, …), `actions` (T, …) so far, zero-padded; `valid` (T): 1 where one is |
     | `canvas` | `canvas` (C, H, W): what was delivered, where it was; `mask` (1, H, W): union of footprints |
-    | `image` | `image` (C, H, W): everything. For the open track only |
+    | `image` | `image` (C, H, W): everything; `step` (1): glimpses so far / T. For the open track only |
 
     Labels are in neither observation nor info.
 
@@ -178,9 +178,10 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         self.stop = stop
         self.single_action_space = _with_stop(self.aim_space) if stop else self.aim_space
         self.single_observation_space = self.observation_space_of(observation)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        actions: Any = batch_space(self.single_action_space, num_envs)
+        self.action_space = actions
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._low, self._high = self.single_action_space.low, self.single_action_space.high
+        self._low, self._high = actions.low, actions.high
 
         self._rows = np.arange(num_envs)
         self._index = np.zeros(num_envs, np.int64)
@@ -233,7 +234,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         elif kind == "canvas":
             entries |= {"canvas": unit(*self.shape), "mask": unit(1, *self.shape[1:])}
         else:
-            entries |= {"image": unit(*self.shape)}
+            entries |= {"image": unit(*self.shape), "step": unit(1)}
         return spaces.Dict(entries)
 
     def reset(
@@ -465,7 +466,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
                 self._glimpses = memory
             mask = (self._grain != UNSEEN)[:, None].astype(np.float32)
             return {"left": left, "canvas": self._canvas.copy(), "mask": mask}
-        return {"left": left, "image": self._images() * np.float32(1 / 255)}
+        step = (self._count / self.horizon).astype(np.float32)[:, None]
+        return {"left": left, "image": self._images() * np.float32(1 / 255), "step": step}
 
     def _images(self) -> Array:
         images = np.empty((self.num_envs, *self.shape), np.uint8)
