@@ -39,7 +39,7 @@ class Beacon(Task):
 
     @property
     def sizes(self) -> dict[Half, int]:
-        return {"train": self.count, "val": self.count, "test": self.count}
+        return {"train": self.count, "val": self.count, "test": 4 * self.count}
 
     @property
     def summary(self) -> str:
@@ -47,11 +47,12 @@ class Beacon(Task):
 
     def render(self, half: Half, epoch: int) -> Split:
         rng = np.random.default_rng([("train", "val", "test").index(half), epoch])
-        labels = rng.integers(0, 2, self.count)
-        images = np.zeros((self.count, 1, 16, 16), np.uint8)
-        objects = np.zeros((self.count, 16, 16), bool)
+        count = self.sizes[half]
+        labels = rng.integers(0, 2, count)
+        images = np.zeros((count, 1, 16, 16), np.uint8)
+        objects = np.zeros((count, 16, 16), bool)
         for image, mask, label, (y, x) in zip(
-            images, objects, labels, rng.integers(0, 11, (self.count, 2)), strict=True
+            images, objects, labels, rng.integers(0, 11, (count, 2)), strict=True
         ):
             image[0, y : y + 6, x : x + 6] = 90
             bar = (slice(y + 2, y + 4), slice(x, x + 6)) if label else (slice(y, y + 6), slice(x + 2, x + 4))
