@@ -51,9 +51,7 @@ class Beacon(Task):
         labels = rng.integers(0, 2, count)
         images = np.zeros((count, 1, 16, 16), np.uint8)
         objects = np.zeros((count, 16, 16), bool)
-        for image, mask, label, (y, x) in zip(
-            images, objects, labels, rng.integers(0, 11, (count, 2)), strict=True
-        ):
+        for image, mask, label, (y, x) in zip(images, objects, labels, rng.integers(0, 11, (count, 2)), strict=True):
             image[0, y : y + 6, x : x + 6] = 90
             bar = (slice(y + 2, y + 4), slice(x, x + 6)) if label else (slice(y, y + 6), slice(x + 2, x + 4))
             image[0][bar] = 255
