@@ -158,7 +158,7 @@ class Failed(Exception):
 
 def _bar(name: str) -> Any:
     def progress(iterable: Iterable[int]) -> Iterator[int]:
-        return iter(tqdm(iterable, desc=name, unit="step", leave=False, dynamic_ncols=True))
+        return iter(tqdm(iterable, desc=name, unit="step", leave=False, dynamic_ncols=True, disable=None))
 
     return progress
 
@@ -233,6 +233,9 @@ def _report(root: Path, title: str) -> None:
     print("Written:", *paths, root / "records", sep="\n  ")
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line; mistakes of the user are one line and exit code 2, never a traceback."""
     try:
@@ -243,6 +246,7 @@ def main() -> None:
     except Failed as error:
         print(f"failed: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("\nstopped; finished runs are kept, the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this
+            print("\nstopped: finished runs are kept, and the same command goes on from here", file=sys.stderr)
+        raise

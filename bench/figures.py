@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from glimpsebench import agents
-from glimpsebench.agents.base import BUDGETS
+from glimpsebench.agents.base import BUDGETS, Agent
 from glimpsebench.bench.leaderboard import Row, rows_of
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import prints
 from glimpsebench.envs import tasks
-from glimpsebench.envs.glimpse import _box as box_of
-from glimpsebench.envs.pictures import picture, sheet
+from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.pictures import box_of, picture, sheet
 from glimpsebench.envs.sensors import Mask
+from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
 
@@ -119,20 +121,28 @@ def _t_interval(values: Any) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 8) -> Path:
+def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 8) -> Path | None:
     """What each contender's first seed looked at in the first test images at a budget, one row each.
 
-    Contenders that do not reach the budget are shown at the largest smaller one that they reach.
+    Contenders that do not reach the budget are shown at the largest smaller one that they reach. None if there is
+    nothing to show.
     """
     strips, labels = [], []
     for row in rows:
         if not row.runs or not row.runs[0].reached_F.any():
             continue
         record = row.runs[0]
+        try:
+            task, agent = _made_again(record)
+        except UsageError as error:  # somebody's own images or module, not at hand here
+            print(f"no pictures of {row.name} on {row.task}: {error}", file=sys.stderr)
+            continue
         within = [n for n in np.flatnonzero(record.reached_F) if record.budgets[n] <= budget + 1e-9]
         at = int(within[-1] if within else np.flatnonzero(record.reached_F)[0])
-        strips += _looks(record, at, images)
+        strips += _looks(record, at, images, task, agent)
         labels.append(f"{row.name}, {100 * record.budgets[at]:g} %")
+    if not strips:
+        return None
     page = sheet(strips, images)
     height = page.shape[0] // max(len(labels), 1)
     margin = 230
@@ -146,12 +156,17 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
     return path
 
 
-def _looks(record: Record, at: int, images: int) -> list[Array]:
-    """Pictures of the first images with the selection at one budget, framed green if right, red if wrong."""
+def _made_again(record: Record) -> tuple[Task, Agent]:
+    """The task and the agent of a record, untrained."""
     about = record.about
     task = tasks.make(about["task"]["id"], _settable(about["task"]["settings"]))
     agent = agents.make(about["agent"]["name"], about["agent"]["settings"])
     agent.shape, agent.classes = task.shape, task.classes
+    return task, agent
+
+
+def _looks(record: Record, at: int, images: int, task: Task, agent: Agent) -> list[Array]:
+    """Pictures of the first images with the selection at one budget, framed green if right, red if wrong."""
     sensor, shape = agent.sensor(), task.shape
     test = tasks.test_split(task)
     arrays, budget = record.arrays, record.budgets[at]
@@ -181,7 +196,8 @@ def write(records: Sequence[Record], root: Path) -> list[Path]:
         if here:
             ending = "" if len(names) == 1 else f"-{task}"
             paths += curve(here, root / f"curve{ending}")
-            paths.append(gallery(here, root / f"gallery{ending}.png"))
+            seen = gallery(here, root / f"gallery{ending}.png")
+            paths += [] if seen is None else [seen]
     return paths
 
 

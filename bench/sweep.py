@@ -10,6 +10,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -191,13 +193,14 @@ def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False) 
     return failures
 
 
+_LOG_EVERY_S = 15.0  # in a log file a line now and then is enough
 _BAR = "{l_bar}{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]"
 
 
 def _watch(futures: Mapping[Future[str], int], queue: Any, bar: Any) -> Iterator[str]:
     """Move the bar as the workers report; yield the lines of runs that went wrong."""
     shares = dict.fromkeys(futures.values(), 0.0)
-    waiting = set(futures)
+    waiting, shown = set(futures), time.monotonic()
     while waiting:
         finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
         with suppress(Exception):  # the queue is only for show
@@ -209,4 +212,6 @@ def _watch(futures: Mapping[Future[str], int], queue: Any, bar: Any) -> Iterator
             if failure := future.result():
                 yield failure
         bar.n = sum(shares.values())
-        bar.refresh()
+        if sys.stderr.isatty() or time.monotonic() > shown + _LOG_EVERY_S:
+            shown = time.monotonic()
+            bar.refresh()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Envs, Steps
-from glimpsebench.envs.pictures import Box, picture
+from glimpsebench.envs.pictures import Box, box_of, picture
 from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
 from glimpsebench.envs.tasks import Half, Split, Task
 
@@ -580,7 +580,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
     def _boxes(self, env: int) -> list[Box]:
         prints = self.sensor.footprint(self._aims[env, : self._count[env]], self.shape)
-        return [_box(print_HW) for print_HW in prints]
+        return [box_of(print_HW) for print_HW in prints]
 
 
 def _with_stop(space: spaces.Box) -> spaces.Box:
@@ -590,14 +590,6 @@ def _with_stop(space: spaces.Box) -> spaces.Box:
             "a mask that is to stay small has a threshold"
         )
     return spaces.Box(np.append(space.low, np.float32(-1)), np.append(space.high, np.float32(1)))
-
-
-def _box(print_HW: Array) -> Box:
-    """The bounding box (top, left, bottom, right) of a footprint; all 0 for an empty one."""
-    rows, columns = np.flatnonzero(print_HW.any(1)), np.flatnonzero(print_HW.any(0))
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 class GlimpseEnv(gymnasium.Env[Observation, Array]):

@@ -48,6 +48,14 @@ def picture(image_CHW: Array, mask_HW: Array, boxes: Sequence[Box], side: int = 
     return frame
 
 
+def box_of(print_HW: Array) -> Box:
+    """The bounding box (top, left, bottom, right) of a footprint; all 0 for an empty one."""
+    rows, columns = np.flatnonzero(print_HW.any(1)), np.flatnonzero(print_HW.any(0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
 def sheet(pictures: Sequence[Array], columns: int, gap: int = 4) -> Array:
     """Pictures of any sizes on one white page, `columns` to a row: uint8 (height, width, 3)."""
     height = max(p.shape[0] for p in pictures) + gap
