@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, conv, optimise, phase, pixels, shown
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, conv, optimise, phase, pixels, shown, with_whole
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, k_best
 from glimpsebench.envs.tasks import Task
@@ -123,6 +123,27 @@ class MaskAgent(Agent):
             rng=rng,
             progress=progress,
         )
+
+    def learn_at_random(
+        self, task: Task, steps: int, share: float | None, rng: np.random.Generator, progress: Progress[int]
+    ) -> None:
+        """Train the predictor alone on i.i.d. Bernoulli masks, whole images phased out over the first half.
+
+        Args:
+            share: of the pixels to show; None draws it anew for each image.
+        """
+        net = self.nets
+
+        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            image_BCHW = pixels(images)
+            count = len(images)
+            share_B111 = torch.rand(count, 1, 1, 1) if share is None else torch.full((count, 1, 1, 1), share)
+            mask_B1HW = torch.rand(count, 1, *self.shape[1:]) < share_B111
+            whole = phase(step, steps, rest=0.0)
+            canvas_BCHW, mask_B1HW = with_whole(shown(image_BCHW, mask_B1HW), mask_B1HW, image_BCHW, whole, rng)
+            return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
+
+        optimise(net.predictor, task, loss_of, steps=steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
 
     def learn_to_predict(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets."""

@@ -144,14 +144,14 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
     if not strips:
         return None
     page = sheet(strips, images)
-    height = page.shape[0] // max(len(labels), 1)
-    margin = 230
+    height, font = page.shape[0] // len(labels), ImageFont.load_default(15)
+    margin = 16 + int(max(font.getlength(label) for label in labels))
     framed = np.full((page.shape[0], page.shape[1] + margin, 3), 255, np.uint8)
     framed[:, margin:] = page
     drawing = Image.fromarray(framed)
     pen = ImageDraw.Draw(drawing)
     for number, label in enumerate(labels):
-        pen.text((8, number * height + height // 2 - 8), label, fill=(0, 0, 0), font=ImageFont.load_default(15))
+        pen.text((8, number * height + height // 2 - 8), label, fill=(0, 0, 0), font=font)
     drawing.save(path)
     return path
 

@@ -27,7 +27,7 @@ from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 
-_SOFTWARE = ("torch", "numpy", "gymnasium", "stable-baselines3", "scipy", "scikit-learn")
+_SOFTWARE = ("numpy", "gymnasium", "stable-baselines3", "scipy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ def _about(agent: Agent, task: Task, test: Split) -> dict[str, Any]:
         },
         "budgets": agent.budgets,
         "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
+        | {"torch": torch.__version__}  # names the build, which the installed version does not
         | {name: version(name) for name in _SOFTWARE},
         "machine": {"device": "cpu", "threads": torch.get_num_threads(), "processor": _processor()},
     }

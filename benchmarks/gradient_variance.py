@@ -7,11 +7,16 @@ everything else fixed, the gradient of one objective, the expected cross-entropy
 policy's parameters:
 
 - pathwise: through the bilinear windows, with `shape_core` so that the effect of a fixation on later ones counts;
-- reinforce: the score function times what the later steps lost, less the learned baseline.
+- reinforce: the score function times what the later steps lost, less the learned baseline;
+- reinforce_batch: the same, less the mean over the batch's other images, which needs no training.
 
-Both are unbiased, so their means agree (`cosine`), up to noise that the number of draws brings down. The variance is
-that of the whole vector (the trace of its covariance) for one batch; `signal` is the squared norm of the mean, less
-the part that noise adds to it. The last line printed is JSON.
+All are unbiased, so their means agree (`cosine`, with pathwise), up to noise that the number of draws brings down.
+`variance` is that of the whole vector (the trace of its covariance) for one batch; `signal` is the squared norm of
+the mean, less the part that noise adds to it; `ratio` is the variance over pathwise's. The last line is JSON.
+
+Seen on digits-clutter (seed 0, 1,000 draws, batches of 64): before training, ratio 34 for reinforce_batch; after 300
+steps by pathwise, 2.4 for reinforce and 0.28 for reinforce_batch; after 300 by reinforce, 9.9 and 1.3; cosines of
+0.93 or more. 74 s of one core.
 """
 
 from __future__ import annotations
@@ -33,8 +38,8 @@ from glimpsebench.envs.tasks import Task
 Array = NDArray[Any]
 
 
-def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One draw of the pathwise and of the REINFORCE gradient, from the same episodes, as vectors."""
+def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+    """One draw of each estimate of the gradient, from the same episodes, as vectors."""
     net = agent.net
     assert isinstance(net, RAMNet)
     logits, baselines, log_probs = [], [], []
@@ -43,16 +48,22 @@ def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.rando
         baselines.append(net.baseline(hidden_BH.detach())[:, 0].detach())
         log_probs.append(-((drawn_B2.detach() - mean_B2) ** 2).sum(1) / (2 * agent.std**2))
     loss_BT = -log_likelihoods(torch.stack(logits, 1), labels_B)
-    steps = loss_BT.shape[1]
-    # The share of the mean over steps that a draw decides, and what the baseline expects of it.
-    later = torch.arange(steps - 1, 0, -1) / steps
+    count, steps = loss_BT.shape
+    # The part of the mean over steps that a draw decides, and what each baseline expects of it.
     after_BT = loss_BT.detach()[:, 1:].flip(1).cumsum(1).flip(1) / steps
-    advantage_BT = after_BT + later * torch.stack(baselines, 1)[:, :-1]
-    score = (torch.stack(log_probs, 1)[:, :-1] * advantage_BT).sum(1).mean()
+    learned_BT = -torch.stack(baselines, 1)[:, :-1] * torch.arange(steps - 1, 0, -1) / steps
+    others_BT = (after_BT.sum(0) - after_BT) / (count - 1)
+    score_BT = torch.stack(log_probs, 1)[:, :-1]
+    surrogates = {
+        "pathwise": loss_BT.mean(),
+        "reinforce": (score_BT * (after_BT - learned_BT)).sum(1).mean(),
+        "reinforce_batch": (score_BT * (after_BT - others_BT)).sum(1).mean(),
+    }
     policy = list(net.policy.parameters())
-    both = [torch.autograd.grad(loss, policy, retain_graph=True) for loss in (loss_BT.mean(), score)]
-    pathwise, reinforce = (torch.cat([part.flatten() for part in parts]) for parts in both)
-    return pathwise, reinforce
+    return {
+        name: torch.cat([part.flatten() for part in torch.autograd.grad(loss, policy, retain_graph=True)])
+        for name, loss in surrogates.items()
+    }
 
 
 def spread(draws_ND: Tensor) -> dict[str, float]:
@@ -63,7 +74,7 @@ def spread(draws_ND: Tensor) -> dict[str, float]:
 
 
 def measure(task: Task, trained_by: str, steps: int, draws: int, batch: int, seed: int) -> dict[str, Any]:
-    """Both estimators' variance after `steps` steps of training with one of them."""
+    """The estimators' variances after `steps` steps of training with one of them."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     agent = RAMPathwise(
@@ -80,11 +91,13 @@ def measure(task: Task, trained_by: str, steps: int, draws: int, batch: int, see
     split = task.val()
     assert split.labels_N is not None
     images, labels_B = split.images_NCHW[:batch], torch.from_numpy(np.asarray(split.labels_N[:batch], np.int64))
-    pairs = [estimates(agent, images, labels_B, rng) for _ in range(draws)]
-    pathwise, reinforce = (torch.stack(column) for column in zip(*pairs, strict=True))
-    found: dict[str, Any] = {"pathwise": spread(pathwise), "reinforce": spread(reinforce)}
-    found["variance_ratio"] = found["reinforce"]["variance"] / found["pathwise"]["variance"]
-    found["cosine"] = torch.cosine_similarity(pathwise.mean(0), reinforce.mean(0), dim=0).item()
+    many = [estimates(agent, images, labels_B, rng) for _ in range(draws)]
+    stacked = {name: torch.stack([one[name] for one in many]) for name in many[0]}
+    found: dict[str, Any] = {name: spread(draws_ND) for name, draws_ND in stacked.items()}
+    for name, draws_ND in stacked.items():
+        mean, other = draws_ND.mean(0), stacked["pathwise"].mean(0)
+        found[name]["ratio"] = found[name]["variance"] / found["pathwise"]["variance"]
+        found[name]["cosine"] = torch.cosine_similarity(mean, other, dim=0).item()
     return {"trained_by": trained_by, "steps": steps, **found}
 
 

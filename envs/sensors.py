@@ -18,6 +18,7 @@ is returned is float32 in [0, 1]. Fixations are (x, y) in [-1, 1], x to the righ
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -449,7 +450,7 @@ class Mask(Sensor):
 
     def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
         """The revealed pixels: boolean (B, H, W)."""
-        scores_BP = action.reshape(len(action), -1)
+        scores_BP = action.reshape(len(action), math.prod(action.shape[1:]))
         cells_B = self._fitting(scores_BP, shape, room_B)
         if self.at_once is not None:
             cells_B = np.minimum(cells_B, self.at_once)

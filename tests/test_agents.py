@@ -19,9 +19,20 @@ from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.tasks import Task
 
 NAMES = agents.names()
+SMALL_CELLS = {"blocks": (1,), "widths": (32,), "strides": (2,), "wide": (1,), "glimpses": 3}  # 5×5, every 2 pixels
 LEARNED: dict[str, dict[str, Any]] = {
+    "concrete_topk": {},
     "dham": {},
+    "gdfs": {"glimpses": 5},
+    "hard_concrete": {},
+    "mask_penalty": {},
+    "ordered_logits": SMALL_CELLS,
+    "perturbed_topk": {},
     "ram": {"policy_steps": 600, "size": 5, "glimpses": 5},
+    "ram_pathwise": {"policy_steps": 600, "policy_batch": 64, "steps": 400, "size": 4, "glimpses": 5},
+    "realx": {},
+    "saccader": SMALL_CELLS | {"location_steps": 150, "joint_steps": 150},
+    "sobel": SMALL_CELLS,
     "straight_through": {},
 }
 """Learners, with the settings that let them learn the toy task in seconds; all their steps are 300 unless said."""

@@ -14,11 +14,12 @@ from glimpsebench.agents.base import BUDGETS
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import evaluators, figures, leaderboard, records
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rollout import replay, rollout
+from glimpsebench.bench.rollout import prints, replay, rollout
 from glimpsebench.bench.run import Spec, is_done, run
 from glimpsebench.bench.sweep import sweep
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.sensors import Mask, Window
 from glimpsebench.envs.tasks import Split, Task
 
 QUICK = {"steps": 2}
@@ -208,3 +209,10 @@ def test_a_sweep_is_the_same_with_one_worker_and_two_and_has_nothing_to_do_twice
     before = sorted(path.stat().st_mtime_ns for path in root.rglob("*"))
     assert sweep(specs, root / "2", 2, quiet=True) == []
     assert sorted(path.stat().st_mtime_ns for path in root.rglob("*")) == before
+
+
+def test_footprints_of_selections_that_ended_early_are_empty() -> None:
+    for sensor, selection in ((Mask(at_once=1), np.zeros((2, 3, 32), np.uint8)), (Window(4), np.zeros((2, 3, 2)))):
+        none = prints(selection, np.zeros(2, int), 0.1, sensor, (1, 16, 16))
+        assert none.shape == (2, 3, 16, 16)
+        assert not none.any()

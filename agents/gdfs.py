@@ -1,0 +1,228 @@
+"""gdfs: greedy dynamic feature selection. Cell by cell, each choice made from what the earlier ones revealed.
+
+Covert, Qiu, Lu, Kim, White, Lee, Learning to Maximize Mutual Information for Dynamic Feature Selection, ICML 2023,
+arXiv:2301.00557; settings from its released code.
+
+1. A policy and a predictor read the revealed pixels and where they are, nothing else.
+2. The predictor first learns on random sets of cells, of a size drawn uniformly (`pretrain_steps`).
+3. Then both: given what was revealed, m, the next cell is relaxed, c = softmax((π(x_m)/0.2 + g)/τ), g Gumbel noise,
+   and the predictor sees x · max(m, c), max(m, c); the cross-entropy of that one step trains both, so that each
+   choice is greedy: no gradient and no reward passes between steps (their section 4).
+4. The next m adds the best cell of noisy scores, revealed cells excluded; τ falls geometrically from 1 to 0.1.
+5. At test the best-scored hidden cell is revealed, `glimpses` times.
+
+What differs from the source, and why:
+* Each image of a batch contributes the loss of one step, drawn uniformly, instead of all: the same expectation at a
+  fraction of the cost.
+* τ falls at every step of training, not in five rounds with early stopping.
+* Revealed cells are excluded from the relaxed choice as well.
+* `kind=conv`: the shared predictor, and a policy of three convolutions over cells, with a learned value per place
+  and the maximum over all cells as context, which placed objects need. `kind=mlp` is the paper's pair for MNIST:
+  two hidden layers of 512, dropout 0.3. Its MNIST figures are for mlp with cell=1 and cell=2.
+
+Track: gated. Measured on digits-clutter, seed 0, at 5, 10, 20 and 30 % touched: evaluator 30, 55, 88, 95 %, own 28,
+49, 80, 86 %. Cost: 30 s of one core.
+Command: glimpse run --agent gdfs --task digits-clutter
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glimpsebench.agents.base import Agent, Progress, tensors
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels
+from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.sensors import Mask, Shape
+from glimpsebench.envs.tasks import Task
+
+Array = NDArray[Any]
+
+SHARPNESS = 0.2
+START, END = 1.0, 0.1
+
+
+class CellPolicy(nn.Module):
+    """Canvas and mask → a score per cell (B, P). No batch norm: it also runs on a handful of images."""
+
+    def __init__(self, channels: int, cell: int, grid: tuple[int, int], width: int) -> None:
+        super().__init__()
+        self.cells = nn.Conv2d(channels + 1, width, cell, cell)
+        self.place = nn.Parameter(torch.zeros(width, *grid))
+        self.near = nn.Conv2d(width, width, 3, 1, 1)
+        self.context = nn.Linear(width, width)
+        self.mix = nn.Conv2d(width, width, 3, 1, 1)
+        self.score = nn.Conv2d(width, 1, 1)
+        self.cell = cell
+
+    def forward(self, canvas_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        seen = torch.cat([canvas_BCHW, mask_B1HW], 1)
+        over = [-side % self.cell for side in seen.shape[2:]]
+        cells = self.cells(F.pad(seen, (0, over[1], 0, over[0]))) + self.place
+        x = self.near(cells.relu()).relu()
+        x = x + self.context(x.amax((2, 3)))[:, :, None, None]
+        scores: Tensor = self.score(self.mix(x).relu())
+        return scores.flatten(1)
+
+
+class MLP(nn.Module):
+    """Canvas and mask, flattened, through the paper's two hidden layers → (B, outputs)."""
+
+    def __init__(self, shape: Shape, outputs: int, hidden: int = 512, dropout: float = 0.3) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.layers = nn.Sequential(
+            nn.Linear((channels + 1) * height * width, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, outputs),
+        )
+
+    def forward(self, canvas_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        outputs: Tensor = self.layers(torch.cat([canvas_BCHW, mask_B1HW], 1).flatten(1))
+        return outputs
+
+
+class GDFSNet(nn.Module):
+    """Policy and predictor, both (canvas, mask) → scores."""
+
+    def __init__(self, policy: nn.Module, predictor: nn.Module) -> None:
+        super().__init__()
+        self.policy, self.predictor = policy, predictor
+
+
+def relaxed_choice(scores_BP: Tensor, seen_BP: Tensor, temperature: float) -> Tensor:
+    """A Concrete draw of the next cell among the hidden ones (B, P)."""
+    logits_BP = hidden_only(scores_BP / SHARPNESS, seen_BP) + gumbel(scores_BP)
+    return (logits_BP / temperature).softmax(1)
+
+
+def gumbel(like: Tensor) -> Tensor:
+    """Standard Gumbel noise of this shape."""
+    return -torch.empty_like(like).exponential_().clamp(min=1e-20).log()
+
+
+def hidden_only(scores_BP: Tensor, seen_BP: Tensor) -> Tensor:
+    """Scores that never choose what has been revealed."""
+    return scores_BP - 1e6 * seen_BP
+
+
+@dataclass
+class GDFS(Agent):
+    """Reveals cell after cell, each chosen from what the earlier ones showed.
+
+    Settings:
+        cell: the side of a cell, pixels.
+        glimpses: how many cells it may reveal.
+        kind: `conv`, for objects anywhere, or `mlp`, the paper's.
+        pretrain_steps: of the predictor on random cells.
+        steps, batch, lr: of both together.
+        width: of both networks under `conv`.
+    """
+
+    cell: Positive = 4
+    glimpses: Positive = 20
+    kind: Literal["conv", "mlp"] = "conv"
+    pretrain_steps: Positive = 300
+    steps: Positive = 500
+    batch: Positive = 64
+    lr: Rate = 4e-3
+    width: Positive = 16
+
+    track: ClassVar[Literal["gated", "open"]] = "gated"
+    observation: ClassVar[Kind] = "canvas"
+
+    def sensor(self) -> Mask:
+        return Mask(cell=self.cell, at_once=1)
+
+    def horizon(self) -> int:
+        return self.glimpses
+
+    def build(self) -> nn.Module:
+        grid, channels = self.sensor().grid(self.shape), self.shape[0]
+        if self.kind == "mlp":
+            return GDFSNet(MLP(self.shape, grid[0] * grid[1]), MLP(self.shape, self.classes))
+        return GDFSNet(
+            CellPolicy(channels, self.cell, grid, 2 * self.width), CanvasNet(channels, self.classes, self.width)
+        )
+
+    @property
+    def nets(self) -> GDFSNet:
+        """The networks, made."""
+        assert isinstance(self.net, GDFSNet)
+        return self.net
+
+    def spread(self, cells_BP: Tensor) -> Tensor:
+        """A value per cell as a value per pixel (B, 1, H, W)."""
+        rows, columns = self.sensor().grid(self.shape)
+        mask = cells_BP.reshape(-1, 1, rows, columns).repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)
+        return mask[:, :, : self.shape[1], : self.shape[2]]
+
+    def gathered(self, mask_B1HW: Tensor) -> Tensor:
+        """The inverse of `spread`."""
+        return mask_B1HW[:, 0, :: self.cell, :: self.cell].flatten(1)
+
+    def under(self, net: nn.Module, image_BCHW: Tensor, cells_BP: Tensor) -> Tensor:
+        """What a network makes of the image under a mask of cells."""
+        mask_B1HW = self.spread(cells_BP)
+        outputs: Tensor = net(image_BCHW * mask_B1HW, mask_B1HW)
+        return outputs
+
+    @torch.no_grad()
+    def explored(self, image_BCHW: Tensor, depth_B: Tensor) -> Tensor:
+        """What the policy has revealed of each image after `depth_B` choices (B, P)."""
+        net = self.nets
+        rows, columns = self.sensor().grid(self.shape)
+        seen_BP = torch.zeros(len(image_BCHW), rows * columns)
+        for step in range(int(depth_B.max())):
+            going = (depth_B > step).nonzero()[:, 0]
+            scores = self.under(net.policy, image_BCHW[going], seen_BP[going]) / SHARPNESS
+            best = (hidden_only(scores, seen_BP[going]) + gumbel(scores)).argmax(1)
+            seen_BP[going, best] = 1
+        return seen_BP
+
+    def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
+        rng, net = np.random.default_rng(seed), self.nets
+        rows, columns = self.sensor().grid(self.shape)
+        horizon = min(self.glimpses, rows * columns)
+
+        def on_random_cells(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            noise_BP = torch.rand(len(images), rows * columns)
+            seen_BP = (noise_BP > torch.rand(len(images), 1)).float()
+            return F.cross_entropy(self.under(net.predictor, pixels(images), seen_BP), labels_B)
+
+        def greedily(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            image_BCHW = pixels(images)
+            depth_B = torch.from_numpy(rng.integers(0, horizon, len(images)))
+            seen_BP = self.explored(image_BCHW, depth_B)
+            temperature = START * (END / START) ** (step / self.steps)
+            choice_BP = relaxed_choice(self.under(net.policy, image_BCHW, seen_BP), seen_BP, temperature)
+            return F.cross_entropy(self.under(net.predictor, image_BCHW, torch.maximum(seen_BP, choice_BP)), labels_B)
+
+        common: dict[str, Any] = {"batch": self.batch, "lr": self.lr, "rng": rng, "progress": progress}
+        optimise(net.predictor, task, on_random_cells, steps=self.pretrain_steps, **common)
+        optimise(net, task, greedily, steps=self.steps, **common)
+
+    @torch.no_grad()
+    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
+        seen = tensors(observation)
+        seen_BP = self.gathered(seen["mask"])
+        scores_BP = hidden_only(self.nets.policy(seen["canvas"], seen["mask"]), seen_BP)
+        best_BP = F.one_hot(scores_BP.argmax(1), scores_BP.shape[1]).float()
+        action: Array = best_BP.reshape(-1, *self.sensor().grid(self.shape)).numpy()
+        return action
+
+    @torch.no_grad()
+    def predict(self, view: Observation) -> Array:
+        seen = tensors(view)
+        logits: Array = self.nets.predictor(seen["canvas"], seen["mask"]).numpy()
+        return logits

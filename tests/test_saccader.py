@@ -1,0 +1,221 @@
+"""Saccader and its companions: the published network's size, the cell and the stages' losses by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import hurried
+from glimpsebench import agents
+from glimpsebench.agents.bagnet import (
+    PUBLISHED,
+    BagNet,
+    BagNetAgent,
+    cells_of,
+    gathered,
+    geometry,
+    ordered_logits,
+    representation_loss,
+)
+from glimpsebench.agents.saccader import Location, Saccader, SaccaderNet, joint_loss, location_loss, walk
+from glimpsebench.agents.sobel import edges, window_scores
+from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.glimpse import GlimpseVectorEnv
+from glimpsebench.envs.tasks import Split, Task
+
+
+def counted(module: nn.Module) -> int:
+    """Parameters and moving statistics, as TensorFlow counts them."""
+    return sum(value.numel() for name, value in module.state_dict().items() if "num_batches" not in name)
+
+
+def scrambled(agent: BagNetAgent, shape: tuple[int, int, int], classes: int = 5) -> BagNetAgent:
+    """An agent whose every weight and statistic is random: nothing is left at an initial 0 or 1."""
+    torch.manual_seed(0)
+    agent.shape, agent.classes = shape, classes
+    net = agent.net = agent.build()
+    assert net is not None
+    for name, value in net.state_dict().items():
+        if value.ndim < 2 and value.is_floating_point():
+            value.uniform_(0.5, 1.5) if "bias" not in name and "mean" not in name else value.uniform_(-0.3, 0.3)
+    net.eval()
+    return agent
+
+
+def noise(count: int, shape: tuple[int, int, int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def test_the_published_network_has_the_published_size() -> None:
+    with torch.device("meta"):
+        net = SaccaderNet(BagNet(3, 1001, **PUBLISHED))
+        features, what, logits = net.bagnet(torch.zeros(1, 3, 224, 224))
+        mixed_BPd = net.location(features, what)
+    assert counted(net.bagnet) == 20_628_393
+    assert counted(net.location) == 14_955_520
+    assert (net.bagnet.field, net.bagnet.jump) == (77, 8)
+    assert features.shape == (1, 2048, 19, 19)
+    assert logits.shape == (1, 1001, 19, 19)
+    assert mixed_BPd.shape == (1, 361, 512)
+
+
+@pytest.mark.slow
+def test_the_published_network_runs_forwards_and_backwards() -> None:
+    agent = Saccader(**PUBLISHED)
+    agent.shape, agent.classes = (3, 85, 85), 10
+    net = SaccaderNet(agent.new_bagnet())
+    features, what, logits = net.bagnet(torch.rand(2, 3, 85, 85))
+    cells_BT, log_probs_BT = walk(net.location, net.location(features, what), 3, sample=True, remember=True)
+    loss = joint_loss(gathered(cells_of(logits), cells_BT), log_probs_BT, torch.tensor([0, 1]), 1.0)
+    (loss + log_probs_BT.mean()).backward()  # type: ignore[no-untyped-call]
+    missing = [name for name, value in net.named_parameters() if value.grad is None]
+    assert not missing
+
+
+def test_a_cell_sees_its_receptive_field_and_nothing_else() -> None:
+    agent = scrambled(hurried_net("ordered_logits"), (1, 33, 33))
+    field, jump = agent.geometry
+    image = torch.rand(1, 1, 33, 33, requires_grad=True)
+    for row, column in ((0, 0), (2, 3), (6, 6)):
+        (gradient,) = torch.autograd.grad(agent.bagnet(image)[2][0, :, row, column].square().sum(), image)
+        seen = np.argwhere(gradient[0, 0].numpy() != 0)
+        assert (seen.min(0) == np.array([row, column]) * jump).all()
+        assert (seen.max(0) == np.array([row, column]) * jump + field - 1).all()
+
+
+def hurried_net(name: str, **settings: Any) -> BagNetAgent:
+    agent = hurried(name, **settings)
+    assert isinstance(agent, BagNetAgent)
+    return agent
+
+
+@pytest.mark.parametrize("name", ["saccader", "ordered_logits", "sobel"])
+@pytest.mark.parametrize("side", [16, 32, 37, 60])
+def test_the_prediction_is_the_mean_of_hard_gathers_however_they_are_computed(name: str, side: int) -> None:
+    agent = scrambled(hurried_net(name, glimpses=5), (3, side, side))
+    images = noise(4, agent.shape)
+    env = GlimpseVectorEnv(Split(images, None), 4, sensor=agent.sensor(), observation="image", glimpses=agent.horizon())
+    observation, _ = env.reset(options={"index": np.arange(4)})
+    with torch.no_grad():
+        whole = agent.inside(torch.from_numpy(images).float() / 255)
+        cells_BT = agent.visits(whole, agent.horizon())
+    for step in range(agent.horizon()):
+        observation = observation | {"step": np.full((4, 1), step / agent.horizon(), np.float32)}
+        action = agent.act(observation, np.random.default_rng(0))
+        assert np.array_equal(
+            agent.sensor().aim(action, agent.shape, np.zeros(4)), agent.corners(cells_BT[:, step].numpy())
+        )
+        observation, *_ = env.step(action)
+    with torch.no_grad():
+        canvas = agent.inside(torch.from_numpy(env.observe("canvas")["canvas"]))
+        from_canvas, from_image = (
+            gathered(cells_of(agent.bagnet(seen)[2]), cells_BT).mean(1).numpy() for seen in (canvas, whole)
+        )
+    own = agent.predict(env.observe(agent.view))
+    np.testing.assert_allclose(from_canvas, from_image, atol=1e-5)
+    np.testing.assert_allclose(own, from_image, atol=1e-5)
+
+
+def test_a_visited_cell_is_never_chosen_again() -> None:
+    torch.manual_seed(0)
+    location, mixed_BPd = Location(16, 4), 5 * torch.randn(6, 9, 4)
+    for sample in (True, False):
+        cells_BT, log_probs_BT = walk(location, mixed_BPd, 9, sample=sample, remember=True)
+        assert (cells_BT.sort(1).values == torch.arange(9)).all()
+        assert (log_probs_BT[:, -1].abs() < 1e-6).all(), "the last cell is certain"
+    again_BT, _ = walk(location, mixed_BPd, 9, sample=False, remember=False)
+    assert (again_BT == again_BT[:, :1]).all()
+
+
+def test_the_cell_by_hand_on_a_grid_of_two_by_two() -> None:
+    location = Location(8, 2)
+    location.space.weight.data = torch.tensor([[math.sqrt(2), 0.0]])  # A is then the first channel
+    first, second = [math.log(k) for k in (1, 2, 3, 4)], [1.0, 2.0, 3.0, 4.0]
+    mixed_BPd = torch.tensor([first, second]).T[None]
+
+    def by_hand(weights: list[float]) -> list[float]:
+        h = [sum(a * m for a, m in zip(weights, channel, strict=True)) for channel in (first, second)]
+        share = 1 / (1 + math.exp(h[1] - h[0]))
+        return [share * one + (1 - share) * two for one, two in zip(first, second, strict=True)]
+
+    states = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]])
+    with torch.no_grad():
+        logits_TP = location.cell(mixed_BPd, states)[0]
+    torch.testing.assert_close(logits_TP[0], torch.tensor(by_hand([0.1, 0.2, 0.3, 0.4])))
+    torch.testing.assert_close(logits_TP[1, :3], torch.tensor(by_hand([1 / 6, 2 / 6, 3 / 6, 0])[:3]))
+    assert logits_TP[1, 3] < -9e4
+
+
+def test_the_losses_of_the_three_stages_by_hand() -> None:
+    # Stage 1, one image, label 0, two cells: odds of 3 to 1 for it, and of 1 to 3.
+    logits_BPK = torch.tensor([[[math.log(3), 0.0], [0.0, math.log(3)]]])
+    label = torch.tensor([0])
+    assert representation_loss(logits_BPK, label, "every").item() == pytest.approx(-math.log(0.75 * 0.25) / 2)
+    assert representation_loss(logits_BPK, label, "mean").item() == pytest.approx(math.log(2))
+    # Stage 2: M = 0 makes every cell that is left as likely as the others.
+    location, still = Location(8, 2), torch.zeros(1, 4, 2)
+    targets = torch.tensor([[2, 0, 3]])
+    remembering = location_loss(location, still, targets, remember=True)
+    assert remembering.item() == pytest.approx(math.log(4 * 3 * 2) / 3)
+    assert location_loss(location, still, targets, remember=False).item() == pytest.approx(math.log(4))
+    # Stage 3: the first image right with odds of 3, the second wrong; rewards 1 and 0, baseline ½.
+    logits_BTK = torch.tensor([[[2 * math.log(3), 0.0], [0.0, 0.0]], [[0.0, 0.0], [2 * math.log(3), 0.0]]])
+    log_probs = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
+    loss = joint_loss(logits_BTK, log_probs, torch.tensor([0, 1]), 1.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(-math.log(0.75 * 0.25) / 2 - (0.5 * -3 - 0.5 * -7) / 2)
+    torch.testing.assert_close(log_probs.grad, torch.tensor([[-0.25, -0.25], [0.25, 0.25]]))
+
+
+def test_ordered_logits_follow_the_predicted_class_not_the_loudest() -> None:
+    # The mean predicts class 0 (sums 9 and 8); class 1's logits, which would order otherwise, play no part.
+    logits_BPK = torch.tensor([[[2.0, 8.0], [4.0, 0.0], [3.0, 0.0]]])
+    assert ordered_logits(logits_BPK, 3).tolist() == [[1, 2, 0]]
+
+
+def test_sobel_scores_by_hand() -> None:
+    image = torch.zeros(1, 1, 5, 5)
+    image[..., 3:] = 1  # a vertical edge between the third and the fourth column
+    strength = torch.tensor([0.0, 0.0, 4.0, 4.0, 0.0]).expand(1, 1, 5, 5)
+    torch.testing.assert_close(edges(image), strength)
+    # Windows of 2×2, one every 3 pixels: columns 0 and 1, columns 3 and 4.
+    torch.testing.assert_close(window_scores(strength, 2, 3, "mean"), torch.tensor([[0.0, 2.0, 0.0, 2.0]]))
+    spread = torch.tensor([4.0, 0.0, 4.0, 0.0]).var().item()
+    torch.testing.assert_close(window_scores(strength, 2, 3, "var"), torch.tensor([[0.0, spread, 0.0, spread]]))
+
+
+def test_the_published_geometry() -> None:
+    published = (PUBLISHED["blocks"], PUBLISHED["strides"], PUBLISHED["wide"])
+    assert geometry(*published) == (77, 8)
+
+
+def test_the_stages_can_be_left_out(beacon: Task) -> None:
+    def trained(**settings: object) -> dict[str, Tensor]:
+        agent = hurried("saccader", **settings)
+        torch.manual_seed(0)
+        agent.prepare(beacon)
+        agent.fit(beacon, 0, iter)
+        assert agent.net is not None
+        return {name: value.clone() for name, value in agent.net.state_dict().items()}
+
+    only_first = trained(location_steps=0, joint_steps=0)
+    second = trained(joint_steps=0)
+    moved = {name for name, value in second.items() if not torch.equal(value, only_first[name])}
+    assert moved
+    assert all(name.startswith("location") for name in moved), "stage 2 leaves the BagNet as it is"
+    third = trained(location_steps=0, reinforce=0.0)
+    moved = {name for name, value in third.items() if not torch.equal(value, only_first[name])}
+    assert "bagnet.logits.weight" in moved
+
+
+def test_a_field_that_does_not_fit_is_refused(beacon: Task) -> None:
+    agent = agents.make("saccader", PUBLISHED)
+    with pytest.raises(UsageError, match="77 pixels does not fit"):
+        agent.prepare(beacon)
+    with pytest.raises(UsageError, match="one entry per group"):
+        agents.make("sobel", {"blocks": (1,)}).sensor()
