@@ -15,7 +15,7 @@ What differs from the source, and why:
   the grid, so that one network gives a curve. κ starts the window at 0.77 of the frame for a flat map.
 * AdamW on a one-cycle schedule, more than one epoch, and the shared backbone on the crop.
 
-Track: open. Expected on digits-clutter: above uniform windows. Cost: about 25 s of one core.
+Track: open. Expected on digits-clutter: above uniform windows. Cost: about 20 s of one core.
 Command: glimpse run --agent dham --task digits-clutter
 """
 

@@ -21,7 +21,7 @@ What differs from the paper, and why:
 The network, its losses and its training are in `recurrent`, shared with `ram_pathwise`.
 
 Test time: the policy's mean, one rollout. Track: gated.
-Expected on digits-clutter, six 8×8 windows: above uniform windows at every budget. Cost: about 25 s of one core.
+Expected on digits-clutter, six 8×8 windows: above uniform windows at every budget. Cost: about 40 s of one core.
 Command: glimpse run --agent ram --task digits-clutter
 """
 
