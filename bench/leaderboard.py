@@ -1,14 +1,14 @@
 """The leaderboard: tables as functions of the records and of nothing else.
 
-Two tracks, never ranked in one list; floors and the ceiling stand in both. Contenders are ranked by the
-evaluator's mean accuracy over the grid points that they reach with at most half of the image: their own
+Two tracks, never ranked in one list; floors and the ceiling stand beside them. Contenders are ranked by the
+evaluator's mean accuracy over the budgets up to half of the image, chance where they do not reach one: their own
 accuracy depends on predictors that differ, the evaluator does not.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from glimpsebench.envs.errors import UsageError
 Array = NDArray[Any]
 
 SETTLED = 5  # seeds; a row with fewer is provisional
-FLOOR = "uniform"
+FLOOR, CEILING = "uniform", "full"
 
 
 @dataclass(frozen=True)
@@ -103,27 +103,49 @@ def _on_grid(rows: Iterable[Array], budgets: Sequence[float]) -> list[Array]:
 
 def rows_of(records: Iterable[Record]) -> list[Row]:
     """Records grouped into rows, best first within each track; the floors and the ceiling come last."""
+    records = list(records)
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.task, record.name].append(record)
+        agent, task = record.about["agent"], record.about["task"]
+        evaluated = task["settings"] | {"evaluator": record.about["evaluator"]}
+        same_task = [other.about for other in records if other.task == record.task]
+        on = _told_apart(
+            record.task, evaluated, [a["task"]["settings"] | {"evaluator": a["evaluator"]} for a in same_task]
+        )
+        same_name = [
+            other.about["agent"] for other in records if other.name == record.name and other.task == record.task
+        ]
+        versions = [{"version": other["version"]} for other in same_name]
+        groups[on, _told_apart(record.name, {"version": agent["version"]}, versions)].append(record)
     rows = [
         Row(name, task, tuple(sorted(group, key=lambda record: record.seed))) for (task, name), group in groups.items()
     ]
     return sorted(rows, key=lambda row: (row.task, row.about["reference"], row.about["track"], -_rank(row), row.name))
 
 
+def _told_apart(name: str, mine: Mapping[str, Any], all_of_that_name: Sequence[Mapping[str, Any]]) -> str:
+    """The name, with the entries in which those that share it differ: what is not the same stands in two rows."""
+    differing = [key for key in mine if any(other.get(key) != mine[key] for other in all_of_that_name)]
+    return f"{name} ({', '.join(f'{key}={mine[key]}' for key in differing)})" if differing else name
+
+
+def _reference(rows: Sequence[Row], task: str, agent: str) -> Row | None:
+    """The row of a floor or ceiling at its default settings."""
+    return next((r for r in rows if r.task == task and r.about["name"] == agent and not r.about["changed"]), None)
+
+
 def _rank(row: Row) -> float:
+    """The evaluator's mean accuracy up to half of the image; a budget that is not reached counts as chance."""
+    chance = 1 / row.records[0].about["task"]["classes"]
     values = [value.mean for value, budget in zip(row.accuracy("evaluator"), BUDGETS, strict=True) if budget <= 0.5]
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else 0.0
+    return float(np.mean([chance if np.isnan(value) else value for value in values]))
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """The long form: one line per row and budget of the grid, with everything that is known about it."""
     lines = []
     for row in rows:
-        floor = next((r for r in rows if r.task == row.task and r.name == FLOOR), None)
-        ceiling = next((r for r in rows if r.task == row.task and r.name == "full"), None)
+        floor, ceiling = _reference(rows, row.task, FLOOR), _reference(rows, row.task, CEILING)
         own, judged = row.accuracy("own"), row.accuracy("evaluator")
         fractions = {name: row.mean_fraction(name) for name in ("touched", "delivered", "seen")}
         for at, budget in enumerate(BUDGETS):
@@ -145,6 +167,7 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
                     **{name: values[at] for name in ("iou", "on_object") if (values := row.localisation(name))},
                     "pointing": row.pointing,
                     "evaluator_acc95": _acc95(row, ceiling),
+                    "evaluator_area": metrics.area_under_curve(np.array([value.mean for value in judged]), BUDGETS),
                     "note": row.note,
                 }
             )
@@ -207,8 +230,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
 def _pipe(rows: Sequence[Row], all_rows: Sequence[Row]) -> str:
     if not rows:
         return "No entries yet.\n"
-    floor = next((row for row in all_rows if row.name == FLOOR), None)
-    ceiling = next((row for row in all_rows if row.name == "full"), None)
+    floor, ceiling = _reference(all_rows, rows[0].task, FLOOR), _reference(all_rows, rows[0].task, CEILING)
     head = ["contender", "score by", *(f"{100 * budget:g} %" for budget in BUDGETS), "ACC95", "seeds", "note"]
     lines = [_row(head), _row(["---"] * 2 + ["---:"] * (len(BUDGETS) + 2) + ["---"])]
     for row in rows:

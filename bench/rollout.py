@@ -67,7 +67,12 @@ def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Epi
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
-    return _fly(agent, images, choose, "canvas", judge)
+    again = _fly(agent, images, choose, "canvas", judge)
+    if not np.array_equal(again.steps_FN, episodes.steps_FN) or not np.array_equal(
+        again.touched_FN, episodes.touched_FN
+    ):
+        raise RuntimeError("a replay of the recorded selections does not touch what they touched")
+    return again
 
 
 def _fly(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) -> Episodes:

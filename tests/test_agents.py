@@ -12,7 +12,7 @@ import torch
 from conftest import hurried
 from glimpsebench import agents
 from glimpsebench.agents.base import Agent
-from glimpsebench.bench.rollout import rollout
+from glimpsebench.bench.rollout import replay, rollout
 from glimpsebench.bench.stats import paired
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
@@ -83,6 +83,16 @@ def test_no_budget_is_exceeded_and_use_never_falls(name: str, beacon: Task) -> N
     caps = np.floor(np.array(agent.budgets) * 256 + 1e-9)
     assert (spent <= caps[:, None]).all()
     assert (np.diff(spent, axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_selected_can_be_flown_again(name: str, beacon: Task) -> None:
+    agent = fitted(name, beacon)
+    images = tasks.test_split(beacon)
+    episodes = rollout(agent, images, seed=0)
+    again = replay(agent, images, episodes, lambda view: np.zeros((len(view["mask"]), beacon.classes)))
+    assert np.array_equal(again.selection, episodes.selection)
+    assert np.array_equal(again.delivered_FN, episodes.delivered_FN)
 
 
 @pytest.mark.parametrize("name", NAMES)

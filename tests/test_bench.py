@@ -216,3 +216,17 @@ def test_footprints_of_selections_that_ended_early_are_empty() -> None:
         none = prints(selection, np.zeros(2, int), 0.1, sensor, (1, 16, 16))
         assert none.shape == (2, 3, 16, 16)
         assert not none.any()
+
+
+def test_what_differs_in_task_settings_version_or_evaluator_stands_in_two_rows(beacon: Task, root: Path) -> None:
+    record = run(Spec("full", "beacon", 0, QUICK), root, iter)
+    about = dict(record.about)
+    others = [
+        about | {"task": about["task"] | {"settings": about["task"]["settings"] | {"count": 9}}},
+        about | {"agent": about["agent"] | {"version": 2}},
+        about | {"evaluator": "another"},
+    ]
+    assert len(leaderboard.rows_of([record, record])) == 1
+    for other in others:
+        rows = leaderboard.rows_of([record, Record(record.folder, other)])
+        assert len({(row.task, row.name) for row in rows}) == 2

@@ -64,6 +64,10 @@ def test_the_committed_tables_are_those_of_the_committed_records(tmp_path: Path)
     folder = ROOT / "results" / "quick"
     rows = leaderboard.rows_of(records.read_all(folder))
     assert leaderboard.markdown(rows, TITLE) == (folder / "leaderboard.md").read_text()
+    assert (
+        leaderboard.write(list(records.read_all(folder)), tmp_path, TITLE)[1].read_text()
+        == (folder / "leaderboard.csv").read_text()
+    )
     page = tmp_path / "README.md"
     page.write_text((ROOT / "README.md").read_text())
     leaderboard.insert(page, folder, TITLE, shown_as="results/quick")
