@@ -37,6 +37,8 @@ Settings = Annotated[
     ),
 ]
 
+OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
+
 
 @app.command("agents")
 def agents_command(
@@ -215,6 +217,60 @@ def figures_command(root: Root = Path("runs/quick")) -> None:
     from glimpsebench.bench.records import read_all
 
     print("\n".join(map(str, figures.write(_some(read_all(root), root), root))))
+
+
+@app.command("compare")
+def compare_command(
+    contender: Annotated[str, typer.Argument(metavar="A", help="A row as the leaderboard prints it, or 'all'.")],
+    other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
+    root: Root = Path("runs/quick"),
+    task: OneTask = None,
+    measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
+    into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
+) -> None:
+    """Whether A beats B: the paired difference at each budget that both reach, with a 95 % interval.
+
+    Each image counts with its scores averaged over the seeds of each side, and the difference is taken on the same
+    image. The interval counts how images differ and, on each side that has two or more, how seeds do; seeds are not
+    matched, and the sides may have different numbers of them.
+    """
+    from glimpsebench.bench import compare, leaderboard
+    from glimpsebench.bench.records import read_all
+
+    rows = leaderboard.rows_of(_some(read_all(root), root))
+    text = compare.markdown(rows, contender, other, measure, task)
+    if into is not None:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        into.write_text(text)
+    print(text, end="")
+
+
+@app.command("by-glimpse")
+def by_glimpse_command(
+    root: Root = Path("runs/quick"),
+    labels: Annotated[
+        list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Add the paired difference to this row after each glimpse.")
+    ] = None,
+    task: OneTask = None,
+) -> None:
+    """Accuracy and touched fraction after each glimpse; writes by_glimpse.md, .csv and .png to the results folder.
+
+    For agents of several glimpses. Their recorded selections are replayed, so the weights must lie beside the
+    records. An episode that ended early keeps its last prediction.
+    """
+    from glimpsebench.bench import by_glimpse, compare, leaderboard
+    from glimpsebench.bench.records import read_all
+
+    sys.path.insert(0, str(Path.cwd()))
+    rows = compare.on_task(leaderboard.rows_of(_some(read_all(root), root)), task)
+    chosen = by_glimpse.chosen(rows, labels or [], against)
+    results = [by_glimpse.replayed(row, root, _bar("evaluator")) for row in tqdm(chosen, leave=False, disable=None)]
+    paths = by_glimpse.write(results, root, against)
+    print(paths[0].read_text())
+    print("Written:", *paths, sep="\n  ")
 
 
 def _some(records: list[Any], root: Path) -> list[Any]:

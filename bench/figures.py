@@ -26,7 +26,7 @@ from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -76,7 +76,7 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
         name: {"gated": (1, 0), "open": (4, 1.5), "reference": (1, 1.5)}[track]
         for name, track in data.groupby("contender")["track"].first().items()
     }
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
         for axis, by, title in zip(
             axes, ("evaluator", "own"), ("Judged by the evaluator", "By its own predictor"), strict=True
@@ -133,7 +133,7 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
             continue
         record = row.runs[0]
         try:
-            task, agent = _made_again(record)
+            task, agent = made_again(record)
         except UsageError as error:  # somebody's own images or module, not at hand here
             print(f"no pictures of {row.name} on {row.task}: {error}", file=sys.stderr)
             continue
@@ -156,7 +156,7 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
     return path
 
 
-def _made_again(record: Record) -> tuple[Task, Agent]:
+def made_again(record: Record) -> tuple[Task, Agent]:
     """The task and the agent of a record, untrained."""
     about = record.about
     task = tasks.make(about["task"]["id"], _settable(about["task"]["settings"]))

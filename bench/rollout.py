@@ -75,6 +75,28 @@ def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Epi
     return again
 
 
+def replay_steps(
+    agent: Agent, images: Split, selection: Array, steps_N: Array, view: Kind, judge: Judge
+) -> tuple[Array, Array]:
+    """A recorded selection of several glimpses again: what is predicted and touched after each (N, T).
+
+    Args:
+        agent: of the same settings; it is not asked where to look.
+        images: the test images.
+        selection: as in `Episodes`, of one pass: (N, T, …).
+        steps_N: how many glimpses were taken. After an episode's end the last prediction and mask stay.
+        view: what `judge` sees.
+        judge: the predictor. Without a glimpse, or without logits, the prediction is −1.
+    """
+
+    def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
+        return unpacked(selection[index_B, step], agent.sensor(), agent.shape)
+
+    (_, touched_NT, _, predicted_NT, _), _ = _steps(agent, images, 0, max(agent.budgets), choose, view, judge)
+    upto_TN = np.minimum(np.arange(1, agent.horizon() + 1)[:, None], steps_N)
+    return _after(predicted_NT, upto_TN, -1).T, _after(touched_NT, upto_TN, 0).T
+
+
 def _fly(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) -> Episodes:
     single = agent.horizon() == 1
     groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
@@ -103,6 +125,29 @@ def _pass(
     judge: Judge,
 ) -> Episodes:
     """Every image once, under the largest of these budgets; the others are its prefixes."""
+    count, horizon = len(images), agent.horizon()
+    (actions, touched_NT, delivered_NT, predicted_NT, taken_NT), points_N2 = _steps(
+        agent, images, number, max(budgets), choose, view, judge
+    )
+    if isinstance(agent.sensor(), Mask):
+        actions = np.packbits(actions.reshape(count, horizon, -1) > 0, axis=-1)
+    spent_NT = touched_NT if agent.currency == "touched" else delivered_NT
+    caps_F = np.floor(np.asarray(budgets) * agent.shape[1] * agent.shape[2] + 1e-9)
+    steps_FN = ((spent_NT <= caps_F[:, None, None]) & taken_NT).sum(2)
+    return Episodes(
+        actions,
+        steps_FN.astype(np.int16),
+        _after(touched_NT, steps_FN, 0).astype(np.int32),
+        _after(delivered_NT, steps_FN, 0).astype(np.int32),
+        _after(predicted_NT, steps_FN, -1).astype(np.int16),
+        points_N2,
+    )
+
+
+def _steps(
+    agent: Agent, images: Split, number: int, budget: float, choose: Choose, view: Kind, judge: Judge
+) -> tuple[list[Array], Array]:
+    """After each step of every image (N, T, …): action, touched, delivered, predicted, taken; and the first points."""
     count, horizon, sensor = len(images), agent.horizon(), agent.sensor()
     env = GlimpseVectorEnv(
         images.unlabelled,
@@ -110,7 +155,7 @@ def _pass(
         sensor=sensor,
         observation=agent.observation,
         glimpses=horizon,
-        budget=max(budgets),
+        budget=budget,
         currency=agent.currency,
         autoreset_mode=AutoresetMode.DISABLED,
     )
@@ -137,23 +182,7 @@ def _pass(
                 )
             )
         batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])
-
-    actions, touched_NT, delivered_NT, predicted_NT, taken_NT = (
-        np.concatenate(column) for column in zip(*batches, strict=True)
-    )
-    if isinstance(sensor, Mask):
-        actions = np.packbits(actions.reshape(count, horizon, -1) > 0, axis=-1)
-    spent_NT = touched_NT if agent.currency == "touched" else delivered_NT
-    caps_F = np.floor(np.asarray(budgets) * env.pixels + 1e-9)
-    steps_FN = ((spent_NT <= caps_F[:, None, None]) & taken_NT).sum(2)
-    return Episodes(
-        actions,
-        steps_FN.astype(np.int16),
-        _after(touched_NT, steps_FN, 0).astype(np.int32),
-        _after(delivered_NT, steps_FN, 0).astype(np.int32),
-        _after(predicted_NT, steps_FN, -1).astype(np.int16),
-        np.concatenate(points),
-    )
+    return [np.concatenate(column) for column in zip(*batches, strict=True)], np.concatenate(points)
 
 
 def unpacked(selection: Array, sensor: Sensor, shape: Shape) -> Array:

@@ -50,3 +50,58 @@ def paired(correct_SN: Array, other_SN: Array) -> Interval:
     mean = float(difference_N.mean())
     half = float(stats.t.ppf(0.975, len(difference_N) - 1) * difference_N.std(ddof=1) / np.sqrt(len(difference_N)))
     return Interval(mean, mean - half, mean + half)
+
+
+class Difference(NamedTuple):
+    """A difference of means, its 95 % interval, and the p-value of there being none."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def crossed(scores_SN: Array, other_SN: Array) -> Difference:
+    """The difference between two methods on the same test images, with an interval over images and seeds.
+
+    Images are paired: each contributes the difference of its two mean scores over seeds. Seeds are not: the same
+    number means something else to another method, so each side adds the variance of its own seeds' means, less what
+    chance on single images explains of it (that part is in the images' variance already). Degrees of freedom are
+    Satterthwaite's. A side with one seed adds nothing: the interval then speaks of that one trained network.
+
+    In simulated comparisons it covers 93 to 97 % from 3 seeds on, which a test holds, and about 91 % at 2.
+
+    Args:
+        scores_SN: each seed's score on each image, such as right or wrong; the numbers of seeds may differ.
+        other_SN: the same for the method to compare with.
+    """
+    sides = [np.asarray(side, float) for side in (scores_SN, other_SN)]
+    difference_N = sides[0].mean(0) - sides[1].mean(0)
+    images, mean = len(difference_N), float(difference_N.mean())
+    parts = [(difference_N.var(ddof=1) / images, images - 1)]
+    for side in sides:
+        seeds = len(side)
+        if seeds > 1:
+            means_S = side.mean(1)
+            rest_SN = side - side.mean(0) - means_S[:, None] + means_S.mean()
+            noise = (rest_SN**2).sum() / ((seeds - 1) * (images - 1)) / (seeds * images)
+            parts.append((max(means_S.var(ddof=1) / seeds - noise, 0.0), seeds - 1))
+    variance = float(sum(part for part, _ in parts))
+    if variance == 0:  # the same difference on every image
+        return Difference(mean, mean, mean, float(mean == 0))
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    half = float(stats.t.ppf(0.975, freedom)) * variance**0.5
+    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / variance**0.5, freedom)))
+
+
+def holm(p_M: Array) -> Array:
+    """p-values adjusted for there being M of them (Holm): below α only with a family-wise error of at most α.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_M)
+    stepped = np.maximum.accumulate(np.asarray(p_M)[order] * np.arange(len(p_M), 0, -1))
+    adjusted = np.empty(len(p_M))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

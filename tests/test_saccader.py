@@ -24,6 +24,8 @@ from glimpsebench.agents.bagnet import (
 )
 from glimpsebench.agents.saccader import Location, Saccader, SaccaderNet, joint_loss, location_loss, walk
 from glimpsebench.agents.sobel import edges, window_scores
+from glimpsebench.bench.rollout import rollout
+from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.tasks import Split, Task
@@ -219,3 +221,30 @@ def test_a_field_that_does_not_fit_is_refused(beacon: Task) -> None:
         agent.prepare(beacon)
     with pytest.raises(UsageError, match="one entry per group"):
         agents.make("sobel", {"blocks": (1,)}).sensor()
+
+
+def test_the_floors_visit_every_cell_once(beacon: Task) -> None:
+    """`cells` at its full horizon: `center` from the middle outwards, `uniform` without repeats and by the generator."""
+    settings = {"blocks": (1,), "widths": (4,), "strides": (3,), "wide": (1,), "glimpses": 16, "steps": 2}
+    split = tasks.test_split(beacon)
+    assert split.labels_N is not None
+    images = Split(split.images_NCHW[:12], split.labels_N[:12])
+
+    def visited(order: str, seed: int) -> tuple[Any, Any]:
+        agent = agents.make("cells", settings | {"order": order})
+        agent.prepare(beacon)
+        agent.fit(beacon, 0, iter)
+        fixations_NT2 = rollout(agent, images, seed=seed).selection[0]
+        corners = agent.sensor().aim(fixations_NT2.reshape(-1, 2), agent.shape, np.zeros(0))
+        return agent, corners.reshape(len(images), -1, 2)
+
+    agent, center_NT2 = visited("center", 0)
+    _, uniform_NT2 = visited("uniform", 0)
+    _, other_NT2 = visited("uniform", 1)
+    for corners_NT2 in (center_NT2, uniform_NT2):
+        assert all(len({tuple(corner) for corner in corners_T2}) == agent.horizon() for corners_T2 in corners_NT2)
+    assert (center_NT2 == center_NT2[0]).all()
+    middle = center_NT2.mean((0, 1))
+    apart_T = ((center_NT2[0] - middle) ** 2).sum(1)
+    assert (np.diff(apart_T) >= -1e-9).all()
+    assert (uniform_NT2[0] != uniform_NT2[1]).any() and (uniform_NT2 != other_NT2).any()

@@ -1,0 +1,265 @@
+"""Accuracy after each glimpse, for agents of several: the recorded selections, replayed step by step.
+
+What was looked at stands in the records, so nobody is asked again where to look; the agent's weights, from the
+record's folder, and the evaluator say after each glimpse what they make of it. An episode that ended early, because
+the budget was used up or the next glimpse would have exceeded it, keeps its last prediction and mask; an image
+without a glimpse counts as wrong. Runs that did not end well count as chance, as on the leaderboard.
+
+Contenders are compared after as many glimpses, whatever these touch; `compare` does it at equal budgets.
+Shapes: S seeds, N images, T glimpses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from glimpsebench.agents.base import Agent, Progress
+from glimpsebench.bench.compare import cell, named, pipe, shown, track, with_failed
+from glimpsebench.bench.evaluators import evaluator, identity
+from glimpsebench.bench.figures import STYLE, made_again
+from glimpsebench.bench.leaderboard import Row
+from glimpsebench.bench.records import Record
+from glimpsebench.bench.rollout import Judge, replay_steps
+from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
+from glimpsebench.envs import tasks
+from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.glimpse import Kind
+from glimpsebench.envs.tasks import Split, Task
+
+Array = NDArray[Any]
+
+SCORES = ("evaluator", "own")
+AGREEMENT = 0.99
+"""The least share of recorded predictions that a replay must repeat: other machines differ in a logit's last bits."""
+
+_NOTE = """
+Per cent on the same test images after each glimpse, mean over seeds ± 95 % t interval. An episode that ended early
+keeps its last prediction and mask. *touched*: the mean share of the image. ·: fewer glimpses, or no predictor.
+"""
+_AGAINST = """
+Differences: each image counts with its mean over a contender's seeds; ±: 95 % interval over images and seeds.
+Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed.
+"""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A row after each glimpse.
+
+    Attributes:
+        row: of the leaderboard.
+        touched_T: the mean touched fraction.
+        correct: by score, which images were right, (S, N, T); a score that the row has not is missing.
+    """
+
+    row: Row
+    touched_T: Array
+    correct: dict[str, Array]
+
+    def accuracy(self, by: str) -> list[Interval]:
+        """Over seeds, after each glimpse; [] without this score."""
+        return [over_seeds(seeds_S) for seeds_S in self.correct[by].mean(1).T] if by in self.correct else []
+
+    def minus(self, other: Replayed, by: str) -> list[tuple[Difference, int]]:
+        """The paired difference after each glimpse that both have, and the seeds of the side with fewer."""
+        if by not in self.correct or by not in other.correct:
+            return []
+        mine, theirs = self.correct[by], other.correct[by]
+        both = range(min(mine.shape[2], theirs.shape[2]))
+        return [(crossed(mine[..., t], theirs[..., t]), min(len(mine), len(theirs))) for t in both]
+
+
+def chosen(rows: Sequence[Row], labels: Sequence[str], against: str | None) -> list[Row]:
+    """The rows with these labels and the one to compare with, in the leaderboard's order; without labels all that fit.
+
+    Raises:
+        UsageError: an unknown label, or one whose agent takes a single glimpse.
+    """
+    wanted = [row for label in [*labels, *([against] if against else [])] for row in named(rows, label)]
+    several = [row for row in rows if row.runs and _several(row)]
+    for row in wanted:
+        if row not in several:
+            raise UsageError(
+                f"{row.name} on {row.task}: no run of several glimpses, so nothing to show glimpse by glimpse"
+            )
+    if not several:
+        raise UsageError("no agent of several glimpses here")
+    return [row for row in several if row in wanted] if labels else several
+
+
+def _several(row: Row) -> bool:
+    # An agent of one glimpse has an episode per budget, so that its third axis, of glimpses, is 1.
+    return any(record.arrays["selection"].shape[2] > 1 for record in row.runs)
+
+
+def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
+    """Fly a row's recorded selections again.
+
+    Raises:
+        UsageError: weights that are missing, or weights, code or images that are not those of the record.
+    """
+    torch.set_num_threads(1)  # as in `run`
+    task, _ = made_again(row.runs[0])
+    test = tasks.test_split(task)
+    if row.runs[0].about["evaluator"] != identity(task):
+        raise UsageError(f"{row.name} on {row.task}: judged by another evaluator than this version's; {_MEND}")
+    agents = [_trained(record, task) for record in row.runs]
+    judge = evaluator(task, root, progress)
+    touched: list[Array] = []
+    correct: dict[str, list[Array]] = {by: [] for by in SCORES}
+    for record, agent in zip(row.runs, agents, strict=True):
+        views: dict[str, tuple[Kind, Judge]] = {"evaluator": ("canvas", judge), "own": (agent.view, agent.predict)}
+        for by in SCORES:
+            if (record.arrays[by] >= 0).any():
+                predicted_NT, touched_NT = _steps(record, agent, test, by, *views[by])
+                correct[by].append(predicted_NT == record.arrays["labels"][:, None])
+        touched.append(touched_NT.mean(0) / (task.shape[1] * task.shape[2]))
+    stacked = {by: with_failed(row, np.stack(runs)) for by, runs in correct.items() if runs}
+    return Replayed(row, np.mean(touched, axis=0), stacked)
+
+
+_MEND = "run the sweep again with another --root, or delete this record first"
+
+
+def _trained(record: Record, task: Task) -> Agent:
+    _, agent = made_again(record)
+    path = record.folder / "weights.safetensors"
+    try:
+        agent.load(path, task)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        what = "not here" if isinstance(error, OSError) else "of another version"
+        raise UsageError(f"{path}: {what}, and a replay needs it; {_MEND}") from None
+    return agent
+
+
+def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, judge: Judge) -> tuple[Array, Array]:
+    """What is predicted and touched after each glimpse (N, T); after the last one it must be what is recorded."""
+    arrays = record.arrays
+    if np.array_equal(np.asarray(test.labels_N), arrays["labels"]):
+        predicted_NT, touched_NT = replay_steps(agent, test, arrays["selection"][0], arrays["steps"][-1], view, judge)
+        same = (predicted_NT[:, -1] == arrays[by][-1]).mean()
+        if np.array_equal(touched_NT[:, -1], arrays["touched"][-1]) and same >= AGREEMENT:
+            return predicted_NT, touched_NT
+    raise UsageError(
+        f"{record.folder}: its replay ({by}) does not end as recorded, so images, code or weights differ; {_MEND}"
+    )
+
+
+def table(results: Sequence[Replayed], against: str | None = None) -> pd.DataFrame:
+    """The long form: one line per row and glimpse."""
+    others = _others(results, against)
+    lines = []
+    for one in results:
+        scores = {by: one.accuracy(by) for by in SCORES}
+        other = others.get(one.row.task)
+        differences = {by: [] if other is None or other is one else one.minus(other, by) for by in SCORES}
+        for t, touched in enumerate(one.touched_T):
+            line: dict[str, Any] = {"task": one.row.task, "track": track(one.row), "contender": one.row.name}
+            line |= {"glimpse": t + 1, "seeds": len(one.row.records), "touched": touched}
+            for by in SCORES:
+                value = scores[by][t] if scores[by] else _NOTHING
+                line |= {by: value.mean, f"{by}_low": value.low, f"{by}_high": value.high}
+            line |= {"against": against} if against else {}
+            for by in SCORES if against else ():
+                difference = differences[by][t][0] if t < len(differences[by]) else _NOTHING
+                name = f"{by}_difference"
+                line |= {name: difference.mean, f"{name}_low": difference.low, f"{name}_high": difference.high}
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+_NOTHING = Interval(float("nan"), float("nan"), float("nan"))
+
+
+def _others(results: Sequence[Replayed], against: str | None) -> dict[str, Replayed]:
+    """By task, the one to compare with."""
+    if against is None:
+        return {}
+    same = named([one.row for one in results], against)
+    return {one.row.task: one for one in results if one.row in same}
+
+
+def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
+    """Per task: what is touched, both accuracies and, with `against`, the differences, glimpse by glimpse."""
+    parts = [f"# Accuracy after each glimpse\n{_NOTE}{_AGAINST if against else ''}"]
+    others = _others(results, against)
+    for task in dict.fromkeys(one.row.task for one in results):
+        here = [one for one in results if one.row.task == task]
+        parts.append(f"\n## {task}\n\nseeds: {'; '.join(f'{one.row.name} {len(one.row.records)}' for one in here)}\n")
+        columns = {"touched": [[f"{100 * share:.1f}" for share in one.touched_T] for one in here]}
+        columns |= {by: [[_accuracy(value) for value in one.accuracy(by)] for one in here] for by in SCORES}
+        parts += [_table(here, heading, cells) for heading, cells in columns.items()]
+        other = others.get(task)
+        compared = [one for one in here if one is not other]
+        if other is not None and compared:
+            parts += [
+                _table(compared, f"{by}, minus {other.row.name}", _marked([one.minus(other, by) for one in compared]))
+                for by in SCORES
+            ]
+    return "".join(parts)
+
+
+def _table(here: Sequence[Replayed], heading: str, cells: Sequence[Sequence[str]]) -> str:
+    longest = max(len(column) for column in cells)
+    lines = [[str(t + 1), *(column[t] if t < len(column) else "·" for column in cells)] for t in range(longest)]
+    return f"\n### {heading}\n\n{pipe(['glimpse', *(shown(one.row) for one in here)], lines)}"
+
+
+def _accuracy(value: Interval) -> str:
+    spread = f" ± {50 * (value.high - value.low):.1f}" if value.low == value.low else ""
+    return f"{100 * value.mean:.1f}{spread}"
+
+
+def _marked(columns: Sequence[Sequence[tuple[Difference, int]]]) -> list[list[str]]:
+    adjusted = iter(holm(np.array([difference.p for column in columns for difference, _ in column])).tolist())
+    return [[cell(difference, next(adjusted), seeds) for difference, seeds in column] for column in columns]
+
+
+def picture(results: Sequence[Replayed], path: Path) -> Path:
+    """Accuracy after each glimpse, one task: lines with shaded 95 % t intervals over seeds.
+
+    Gated contenders are solid, open ones dashed, references dotted, as in the curve.
+    """
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
+        titles = ("Judged by the evaluator", "By its own predictor")
+        for axis, by, title in zip(axes, SCORES, titles, strict=True):
+            for one, colour in zip(results, sns.color_palette("colorblind", len(results)), strict=True):
+                if values := np.array(one.accuracy(by)).T.tolist():
+                    mean, low, high = values
+                    glimpses = np.arange(1, len(mean) + 1)
+                    dashes = {"gated": "-", "open": "--", "reference": ":"}[track(one.row)]
+                    axis.plot(glimpses, mean, dashes, color=colour, marker="o", markersize=3, label=shown(one.row))
+                    axis.fill_between(glimpses, low, high, color=colour, alpha=0.2, lw=0)
+            axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        axes[1].legend(*axes[0].get_legend_handles_labels(), bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
+        figure.savefig(path, dpi=160)
+        plt.close(figure)
+    return path
+
+
+def write(results: Sequence[Replayed], root: Path, against: str | None = None) -> list[Path]:
+    """Write by_glimpse.md, by_glimpse.csv and by_glimpse.png, the last per task where there are several."""
+    paths = [root / "by_glimpse.md", root / "by_glimpse.csv"]
+    paths[0].write_text(markdown(results, against))
+    paths[1].write_text(table(results, against).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    names = list(dict.fromkeys(one.row.task for one in results))
+    for task in names:
+        ending = "" if len(names) == 1 else f"-{task}"
+        paths.append(picture([one for one in results if one.row.task == task], root / f"by_glimpse{ending}.png"))
+    return paths

@@ -1,0 +1,196 @@
+"""Claims of the kind "A beats B": paired differences between rows of the leaderboard, from their records.
+
+Each image counts with its scores averaged over a contender's seeds, and the difference is taken image by image. The
+interval is over images and seeds (`stats.crossed`), so it speaks of the methods. The leaderboard's bold figures are
+over images alone: they speak of the networks that were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glimpsebench.agents.base import BUDGETS
+from glimpsebench.bench.leaderboard import Row
+from glimpsebench.bench.stats import Difference, crossed, holm
+from glimpsebench.envs.errors import UsageError, unknown
+
+Array = NDArray[Any]
+
+MEASURES = ("own", "evaluator", "iou", "on_object", "pointed")
+ALL = "all"
+
+_NOTE = """
+Per cent on the same test images. Each image counts with its scores averaged over a contender's seeds; a run that did
+not end well counts as chance in accuracies and is left out of the rest. ±: 95 % interval over images and seeds.
+Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed,
+so its interval leaves out that seeds differ. ·: a budget that one of the two does not reach. †: by values delivered.
+"""
+
+
+class Claim(NamedTuple):
+    """The means of two rows at one budget, and their difference."""
+
+    at: str
+    mine: float
+    theirs: float
+    difference: Difference
+    seeds: int
+    """Of the side that has fewer."""
+
+
+def claims(mine: Row, theirs: Row, measure: str) -> list[Claim]:
+    """One for each budget at which both have the measure; `pointed` is of the first look alone."""
+    images = {record.about["task"]["test_sha256"] for row in (mine, theirs) for record in row.records}
+    if len(images) > 1:
+        raise UsageError(f"{mine.name} and {theirs.name} were scored on different test images of {mine.task}")
+    found = []
+    for at, budget in _points(measure).items():
+        a, b = scores(mine, measure, budget), scores(theirs, measure, budget)
+        if a is not None and b is not None:
+            found.append(Claim(at, float(a.mean()), float(b.mean()), crossed(a, b), min(len(a), len(b))))
+    return found
+
+
+def _points(measure: str) -> dict[str, float]:
+    return {"first look": 0.0} if measure == "pointed" else {f"{100 * budget:g} %": budget for budget in BUDGETS}
+
+
+def scores(row: Row, measure: str, budget: float) -> Array | None:
+    """Per image, (S, N); None unless every run reaches the budget and has this measure."""
+    if measure in ("own", "evaluator"):
+        correct_SN = row.correct(measure, budget)
+        return None if correct_SN is None else with_failed(row, correct_SN)
+    if not row.runs or any(measure not in record.arrays for record in row.runs):
+        return None
+    if measure == "pointed":
+        return np.stack([record.arrays[measure] for record in row.runs])
+    if budget not in row.runs[0].budgets:
+        return None
+    at = row.runs[0].budgets.index(budget)
+    if not all(record.reached_F[at] for record in row.runs):
+        return None
+    return np.stack([record.arrays[measure][at] for record in row.runs])
+
+
+def with_failed(row: Row, correct_SN: Array) -> Array:
+    """Right or wrong (S, N, …) of the runs that ended well, and chance for those that did not."""
+    failed = len(row.records) - len(row.runs)
+    chance = np.full((failed, *correct_SN.shape[1:]), 1 / row.records[0].about["task"]["classes"])
+    return np.concatenate([correct_SN, chance])
+
+
+def named(rows: Sequence[Row], label: str) -> list[Row]:
+    """The rows with this label, one per task. Spaces do not matter, nor the leaderboard's †."""
+
+    def plain(text: str) -> str:
+        return text.replace(" ", "").rstrip("†")
+
+    found = [row for row in rows if plain(row.name) == plain(label)]
+    if found:
+        return found
+    names = {row.name for row in rows}
+    if begun := sorted(name for name in names if name.startswith(f"{label} (")):
+        raise UsageError(f"unknown contender '{label}': there is {', '.join(begun)}")
+    raise unknown("contender", label, names)
+
+
+def on_task(rows: Sequence[Row], task: str | None) -> list[Row]:
+    """The rows on this task, named as on the leaderboard, or without settings or version; all for None."""
+    if task is None:
+        return list(rows)
+    found = [row for row in rows if task in _names(row)]
+    if not found:
+        raise unknown("task", task, {row.task for row in rows})
+    return found
+
+
+def _names(row: Row) -> set[str]:
+    about = row.records[0].about["task"]
+    return {row.task, about["id"], about["id"].removesuffix(f"-v{about['settings'].get('version')}")}
+
+
+def markdown(rows: Sequence[Row], label: str, other: str, measure: str, task: str | None = None) -> str:
+    """A contender, or every one, against another, on each task where both are.
+
+    Args:
+        rows: of the leaderboard.
+        label: the contender as the leaderboard prints it, or `all`.
+        other: the one to compare with.
+        measure: one of `MEASURES`.
+        task: only this one.
+    """
+    if measure not in MEASURES:
+        raise unknown("measure", measure, MEASURES)
+    rows = on_task(rows, task)
+    contenders = rows if label == ALL else named(rows, label)
+    references = named(rows, other)
+    title = f"{'every contender' if label == ALL else contenders[0].name} against {references[0].name}, by {measure}"
+    parts = [f"# {title}\n{_NOTE}"]
+    for theirs in references:
+        found = [(row, claims(row, theirs, measure)) for row in contenders if row.task == theirs.task]
+        found = [(row, some) for row, some in found if some and not (label == ALL and row is theirs)]
+        if not found:
+            continue
+        adjusted = iter(holm(np.array([claim.difference.p for _, some in found for claim in some])).tolist())
+        cells = [{claim.at: cell(claim.difference, next(adjusted), claim.seeds) for claim in some} for _, some in found]
+        who = [theirs] if label == ALL else [found[0][0], theirs]
+        seeds = "; ".join(f"{shown(row)}: {_seeds(row)}" for row in who)
+        images = theirs.records[0].about["task"]["test_images"]
+        table = _wide(found, cells, measure) if label == ALL else _long(found[0], theirs, cells[0])
+        parts.append(f"\n## {theirs.task}\n\n{seeds}; {images} test images.\n\n{table}")
+    if len(parts) == 1:
+        raise UsageError(f"{title}: no task and budget at which both have that")
+    return "".join(parts)
+
+
+def _long(found: tuple[Row, list[Claim]], theirs: Row, cells: dict[str, str]) -> str:
+    """Two rows: a line per budget."""
+    mine, some = found
+    lines = [[claim.at, f"{100 * claim.mine:.1f}", f"{100 * claim.theirs:.1f}", cells[claim.at]] for claim in some]
+    return pipe(["at most", shown(mine), shown(theirs), "difference"], lines)
+
+
+def _wide(found: Sequence[tuple[Row, list[Claim]]], cells: Sequence[dict[str, str]], measure: str) -> str:
+    """Many rows: a line for each, with the difference at each budget."""
+    points = [at for at in _points(measure) if any(at in line for line in cells)]
+    lines = [
+        [shown(row), track(row), *(line.get(at, "·") for at in points), _seeds(row)]
+        for (row, _), line in zip(found, cells, strict=True)
+    ]
+    return pipe(["contender", "track", *points, "seeds"], lines)
+
+
+def track(row: Row) -> str:
+    """`gated` and `open` are not ranked in one list; references are in neither."""
+    return "reference" if row.about["reference"] else str(row.about["track"])
+
+
+def shown(row: Row) -> str:
+    """The name as the leaderboard prints it."""
+    return row.name + ("†" if row.about["currency"] == "delivered" else "")
+
+
+def _seeds(row: Row) -> str:
+    return f"{len(row.records)} seed{'s' * (len(row.records) > 1)}" + (f", {row.note}" if row.note else "")
+
+
+def cell(difference: Difference, adjusted: float, seeds: int) -> str:
+    """A difference and half the width of its interval, in per cent, with the marks that the note explains.
+
+    >>> cell(Difference(0.1, 0.05, 0.15, 0.001), 0.002, 3)
+    '**+10.0 ± 5.0** ★'
+    """
+    text = f"{100 * difference.mean:+.1f} ± {50 * (difference.high - difference.low):.1f}"
+    if difference.low > 0 or difference.high < 0:
+        text = f"**{text}**" + " ★" * (adjusted < 0.05)
+    return text + "¹" * (seeds < 2)
+
+
+def pipe(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, the others to the right."""
+    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+    return "".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |\n" for row in rows)

@@ -1,0 +1,282 @@
+"""Claims of the kind "A beats B": the numbers of `compare` and `by-glimpse`, against the arrays themselves."""
+
+from __future__ import annotations
+
+import doctest
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from conftest import Beacon
+from glimpsebench.agents.raster import Raster
+from glimpsebench.bench import by_glimpse, compare, evaluators, leaderboard, records, stats
+from glimpsebench.bench.figures import made_again
+from glimpsebench.bench.records import Record
+from glimpsebench.bench.rollout import prints, replay_steps, rollout
+from glimpsebench.bench.run import Spec, run
+from glimpsebench.bench.stats import crossed, holm, paired
+from glimpsebench.envs import tasks
+from glimpsebench.envs.errors import UsageError
+from test_cli import glimpse
+
+Array = NDArray[Any]
+
+UNIFORM, RASTER = "uniform (glimpses=4, steps=2)", "raster (size=5, steps=2)"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Records of the toy task: three seeds of uniform windows, two of a raster scan, one of everything."""
+    root = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tasks.TASKS, "beacon", Beacon(count=62))  # 248 test images: one batch
+        recipe = evaluators.Recipe(steps=3)
+        for function in (evaluators.identity, evaluators.evaluator):
+            patch.setattr(function, "__defaults__", (recipe,))
+        for seed in (0, 1, 2):
+            run(Spec("uniform", "beacon", seed, {"steps": 2, "glimpses": 4}), root, iter)
+        for seed in (0, 1):
+            run(Spec("raster", "beacon", seed, {"steps": 2, "size": 5}), root, iter)
+        run(Spec("full", "beacon", 0, {"steps": 2}), root, iter)
+        yield root
+
+
+def row_of(root: Path, name: str) -> leaderboard.Row:
+    return next(row for row in leaderboard.rows_of(records.read_all(root)) if row.name == name)
+
+
+def scored(record: Record, measure: str, budget: float) -> Array:
+    """Per image, straight from the record."""
+    at = record.budgets.index(budget)
+    if measure == "on_object":
+        return np.asarray(record.arrays[measure][at])
+    return np.asarray(record.arrays[measure][at] == record.arrays["labels"], float)
+
+
+@pytest.mark.parametrize("measure", ["own", "evaluator", "on_object"])
+def test_a_claim_is_what_the_arrays_say(measure: str, made: Path) -> None:
+    rows = row_of(made, UNIFORM), row_of(made, RASTER)
+    claims = {claim.at: claim for claim in compare.claims(*rows, measure)}
+    # Four 6×6 windows on 16×16 reach at most 56 %; at 20 % they have not used what 15 % left over.
+    assert list(claims) == ["30 %", "50 %"]
+    for at, budget in (("30 %", 0.3), ("50 %", 0.5)):
+        mine, theirs = (np.stack([scored(record, measure, budget) for record in row.records]) for row in rows)
+        assert (len(mine), len(theirs)) == (3, 2)
+        assert claims[at].mine == pytest.approx(mine.mean())
+        assert claims[at].theirs == pytest.approx(theirs.mean())
+        assert claims[at].difference.mean == pytest.approx((mine.mean(0) - theirs.mean(0)).mean())
+        assert claims[at].difference == crossed(mine, theirs)
+        assert claims[at].seeds == 2
+
+
+def test_the_first_look_has_no_budget(made: Path) -> None:
+    uniform, raster = row_of(made, UNIFORM), row_of(made, RASTER)
+    (claim,) = compare.claims(uniform, raster, "pointed")
+    hits = [np.mean([record.arrays["pointed"].mean() for record in row.records]) for row in (uniform, raster)]
+    assert [claim.mine, claim.theirs] == pytest.approx(hits)
+    assert claim.difference.mean == pytest.approx(hits[0] - hits[1])
+
+
+def test_a_seed_that_fails_counts_as_chance(made: Path) -> None:
+    full = row_of(made, "full (steps=2)").records[0]
+    about = dict(full.about) | {"seed": 1, "status": "failed", "error": "x"}
+    row = leaderboard.Row("full", full.task, (full, Record(made, about)))
+    values = compare.scores(row, "own", 1.0)
+    assert values is not None
+    assert values.mean() == pytest.approx((scored(full, "own", 1.0).mean() + 0.5) / 2)
+    assert values.mean() == pytest.approx(row.accuracy("own")[-1].mean), "as on the leaderboard"
+
+
+def test_the_tables(made: Path) -> None:
+    rows = leaderboard.rows_of(records.read_all(made))
+    pair = compare.markdown(rows, UNIFORM.replace(" ", ""), RASTER, "evaluator", "beacon")
+    claim = compare.claims(row_of(made, UNIFORM), row_of(made, RASTER), "evaluator")[0]
+    assert f"| 30 % | {100 * claim.mine:.1f} | {100 * claim.theirs:.1f} | " in pair
+    assert f"{100 * claim.difference.mean:+.1f} ± " in pair
+    everyone = compare.markdown(rows, "all", RASTER, "evaluator")
+    assert f"| {UNIFORM} | reference | {compare.cell(claim.difference, 1, 2).rstrip(' ★')}" in everyone
+    assert f"\n| {RASTER}" not in everyone
+    assert "¹" in next(line for line in everyone.splitlines() if line.startswith("| full")), "one seed, marked"
+
+
+def test_marks() -> None:
+    assert compare.cell(stats.Difference(-0.1, -0.15, -0.05, 0.03), 0.06, 3) == "**-10.0 ± 5.0**"
+    assert compare.cell(stats.Difference(0.02, -0.01, 0.05, 0.2), 0.2, 1) == "+2.0 ± 3.0¹"
+
+
+def test_with_one_seed_the_interval_is_that_over_images() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 1, 300)) < 0.7
+    assert crossed(a, b)[:3] == pytest.approx(paired(a, b))
+    same = crossed(a, a)
+    assert (same.mean, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [((10, 10), 0.0), ((10, 10), 0.4), ((3, 5), 0.2)])
+def test_the_interval_over_images_and_seeds_covers_what_it_says(seeds: tuple[int, int], spread: float) -> None:
+    rng = np.random.default_rng(0)
+    trials, covered, significant = 1000, 0, 0
+
+    def side(hardness_N: Array, count: int) -> Array:
+        images = len(hardness_N)
+        own_N, seed_S1 = 0.7 * rng.normal(size=images), spread * rng.normal(size=(count, 1))
+        z = 1.5 + hardness_N + own_N + seed_S1 + 0.5 * rng.normal(size=(count, images))
+        return rng.random(z.shape) < 1 / (1 + np.exp(-z))
+
+    for _ in range(trials):
+        hardness_N = 1.5 * rng.normal(size=200)
+        difference = crossed(side(hardness_N, seeds[0]), side(hardness_N, seeds[1]))
+        covered += difference.low <= 0 <= difference.high
+        significant += difference.p < 0.05
+    assert 0.93 <= covered / trials <= 0.975
+    assert covered + significant == trials, "the p-value and the interval say the same"
+
+
+def test_holm_against_its_definition() -> None:
+    p = np.array([0.001, 0.04, 0.012, 0.5, 0.013])
+    # Sorted: .001·5, .012·4, .013·3 (no less than .048), .04·2, .5·1.
+    assert holm(p) == pytest.approx([0.005, 0.08, 0.048, 0.5, 0.048])
+    assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+    assert len(holm(np.array([]))) == 0
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(compare).failed == doctest.testmod(stats).failed == 0
+
+
+def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
+    row = row_of(made, UNIFORM)
+    result = by_glimpse.replayed(row, made, iter)
+    task, agent = made_again(row.records[0])
+    images = tasks.test_split(task).images_NCHW
+    judges: dict[str, Any] = {"evaluator": evaluators.evaluator(task, made, iter), "own": agent.predict}
+    assert {by: array.shape for by, array in result.correct.items()} == dict.fromkeys(("evaluator", "own"), (3, 248, 4))
+    touched = np.zeros((3, 4))
+    for number, record in enumerate(row.records):
+        looks = prints(record.arrays["selection"][0], record.arrays["steps"][-1], 1.0, agent.sensor(), task.shape)
+        agent.load(record.folder / "weights.safetensors", task)
+        for t in range(4):
+            mask = np.asarray(looks[:, : t + 1].any(1))[:, None]
+            touched[number, t] = mask.mean()
+            padded = np.zeros((2, 250, 1, 16, 16), np.float32)  # the batch that the bench uses, with its last bits
+            padded[:, :248] = np.where(mask, images / np.float32(255), 0), mask
+            view = {"canvas": padded[0], "mask": padded[1]}
+            for by, predict in judges.items():
+                expected = predict(view)[:248].argmax(1) == record.arrays["labels"]
+                assert (result.correct[by][number, :, t] == expected).mean() > 0.98
+    assert result.touched_T == pytest.approx(touched.mean(0))
+    for by in ("evaluator", "own"):
+        last = np.stack([scored(record, by, 1.0) for record in row.records])
+        np.testing.assert_array_equal(result.correct[by][:, :, -1], last)
+        assert result.accuracy(by)[-1] == pytest.approx(stats.over_seeds(last.mean(1)))
+
+
+def test_episodes_that_end_early_keep_their_last_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Raster, "budgets", (0.1, 0.3))
+    task = Beacon(count=5)
+    agent = Raster(size=5, steps=2)
+    agent.prepare(task)
+    images = tasks.test_split(task)
+    episodes = rollout(agent, images, seed=0)
+    assert set(episodes.steps_FN[-1]) == {3}, "three windows of 25 of 256 pixels within 30 %"
+    calls: list[int] = []
+
+    def counting(view: Any) -> Array:
+        """Predicts how many times it was asked."""
+        calls.append(1)
+        return np.eye(50)[np.full(len(view["canvas"]), len(calls))]
+
+    predicted, touched = replay_steps(agent, images, episodes.selection[0], episodes.steps_FN[-1], "canvas", counting)
+    assert predicted[0].tolist() == [1, 2, *[3] * 14]
+    assert touched[0].tolist() == [25, 50, *[75] * 14]
+    nothing, _ = replay_steps(agent, images, episodes.selection[0], np.zeros(20, int), "canvas", counting)
+    assert (nothing == -1).all()
+
+
+def test_the_files_of_by_glimpse(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = glimpse("by-glimpse", "--root", str(made), "--against", UNIFORM, capsys=capsys)
+    assert code == 0
+    assert {"by_glimpse.csv", "by_glimpse.md", "by_glimpse.png"} <= {path.name for path in made.iterdir()}
+    table = pd.read_csv(made / "by_glimpse.csv").to_dict("records")
+    lines = {(line["contender"], line["glimpse"]): line for line in table}
+    both = [(RASTER, t) for t in range(1, 17)] + [(UNIFORM, t) for t in range(1, 5)]
+    assert sorted(lines) == sorted(both), "`full` has one glimpse"
+    results = {row: by_glimpse.replayed(row_of(made, row), made, iter) for row in (UNIFORM, RASTER)}
+    for t in (0, 3):
+        line = lines[RASTER, t + 1]
+        mine, theirs = (results[name].correct["evaluator"][..., t] for name in (RASTER, UNIFORM))
+        assert line["evaluator"] == pytest.approx(mine.mean(), abs=1e-6)
+        found = [line[f"evaluator_difference{end}"] for end in ("", "_low", "_high")]
+        assert found == pytest.approx(crossed(mine, theirs)[:3], abs=1e-6)
+    assert np.isnan(lines[RASTER, 5]["evaluator_difference"]), "uniform took four"
+    assert np.isnan(lines[UNIFORM, 1]["evaluator_difference"]), "not against itself"
+    own = results[RASTER].correct["own"][..., 3].mean()
+    assert f"{100 * own:.1f} ± " in next(line for line in out.partition("### own")[2].splitlines() if "| 4 |" in line)
+
+
+@pytest.mark.parametrize("how", ["missing", "others"])
+def test_weights_that_are_missing_or_not_the_records(
+    how: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made, tmp_path / "copy", ignore=shutil.ignore_patterns("by_glimpse*"))
+    record = row_of(tmp_path / "copy", RASTER).records[0]
+    path = record.folder / "weights.safetensors"
+    if how == "missing":
+        path.unlink()
+    else:
+        task, agent = made_again(record)
+        agent.load(path, task)
+        assert agent.net is not None
+        with torch.no_grad():
+            for weight in agent.net.parameters():
+                weight.neg_()
+        agent.save(path)
+    code, _, err = glimpse("by-glimpse", "--root", str(tmp_path / "copy"), "--agent", RASTER, capsys=capsys)
+    assert code == 2
+    assert {"missing": "weights.safetensors: not here", "others": "does not end as recorded"}[how] in err
+    assert "run the sweep again" in err
+    assert not list((tmp_path / "copy").glob("by_glimpse*")), "nothing is half-written"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["compare", "unifrom", RASTER], "unknown contender 'unifrom'"),
+        (["compare", "uniform", RASTER], f"unknown contender 'uniform': there is {UNIFORM}"),
+        (["compare", "raster (size=6, steps=2)", UNIFORM], f"did you mean '{RASTER}'?"),
+        (["compare", RASTER, UNIFORM, "--measure", "evalator"], "did you mean 'evaluator'?"),
+        (["compare", RASTER, UNIFORM, "--task", "baecon"], "did you mean 'beacon-v1'?"),
+        (["compare", "full (steps=2)", UNIFORM], "no task and budget at which both have that"),
+        (["by-glimpse", "--agent", "full (steps=2)"], "no run of several glimpses"),
+        (["by-glimpse", "--against", "rma"], "unknown contender 'rma'"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], says: str, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = glimpse(*words, "--root", str(made), capsys=capsys)
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_rows_on_different_test_images_are_not_compared(made: Path) -> None:
+    row = row_of(made, RASTER)
+    about = dict(row.records[0].about)
+    other = leaderboard.Row("x", row.task, (Record(made, about | {"task": about["task"] | {"test_sha256": "0"}}),))
+    with pytest.raises(UsageError, match="different test images"):
+        compare.claims(row, other, "own")
+
+
+def test_the_comparison_is_written_where_it_is_told(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "all", UNIFORM, "--root", str(made), "--into", str(tmp_path / "new" / "claims.md")]
+    code, out, _ = glimpse(*words, capsys=capsys)
+    assert code == 0
+    assert (tmp_path / "new" / "claims.md").read_text() == out
