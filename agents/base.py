@@ -36,6 +36,9 @@ class Diverged(Exception):
 Progress = Callable[[Iterable[T]], Iterator[T]]
 """Wraps a training loop's iterable and passes it through; the bench draws a progress bar with it."""
 
+Finding = float | list[float]
+"""A number that an agent measured about itself, or a curve of it over its training, evenly spaced."""
+
 
 @dataclasses.dataclass
 class Agent(ABC):
@@ -48,11 +51,11 @@ class Agent(ABC):
         version: bumped by any change that can move a score.
         observation: what `act` sees. Gated agents never ask for `image`.
         currency: what the budget counts.
-        budgets: the grid points at which the agent enters.
+        levels: the budgets at which the agent enters.
 
     Attributes:
         net: all networks as one module; its state is the agent's state.
-        findings: what `fit` measured about itself, for the record: name → number.
+        findings: what `fit` measured about itself, for the record: name → number or curve.
     """
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
@@ -60,10 +63,10 @@ class Agent(ABC):
     version: ClassVar[int] = 1
     observation: ClassVar[Kind] = "glimpses"
     currency: ClassVar[Currency] = "touched"
-    budgets: ClassVar[tuple[float, ...]] = BUDGETS
+    levels: ClassVar[tuple[float, ...]] = BUDGETS
 
     net: nn.Module | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
-    findings: dict[str, float] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    findings: dict[str, Finding] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
     shape: Shape = dataclasses.field(default=(1, 1, 1), init=False, repr=False, compare=False)
     classes: int = dataclasses.field(default=1, init=False, repr=False, compare=False)
 
@@ -76,6 +79,11 @@ class Agent(ABC):
     def view(self) -> Kind:
         """What `predict` sees."""
         return "canvas"
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """The budgets of its curve, ascending: the grid, and whatever points its settings add."""
+        return self.levels
 
     @abstractmethod
     def sensor(self) -> Sensor:

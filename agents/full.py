@@ -27,7 +27,7 @@ class Full(CanvasAgent):
 
     reference: ClassVar[bool] = True
     observation: ClassVar[Kind] = "glimpse"
-    budgets: ClassVar[tuple[float, ...]] = (1.0,)
+    levels: ClassVar[tuple[float, ...]] = (1.0,)
 
     def sensor(self) -> Sensor:
         return Mask()

@@ -49,11 +49,11 @@ class Scorer(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """Selector and predictor."""
+    """Selector and predictor. A method whose scores come from elsewhere brings its own scorer."""
 
-    def __init__(self, channels: int, classes: int, width: int) -> None:
+    def __init__(self, channels: int, classes: int, width: int, scorer: nn.Module | None = None) -> None:
         super().__init__()
-        self.scorer = Scorer(channels, width)
+        self.scorer: nn.Module = Scorer(channels, width) if scorer is None else scorer
         self.predictor = CanvasNet(channels, classes, width)
 
     def under(self, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
@@ -71,6 +71,7 @@ class MaskAgent(Agent):
         steps: of the predictor's, on the k best pixels of the frozen scores at every budget of the grid, so that
             one selector gives a whole curve.
         batch, lr, width: of both, as for every predictor.
+        points: budgets to enter at beside the grid's.
     """
 
     selector_steps: Positive = 400
@@ -78,9 +79,14 @@ class MaskAgent(Agent):
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
+    points: tuple[Share, ...] = ()
 
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        return tuple(sorted({*self.levels, *self.points}))
 
     @abstractmethod
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:

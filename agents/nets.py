@@ -20,26 +20,24 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Diverged, Progress, tensors
 from glimpsebench.envs.glimpse import Observation
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
-def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
-    """`steps` batches of training images (uint8 BCHW) and labels (B,), epoch after fresh epoch, shuffled."""
+def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Iterator[tuple[Split, Array]]:
+    """`steps` batches of training images, epoch after fresh epoch, shuffled: an epoch's split and rows (B,) of it."""
     epoch, done = 0, 0
     while done < steps:
         split = task.train(epoch)
-        assert split.labels_N is not None
         size = min(batch, len(split))
         order = rng.permutation(len(split))
         for start in range(0, len(split) - size + 1, size):
             if done == steps:
                 return
-            rows = order[start : start + size]
-            yield split.images_NCHW[rows], split.labels_N[rows]
+            yield split, order[start : start + size]
             done += 1
         epoch += 1
 
@@ -61,11 +59,32 @@ def optimise(
     progress: Progress[int],
     weight_decay: float = 0.01,
 ) -> None:
+    """`optimise_on` for a loss of images and labels: (images uint8 BCHW, labels (B,), step) → loss."""
+
+    def loss_on(split: Split, rows_B: Array, step: int) -> Tensor:
+        assert split.labels_N is not None
+        return loss_of(split.images_NCHW[rows_B], torch.from_numpy(split.labels_N[rows_B]), step)
+
+    stream = batches(task, steps, batch, rng)
+    optimise_on(net, stream, loss_on, steps=steps, lr=lr, progress=progress, weight_decay=weight_decay)
+
+
+def optimise_on(
+    net: nn.Module,
+    stream: Iterator[tuple[Split, Array]],
+    loss_on: Callable[[Split, Array, int], Tensor],
+    *,
+    steps: int,
+    lr: float,
+    progress: Progress[int],
+    weight_decay: float = 0.01,
+) -> None:
     """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5.
 
     Args:
         net: its trainable parameters are optimised; left in eval mode.
-        loss_of: (images uint8 BCHW, labels (B,), step) → loss.
+        stream: what to learn from, as `batches` gives it.
+        loss_on: (an epoch's split, rows (B,) of it, step) → loss.
 
     Raises:
         Diverged: the loss is not finite.
@@ -74,10 +93,8 @@ def optimise(
     optimiser = torch.optim.AdamW(trained, lr, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     net.train()
-    stream = batches(task, steps, batch, rng)
     for step in progress(range(steps)):
-        images, labels = next(stream)
-        loss = loss_of(images, torch.from_numpy(labels), step)
+        loss = loss_on(*next(stream), step)
         if not torch.isfinite(loss):
             raise Diverged(f"the loss is {loss.item()} at step {step} of {steps}")
         optimiser.zero_grad()

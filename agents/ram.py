@@ -10,7 +10,8 @@ Mnih, Heess, Graves, Kavukcuoglu, Recurrent Models of Visual Attention, NeurIPS 
 
 What differs from the paper, and why:
 * The cross-entropy is averaged over all steps, not taken at the last alone, and the return of a fixation is the
-  mean reward of the steps after it: a curve of accuracy over budgets needs a prediction after every glimpse.
+  mean reward of the steps after it: a curve of accuracy over budgets needs a prediction after every glimpse
+  (`told=last` is the paper's).
 * The first fixation is the centre, not random (`first=random`): a better start that knows nothing of the image.
 * The policy's mean is a two-layer network (as in the usual PyTorch port, whose authors found it to matter).
 * AdamW on a one-cycle schedule instead of SGD with momentum.
@@ -53,6 +54,8 @@ class RAM(RecurrentAgent):
         std: of the Gaussian policy while training, in the frame's units.
         policy_steps, policy_batch, policy_lr: of the training of the recurrent network (steps 1 to 4).
         reinforce: the weight of the REINFORCE term against the cross-entropy.
+        policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
+        told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
         predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
             `core`, the paper's own classifier on h_t.
         steps, batch, lr, width: of the shared predictor, as for everyone.

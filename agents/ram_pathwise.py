@@ -56,7 +56,7 @@ class RAMPathwise(RecurrentAgent):
         mix: the share of the pathwise gradient where the estimator is `mixed`.
         reward: what REINFORCE maximises: `correct` (0 or 1, as in ram) or `likelihood` (log p of the label).
         shape_core: the pathwise gradient flows on into h_t; without, it ends at the policy, as ram's does.
-        glimpses, first, std, policy_steps, policy_batch, policy_lr, reinforce, predictor: as ram's.
+        glimpses, first, std, policy_steps, policy_batch, policy_lr, reinforce, policy, told, predictor: as ram's.
         steps, batch, lr, width: of the shared predictor, as for everyone.
     """
 
@@ -130,4 +130,4 @@ class RAMPathwise(RecurrentAgent):
 
     def loss_of(self, logits_BTK: Tensor, baselines_BT: Tensor, log_probs_BT: Tensor, labels_B: Tensor) -> Tensor:
         weight = (1 - self.share) * self.reinforce
-        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, weight, self.reward)
+        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, weight, self.reward, self.told)

@@ -25,6 +25,7 @@ from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
 Reward = Literal["correct", "likelihood"]
+Told = Literal["all", "last"]
 Eye = Callable[[Tensor], tuple[Tensor, Array]]
 """Fixations (B, 2) → glimpses (B, V) and the sensor's aims."""
 
@@ -44,10 +45,11 @@ class RAMNet(nn.Module):
         self.baseline = nn.Linear(hidden, 1)
         self.shared = shared
 
-    def forward(self, hidden_BH: Tensor, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
-        """One step of the core: h_{t−1}, ρ_t, l_t → h_t."""
+    def forward(self, hidden_BH: Tensor | None, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
+        """One step of the core: h_{t−1}, ρ_t, l_t → h_t. Before the first glimpse h is 0: None saves its product."""
         glimpse_BH = F.relu(self.what(glimpse_BV) + self.where(fixation_B2))
-        return F.relu(self.recur(hidden_BH) + self.inject(glimpse_BH))
+        recalled = self.recur.bias if hidden_BH is None else self.recur(hidden_BH)
+        return F.relu(recalled + self.inject(glimpse_BH))
 
     def mean(self, hidden_BH: Tensor) -> Tensor:
         """The mean of the next fixation, (B, 2) in (−1, 1)."""
@@ -61,23 +63,26 @@ def losses(
     labels_B: Tensor,
     weight: float,
     reward: Reward = "correct",
+    told: Told = "all",
 ) -> Tensor:
     """Cross-entropy + baseline's squared error + weight × REINFORCE, each a mean over batch and steps.
 
     The draw at step t decides what is seen from step t+1 on, so its return is the mean reward of the later steps,
     and the last draw, which nothing depends on, has none. The reward of a step is 1 if its prediction is right, or
-    the label's log-likelihood.
+    the label's log-likelihood. If `last` is told, the last prediction alone has a cross-entropy and a reward.
     """
     steps = logits_BTK.shape[1]
-    entropy = F.cross_entropy(logits_BTK.flatten(0, 1), labels_B.repeat_interleave(steps))
+    told_BTK = logits_BTK if told == "all" else logits_BTK[:, -1:]
+    entropy = F.cross_entropy(told_BTK.flatten(0, 1), labels_B.repeat_interleave(told_BTK.shape[1]))
     if steps == 1:
         return entropy
     if reward == "correct":
         reward_BT = (logits_BTK.detach().argmax(2) == labels_B[:, None]).float()
     else:
         reward_BT = log_likelihoods(logits_BTK.detach(), labels_B)
-    later = torch.arange(steps - 1, 0, -1)
-    return_BT = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / later
+    return_BT = reward_BT[:, -1:].expand(-1, steps - 1)
+    if told == "all":
+        return_BT = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / torch.arange(steps - 1, 0, -1)
     advantage_BT = return_BT - baselines_BT[:, :-1]
     policy = -(log_probs_BT[:, :-1] * advantage_BT.detach()).mean()
     return entropy + advantage_BT.square().mean() + weight * policy
@@ -87,6 +92,11 @@ def log_likelihoods(logits_BTK: Tensor, labels_B: Tensor) -> Tensor:
     """log p(label) of each step's prediction, (B, T)."""
     index_BT1 = labels_B[:, None, None].expand(-1, logits_BTK.shape[1], 1)
     return logits_BTK.log_softmax(2).gather(2, index_BT1)[..., 0]
+
+
+def anywhere(count: int, rng: np.random.Generator) -> Array:
+    """Fixations (B, 2) drawn uniformly."""
+    return rng.uniform(-1, 1, (count, 2)).astype(np.float32)
 
 
 @dataclass
@@ -100,6 +110,8 @@ class RecurrentAgent(Agent):
         std: of the Gaussian policy while training, in the frame's units.
         policy_steps, policy_batch, policy_lr: of the training of the recurrent network.
         reinforce: the weight of the REINFORCE term against the cross-entropy.
+        policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
+        told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
         predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
             `core`, the paper's own classifier on h_t.
         steps, batch, lr, width: of the shared predictor, as for everyone.
@@ -113,6 +125,8 @@ class RecurrentAgent(Agent):
     policy_batch: Positive = 128
     policy_lr: Rate = 2e-3
     reinforce: Annotated[float, Field(ge=0)] = 0.1
+    policy: Literal["learned", "random"] = "learned"
+    told: Told = "all"
     predictor: Literal["shared", "core"] = "shared"
     steps: Positive = 600
     batch: Positive = 64
@@ -144,16 +158,20 @@ class RecurrentAgent(Agent):
         """The recurrent network's loss on one batch."""
         net = self.net
         assert isinstance(net, RAMNet)
-        logits, baselines, log_probs = [], [], []
+        logits, baselines, means, draws = [], [], [], []
         for hidden_BH, _, mean_B2, drawn_B2 in self.episode(images, rng, self.std):
             logits.append(net.classifier(hidden_BH))
             baselines.append(net.baseline(hidden_BH.detach())[:, 0])
-            log_probs.append(-((drawn_B2.detach() - mean_B2) ** 2).sum(1) / (2 * self.std**2))
-        return self.loss_of(torch.stack(logits, 1), torch.stack(baselines, 1), torch.stack(log_probs, 1), labels_B)
+            means.append(mean_B2)
+            draws.append(drawn_B2.detach())
+        # Nothing depends on the last draw, so nothing flows back from it: that saves a backward pass of zeros.
+        baselines[-1], means[-1] = baselines[-1].detach(), means[-1].detach()
+        log_probs_BT = -((torch.stack(draws, 1) - torch.stack(means, 1)) ** 2).sum(2) / (2 * self.std**2)
+        return self.loss_of(torch.stack(logits, 1), torch.stack(baselines, 1), log_probs_BT, labels_B)
 
     def loss_of(self, logits_BTK: Tensor, baselines_BT: Tensor, log_probs_BT: Tensor, labels_B: Tensor) -> Tensor:
         """The losses of one batch of episodes, put together."""
-        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, self.reinforce)
+        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, self.reinforce, told=self.told)
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng, net = np.random.default_rng(seed), self.net
@@ -185,7 +203,7 @@ class RecurrentAgent(Agent):
         """The glimpses of one batch: at each step h_t, the aim, and the mean and draw of the next fixation."""
         net, look, count = self.net, self.eye(images), len(images)
         assert isinstance(net, RAMNet)
-        hidden_BH = torch.zeros(count, net.hidden)
+        hidden_BH: Tensor | None = None
         fixation_B2 = torch.from_numpy(self.start(count, rng))
         for _ in range(self.glimpses):
             glimpse_BV, aim = look(fixation_B2)
@@ -194,6 +212,8 @@ class RecurrentAgent(Agent):
             drawn_B2 = self.draw(hidden_BH, mean_B2, std * torch.randn_like(mean_B2))
             yield hidden_BH, aim, mean_B2, drawn_B2
             fixation_B2 = drawn_B2.clamp(-1, 1)
+            if self.policy == "random":
+                fixation_B2 = torch.from_numpy(anywhere(count, rng))
 
     def draw(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
         """The draw with as much gradient as its estimator lets through: none for REINFORCE."""
@@ -201,7 +221,7 @@ class RecurrentAgent(Agent):
 
     def start(self, count: int, rng: np.random.Generator) -> Array:
         """The first fixations (B, 2), which see nothing yet."""
-        drawn = rng.uniform(-1, 1, (count, 2)).astype(np.float32)
+        drawn = anywhere(count, rng)
         return drawn if self.first == "random" else np.zeros_like(drawn)
 
     def action_of(self, fixation_B2: Array) -> Array:
@@ -226,8 +246,11 @@ class RecurrentAgent(Agent):
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         assert isinstance(self.net, RAMNet)
-        first = self.start(len(observation["valid"]), rng)
-        later: Array = self.net.mean(self._hidden(observation)).numpy()
+        count = len(observation["valid"])
+        first = self.start(count, rng)
+        later: Array = (
+            anywhere(count, rng) if self.policy == "random" else self.net.mean(self._hidden(observation)).numpy()
+        )
         return self.action_of(np.where(observation["valid"][:, :1] > 0, later, first))
 
     @torch.no_grad()

@@ -22,6 +22,20 @@ def test_the_return_of_a_fixation_is_the_mean_reward_of_the_steps_after_it() -> 
     torch.testing.assert_close(baselines.grad, torch.tensor([[-0.5, -0.75, 0.0]]))
 
 
+def test_told_the_last_alone_every_fixation_returns_the_last_reward() -> None:
+    # As above, but the last prediction is wrong: all returns are 0, and only its logits have a gradient.
+    logits = torch.tensor([[[9.0, -9.0], [9.0, -9.0], [0.0, 2.0]]], requires_grad=True)
+    baselines = torch.tensor([[0.5, 0.25, 7.0]])
+    log_probs = torch.tensor([[-1.0, -2.0, -3.0]], requires_grad=True)
+    loss = losses(logits, baselines, log_probs, torch.tensor([0]), weight=1.0, told="last")
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert log_probs.grad is not None
+    assert logits.grad is not None
+    torch.testing.assert_close(log_probs.grad, torch.tensor([[0.25, 0.125, 0.0]]))
+    wrong = torch.tensor([0.0, 2.0]).softmax(0)[1].item()
+    torch.testing.assert_close(logits.grad, torch.tensor([[[0.0, 0.0], [0.0, 0.0], [-wrong, wrong]]]))
+
+
 def test_reinforce_is_unbiased_on_a_small_case() -> None:
     # E over draws u ~ N(m, s²) of (d log p/dm) · r(u), r(u) = u, is 1: compare with the mean of many draws.
     torch.manual_seed(0)
