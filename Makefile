@@ -27,12 +27,18 @@ install: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Copy the quick suite's results to results/quick, from where the README shows them.
-reference: bench
-	@rm -rf results/quick && mkdir -p results/quick
-	@cp -r runs/quick/records runs/quick/leaderboard.md runs/quick/leaderboard.csv runs/quick/curve.png runs/quick/curve.pdf runs/quick/gallery.png results/quick/
-	@find results/quick -name weights.safetensors -delete
-	@$(BIN)/glimpse leaderboard --root results/quick --title "Digits among clutter, 32×32" --into README.md
+# Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights. The quick
+# suite's go into the README too.
+SUITE ?= quick
+FROM := runs/$(SUITE)
+TO := results/$(SUITE)
+
+reference: install
+	@$(BIN)/glimpse sweep $(SUITE)
+	@rm -rf $(TO) && mkdir -p $(TO)
+	@cd $(FROM) && cp -r $$(ls | grep -v -x evaluators) ../../$(TO)/
+	@find $(TO) -name weights.safetensors -delete
+	@test $(SUITE) != quick || $(BIN)/glimpse leaderboard --root $(TO) --title "Digits among clutter, 32×32" --into README.md
 
 clean:
 	rm -rf .venv runs build *.egg-info

@@ -13,7 +13,7 @@ from glimpsebench.agents.base import Agent
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.settings import validated
 
-_SHARED = ("bagnet", "base", "masks", "nets", "recurrent")
+_SHARED = ("actor_critic", "attentive", "attribution", "bagnet", "base", "masks", "nets", "recurrent")
 
 
 def names() -> list[str]:

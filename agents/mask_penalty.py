@@ -11,32 +11,46 @@ mask "tends to zero out". The forms here are ours:
 4. `tilted` (F2)    L_mask = −mean[(1 − α) I log(I + λ) + α (1 − I) log(1 − I + λ)]: 0 at both ends.
 5. `target_budget`  L_mask = (mean I − target)², the target annealed from the whole image (a remedy: Verelst and
                     Tuytelaars, arXiv:1912.03203).
-6. The answer to the question adds γ · ‖pooled features of f(image × I)‖₁ to the loss: `gap`.
+6. `target_entropy` L_mask = α (mean I − target)² + (1 − α) r · (the entropy of equation 3), r rising from 0 to 1
+                    over the third quarter of training: first the size, then binary at that size.
+7. The answer to the question adds γ · ‖pooled features of f(image × I)‖₁ to the loss: `gap`.
 
 A pixel at 0 has no gradient through a hard sigmoid, so the empty mask absorbs; a mask of small positive values is
-cheap and the classifier can undo it. Hence the numbers that `fit` leaves in `findings`, over the validation images:
-`mask_mean`; `mask_binary`, the share of values within 0.05 of 0 or 1; `mask_empty`, the share of images whose mask
-nowhere exceeds 0.05. A selector that collapsed still ranks pixels by x, and the table shows what that is worth.
+cheap and the classifier can undo it. Hence what `fit` leaves in `findings`, over the validation images:
+  mask_mean, mask_peak           the mean, and the largest value of an image
+  mask_binary                    the share of values within 0.05 of 0 or 1
+  mask_shown, mask_full          the shares of values above 0.05, and of 0.95 or more
+  mask_empty                     the share of images without a value above 0.05
+  mask_alike                     the overlap of two images' masks, Σ min / Σ max: 1 if all are the same, 0 if empty
+  soft_accuracy                  how often f is right under the soft mask
+  each with _curve               the same over the selector's training, on some of these images
+  collapsed, frozen              1 if mask_empty is 0.5 or more; 1 if mask_alike is 0.9 or more
+A selector that collapsed still ranks pixels by x, and the table shows what that is worth.
 
 What differs from the question: it is a whole mask selector here (`masks`): the env reveals the k best pixels of x.
 The shared backbone pools by maximum. Its mask channel is all ones while the mask is soft, so that f sees the image
 only through the product, as in the question.
 
-Track: open. Measured on digits-clutter, seed 0, in per cent at 5, 10 and 20 % touched, evaluator / own; then
-mask_binary, mask_mean, mask_empty:
-  entropy        β 1, α .5    61, 79, 92 / 87, 90, 91    .92 .015 0
-  entropy        β 10, α .9   67, 78, 88 / 80, 87, 88    .97 .005 .04
-  entropy        β 100, α 1   10, 12, 10 /  9, 11, 11    1.0 .000 1    (collapsed: the mask is empty)
-  tilted         β 1, α .5    66, 78, 92 / 89, 89, 92    .91 .021 0
-  mse_zero       β 1          60, 79, 89 / 88, 93, 92    .83 .035 0
-  target_budget  β 100        64, 80, 94 / 79, 92, 95    .79 .052 0
-  gap alone      γ .01, β 0   28, 32, 33 / 43, 45, 46    .42 .126 0
+Track: open. Measured on digits-clutter, 5 seeds, by the study `mask-penalty` (`bench/studies`): size of the mask and
+binary share in per cent ± 95 %, its largest value, runs that select (not empty, not the same for every image, f above
+twice chance) and runs that collapsed, the evaluator at 10 % touched (random pixels: 47.0):
+  mse_zero        β 1                           3.8 ± 1.5   81 ± 7    .40   5   0   75.8 ± 9.6
+  entropy         β 10, α .25                  10.7 ± 1.5   98 ± 2   1.00   3   0   54.2 ± 49.1
+  entropy         β 10, α .5                    0.1 ± 0.2   99 ± 2    .05   2   3   43.0 ± 30.0
+  entropy         β 10, α 1                     0.4 ± 0.3   97 ± 3    .15   4   1   60.2 ± 36.5
+  target_budget   β 100, target .1             10.2 ± 0.1   66 ± 3    .57   5   0   79.9 ± 5.9
+  target_entropy  β 10000, α .99, target .1    10.1 ± 0.1   96 ± 1   1.00   5   0   84.4 ± 1.7
+  gap alone       β 0, γ .01                   29.5 ± 13.3  23 ± 14   .59   2   0   18.7 ± 13.3
+So: a target for the size and, once it is reached, the entropy. α tips `entropy` from masks that show where the object
+is not to empty ones, between .25 and .5 at β 10 and between .1 and .25 at β 3.
 Cost: 21 to 34 s of one core.
 Command: glimpse run --agent mask_penalty --task digits-clutter --set agent.loss=target_budget
+Study: glimpse sweep mask-penalty && glimpse study mask-penalty
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -46,21 +60,24 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Progress
+from glimpsebench.agents.base import Finding, Progress
 from glimpsebench.agents.masks import MaskAgent, Share, Weight
 from glimpsebench.agents.nets import Rate, pixels
 from glimpsebench.envs.tasks import Task
 
-Form = Literal["mse_zero", "entropy", "tilted", "target_budget"]
+Form = Literal["mse_zero", "entropy", "tilted", "target_budget", "target_entropy"]
+CURVE_POINTS, CURVE_IMAGES = 40, 120
 
 
-def mask_loss(mask: Tensor, form: Form, alpha: float, lam: float, target: float) -> Tensor:
-    """Equations 2 to 5 of a mask with values in [0, 1]."""
+def mask_loss(mask: Tensor, form: Form, alpha: float, lam: float, target: float, rise: float = 1.0) -> Tensor:
+    """Equations 2 to 6 of a mask with values in [0, 1]; `rise` is r of equation 6."""
     if form == "mse_zero":
         return (mask**2).mean()
     if form == "target_budget":
         return (mask.mean() - target) ** 2
     low, high = -mask * (mask + lam).log(), -(1 - mask) * (1 - mask + lam).log()
+    if form == "target_entropy":
+        return alpha * (mask.mean() - target) ** 2 + (1 - alpha) * rise * (low + high).mean()
     if form == "entropy":
         return (alpha * mask + (1 - alpha) * (low + high)).mean()
     return ((1 - alpha) * low + alpha * high).mean()
@@ -73,9 +90,10 @@ class MaskPenalty(MaskAgent):
     Settings:
         loss: the form of the mask's loss.
         beta: its weight.
-        alpha: more of it favours small masks over binary ones (`entropy`, `tilted`).
+        alpha: more of it favours small masks, or the wanted size, over binary ones (`entropy`, `tilted`,
+            `target_entropy`).
         lam: λ inside the logarithms.
-        target: the share of pixels that `target_budget` aims at.
+        target: the share of pixels that `target_budget` and `target_entropy` aim at.
         gap: γ, the weight of the pooled features' L1 norm.
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
@@ -89,24 +107,58 @@ class MaskPenalty(MaskAgent):
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         net = self.nets
-        mask_B1HW = F.hardsigmoid(net.scorer(image_BCHW))
+        mask_B1HW = self.soft_mask(image_BCHW)
         product_BCHW = torch.cat([image_BCHW * mask_B1HW, torch.ones_like(mask_B1HW)], 1)
         features_BD = net.predictor.backbone(product_BCHW)
-        penalty = mask_loss(mask_B1HW, self.loss, self.alpha, self.lam, self.annealed(self.target, step))
+        target, rise = self.annealed(self.target, step), min(max(4 * step / self.selector_steps - 2, 0.0), 1.0)
+        penalty = mask_loss(mask_B1HW, self.loss, self.alpha, self.lam, target, rise)
         norm = features_BD.abs().sum(1).mean()
         return F.cross_entropy(net.predictor.head(features_BD), labels_B) + self.beta * penalty + self.gap * norm
 
     def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        super().learn_to_choose(task, rng, progress)
-        self.findings = self.measured(pixels(task.val().images_NCHW))
+        val = task.val()
+        image_BCHW, labels_B = pixels(val.images_NCHW), torch.tensor(np.asarray(val.labels_N))
+        first = slice(CURVE_IMAGES)
+        moments = set(np.linspace(0, self.selector_steps, CURVE_POINTS + 1).round().astype(int).tolist())
+        points: list[dict[str, float]] = []
+
+        def watched(steps: Iterable[int]) -> Iterator[int]:
+            """Pass the steps on; between them, measure without a trace on weights or random numbers."""
+            for step in progress(steps):
+                if step in moments:
+                    self.nets.eval()
+                    points.append(self.measured(image_BCHW[first], labels_B[first]))
+                    self.nets.train()
+                yield step
+
+        super().learn_to_choose(task, rng, watched)
+        points.append(self.measured(image_BCHW[first], labels_B[first]))
+        final = self.measured(image_BCHW, labels_B)
+        curves: dict[str, Finding] = {f"{name}_curve": [point[name] for point in points] for name in final}
+        collapsed, frozen = final["mask_empty"] >= 0.5, final["mask_alike"] >= 0.9
+        self.findings = curves | final | {"collapsed": float(collapsed), "frozen": float(frozen)}
+
+    def soft_mask(self, image_BCHW: Tensor) -> Tensor:
+        """Equation 1: (B, 1, H, W) in [0, 1]."""
+        return F.hardsigmoid(self.nets.scorer(image_BCHW))
 
     @torch.no_grad()
-    def measured(self, image_BCHW: Tensor) -> dict[str, float]:
-        """How large and how binary the soft masks of these images are, and how many are empty."""
-        masks = [F.hardsigmoid(self.nets.scorer(some)).flatten(1) for some in torch.split(image_BCHW, 250)]
-        mask_BP = torch.cat(masks)
+    def measured(self, image_BCHW: Tensor, labels_B: Tensor) -> dict[str, float]:
+        """The numbers of the module's docstring, on these images."""
+        masks, logits = [], []
+        for some_BCHW in torch.split(image_BCHW, 250):
+            masks.append(self.soft_mask(some_BCHW))
+            logits.append(self.nets.predictor(some_BCHW * masks[-1], torch.ones_like(masks[-1])))
+        mask_BP = torch.cat(masks).flatten(1)
+        next_BP = mask_BP.roll(1, 0)  # of the next image, and the first of the last
+        overlap_B = torch.minimum(mask_BP, next_BP).sum(1) / torch.maximum(mask_BP, next_BP).sum(1).clamp(min=1e-6)
         return {
             "mask_mean": mask_BP.mean().item(),
             "mask_binary": ((mask_BP - 0.5).abs() >= 0.45).float().mean().item(),
             "mask_empty": (mask_BP.amax(1) <= 0.05).float().mean().item(),
+            "mask_shown": (mask_BP > 0.05).float().mean().item(),
+            "mask_full": (mask_BP >= 0.95).float().mean().item(),
+            "mask_peak": mask_BP.amax(1).mean().item(),
+            "mask_alike": overlap_B.mean().item(),
+            "soft_accuracy": (torch.cat(logits).argmax(1) == labels_B).float().mean().item(),
         }

@@ -151,8 +151,14 @@ class MaskAgent(Agent):
 
         optimise(net.predictor, task, loss_of, steps=steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
 
-    def learn_to_predict(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets."""
+    def learn_to_predict(
+        self, task: Task, rng: np.random.Generator, progress: Progress[int], *, untaught: bool = False
+    ) -> None:
+        """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets.
+
+        Args:
+            untaught: it has learned nothing yet, and begins with whole images (`with_whole`).
+        """
         net = self.nets
         net.scorer.requires_grad_(False)
 
@@ -162,7 +168,11 @@ class MaskAgent(Agent):
                 scores_BP = net.scorer(image_BCHW).flatten(1).numpy()
             sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
             mask_B1HW = torch.from_numpy(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
-            return F.cross_entropy(net.predictor(shown(image_BCHW, mask_B1HW), mask_B1HW.float()), labels_B)
+            canvas_BCHW = shown(image_BCHW, mask_B1HW)
+            if untaught:
+                whole = phase(step, self.steps)
+                canvas_BCHW, mask_B1HW = with_whole(canvas_BCHW, mask_B1HW, image_BCHW, whole, rng)
+            return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
         optimise(
             net.predictor,

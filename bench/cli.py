@@ -273,9 +273,25 @@ def by_glimpse_command(
     print("Written:", *paths, sep="\n  ")
 
 
-def _some(records: list[Any], root: Path) -> list[Any]:
+@app.command("study")
+def study_command(
+    name: Annotated[str, typer.Argument(help="A study's name; its suite has the same.")],
+    root: Annotated[Path | None, typer.Option("--root", help="The results folder; default runs/NAME.")] = None,
+) -> None:
+    """Write the table and the pictures of a study from the records of its suite: `glimpse sweep NAME` comes first."""
+    from glimpsebench.bench import studies
+    from glimpsebench.bench.records import read_all
+
+    write = studies.find(name)
+    folder = root or Path("runs") / name
+    paths = write(_some(read_all(folder), folder, name), folder)
+    print(paths[0].read_text())
+    print("Written:", *paths, sep="\n  ")
+
+
+def _some(records: list[Any], root: Path, suite: str = "quick") -> list[Any]:
     if not records:
-        raise UsageError(f"{root}: no records here; `glimpse sweep quick` makes some, --root looks elsewhere")
+        raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere")
     return records
 
 

@@ -16,7 +16,7 @@ FORBIDDEN = {
     "envs": ("glimpsebench.agents", "glimpsebench.bench"),
     "agents": ("glimpsebench.bench", "glimpsebench.envs.datasets"),
 }
-SHARED = {"__init__", "bagnet", "base", "masks", "nets", "recurrent"}
+SHARED = {"__init__", "actor_critic", "attentive", "attribution", "bagnet", "base", "masks", "nets", "recurrent"}
 """Modules in agents/ that are no agents."""
 
 
@@ -60,21 +60,27 @@ def test_the_links_for_type_checkers_are_there() -> None:
         assert (ROOT / "src" / "glimpsebench" / name / "__init__.py").samefile(ROOT / name / "__init__.py")
 
 
-def test_the_committed_tables_are_those_of_the_committed_records(tmp_path: Path) -> None:
-    folder = ROOT / "results" / "quick"
-    rows = leaderboard.rows_of(records.read_all(folder))
-    assert leaderboard.markdown(rows, TITLE) == (folder / "leaderboard.md").read_text()
-    assert (
-        leaderboard.write(list(records.read_all(folder)), tmp_path, TITLE)[1].read_text()
-        == (folder / "leaderboard.csv").read_text()
-    )
+RESULTS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+"""Committed results: one folder per suite."""
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_the_committed_tables_are_those_of_the_committed_records(name: str, tmp_path: Path) -> None:
+    folder, title = ROOT / "results" / name, read_suite(name).title
+    kept = list(records.read_all(folder))
+    assert leaderboard.markdown(leaderboard.rows_of(kept), title) == (folder / "leaderboard.md").read_text()
+    assert leaderboard.write(kept, tmp_path, title)[1].read_text() == (folder / "leaderboard.csv").read_text()
+
+
+def test_the_readme_shows_the_committed_results_of_the_quick_suite(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text((ROOT / "README.md").read_text())
-    leaderboard.insert(page, folder, TITLE, shown_as="results/quick")
+    leaderboard.insert(page, ROOT / "results" / "quick", TITLE, shown_as="results/quick")
     assert page.read_text() == (ROOT / "README.md").read_text()
 
 
-def test_the_committed_records_are_those_that_this_code_would_make() -> None:
-    quick = read_suite("quick")
-    kept = {record.about["key"] for record in records.read_all(ROOT / "results" / "quick")}
-    assert kept == {spec.folder(ROOT).name for spec in quick.specs}, "run `make reference` and commit what it made"
+@pytest.mark.parametrize("name", RESULTS)
+def test_the_committed_records_are_those_that_this_code_would_make(name: str) -> None:
+    kept = {record.about["key"] for record in records.read_all(ROOT / "results" / name)}
+    wanted = {spec.folder(ROOT).name for spec in read_suite(name).specs}
+    assert kept == wanted, f"run `make reference SUITE={name}` and commit what it made"
