@@ -25,7 +25,10 @@ What differs from the source, and why:
 
 `fit` leaves `own_area` in the findings: the mean over the validation images of s², s before the cut.
 
-Track: open. MEASURED
+Track: open. Measured, own accuracy in per cent. digits-clutter (validation digits, mean of seeds 0 to 2): 79, 91, 92
+and 92 at 5, 10, 15 and 20 % touched; it wants 11 %. Cost: 20 s of one core. dham-120 (validation, seed 0) with size 28,
+stride 4 and 3,000 steps: 94, 98.1 at 2 and 5 %, wanting 3 %; with `budgeted=false` 96, 98.8 at 5 and 10 %, wanting 7 %.
+Cost: 210 s.
 Command: glimpse run --agent dham --task digits-clutter
 """
 

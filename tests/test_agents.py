@@ -20,17 +20,26 @@ from glimpsebench.envs.tasks import Task
 
 NAMES = agents.names()
 SMALL_CELLS = {"blocks": (1,), "widths": (32,), "strides": (2,), "wide": (1,), "glimpses": 3}  # 5×5, every 2 pixels
+LOOKS = {"size": 5, "rounds": 1, "reader_steps": 150, "steps": 200, "features": 64}  # an actor-critic's, in seconds
 LEARNED: dict[str, dict[str, Any]] = {
+    "adcm": {"selector_steps": 100, "steps": 150},
+    "cbam": {"selector_steps": 100, "steps": 150},
     "concrete_topk": {},
     "dham": {},
+    "gain": {"selector_steps": 100, "steps": 150},
+    "gain_ext": {"selector_steps": 100, "steps": 150},
     "gdfs": {"glimpses": 5},
+    "gradcam": {"selector_steps": 100, "steps": 150},
     "hard_concrete": {},
     "mask_penalty": {},
     "ordered_logits": SMALL_CELLS,
     "perturbed_topk": {},
+    "ppo": LOOKS | {"policy_steps": 10_000, "glimpses": 5, "actions": "grid", "cells": 5},
+    "ppo_open": LOOKS | {"policy_steps": 5_000, "glimpses": 3},
     "ram": {"policy_steps": 600, "size": 5, "glimpses": 5},
     "ram_pathwise": {"policy_steps": 600, "policy_batch": 64, "steps": 400, "size": 4, "glimpses": 5},
     "realx": {},
+    "sac": LOOKS | {"policy_steps": 5_000, "buffer_steps": 5_000, "glimpses": 4, "updates": 8, "policy_lr": 2e-3},
     "saccader": SMALL_CELLS | {"location_steps": 150, "joint_steps": 150},
     "sobel": SMALL_CELLS,
     "straight_through": {},

@@ -224,7 +224,7 @@ def test_a_field_that_does_not_fit_is_refused(beacon: Task) -> None:
 
 
 def test_the_floors_visit_every_cell_once(beacon: Task) -> None:
-    """`cells` at its full horizon: `center` from the middle outwards, `uniform` without repeats and by the generator."""
+    """At its full horizon `center` goes from the middle outwards, `uniform` without repeats and by the generator."""
     settings = {"blocks": (1,), "widths": (4,), "strides": (3,), "wide": (1,), "glimpses": 16, "steps": 2}
     split = tasks.test_split(beacon)
     assert split.labels_N is not None
@@ -247,4 +247,5 @@ def test_the_floors_visit_every_cell_once(beacon: Task) -> None:
     middle = center_NT2.mean((0, 1))
     apart_T = ((center_NT2[0] - middle) ** 2).sum(1)
     assert (np.diff(apart_T) >= -1e-9).all()
-    assert (uniform_NT2[0] != uniform_NT2[1]).any() and (uniform_NT2 != other_NT2).any()
+    assert (uniform_NT2[0] != uniform_NT2[1]).any()
+    assert (uniform_NT2 != other_NT2).any()

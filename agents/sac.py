@@ -1,0 +1,125 @@
+"""sac: soft actor-critic, off-policy, points the window; the policy reads the set of glimpses so far.
+
+Haarnoja, Zhou, Abbeel, Levine 2018, arXiv:1801.01290; Haarnoja, Zhou, Hartikainen, Tucker, Ha, Tan, Kumar, Zhu,
+Gupta, Abbeel, Levine 2018, arXiv:1812.05905. The learner is Stable-Baselines3's SAC.
+
+1. Reader f(s) over the set of glimpses, reward and rounds with the predictor: ppo's. Actor, critic and the critic's
+   target have a reader each.
+2. Policy: a = tanh(u), u ~ N(μ(f), σ(f)²), a fixation inside the image.
+3. Critic: Q_i(s, a) = MLP_i([f(s); place(a)]), i = 1, 2; place(a) is a with its sines and cosines at three
+   frequencies, as the reader is told fixations. Target: r + γ (min_i Q̄_i(s', a') − α log π(a' | s')).
+4. Actor: α log π(a | s) − min_i Q_i(s, a). Temperature: α follows the entropy that is asked for (`target_entropy`).
+5. Q̄ ← Q̄ + τ (Q − Q̄) after each update, τ = 0.01.
+
+What differs from the source, and why:
+* Q of a raw (x, y) is too smooth to say that a visited place has nothing left to tell, hence place(a).
+* α starts at 0.01, not 1: a glimpse is worth tenths of a nat or less.
+* The reader starts from the supervised training of ppo's reader.
+* What was replayed in one round is kept for the next, with the rewards of the predictor of its time.
+* Learning rate falls linearly to 0 in each round, and each round begins with `warmup_steps` random fixations.
+
+Test time: tanh of the mean. Track: gated.
+Findings: `return_curve`, the mean return while training.
+Measured on digits-clutter, seed 0, the 200 validation images, own accuracy at 10, 15, 20 and 30 % touched: 26, 52, 66,
+73 %. Cost: 2 to 3 minutes of one core.
+Command: glimpse run --agent sac --task digits-clutter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.sac.policies import SACPolicy
+from torch import Tensor, nn
+
+from glimpsebench.agents.actor_critic import OCTAVES, ActorCriticAgent, Extractor, Schedule, place
+from glimpsebench.agents.nets import Positive, Rate
+from glimpsebench.envs.glimpse import Observation
+
+Array = NDArray[Any]
+
+
+class PlaceCritic(ContinuousCritic):
+    """Q of what has been seen and of a place."""
+
+    def __init__(self, *, features_dim: int, **settings: Any) -> None:
+        super().__init__(features_dim=features_dim + 4 * OCTAVES, **settings)
+
+    def forward(self, obs: Any, actions: Tensor) -> tuple[Tensor, ...]:
+        # The actor's loss needs the gradient to the action alone; the reader's would be thrown away.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not actions.requires_grad):
+            features_BD = self.extract_features(obs, self.features_extractor)
+        input_BF = torch.cat([features_BD, place(actions)], 1)
+        return tuple(network(input_BF) for network in self.q_networks)
+
+
+class PlacePolicy(SACPolicy):
+    """SAC's actor with that critic."""
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        return PlaceCritic(**self._update_features_extractor(self.critic_kwargs, features_extractor))
+
+
+@dataclass
+class SACLooks(ActorCriticAgent):
+    """Looks where a policy trained by soft actor-critic points, given the glimpses so far.
+
+    Settings:
+        updates: after each episode of each env.
+        policy_batch: transitions in an update.
+        buffer_steps: transitions that are kept.
+        warmup_steps: random ones at the start of each round.
+        temperature: α at the start.
+        target_entropy: of the fixation, nats; log 4 = 1.39 is uniform.
+        The others: as for every actor-critic agent (see `actor_critic`).
+    """
+
+    policy_steps: Positive = 60_000
+    num_envs: Positive = 16
+    updates: Positive = 6
+    policy_batch: Positive = 128
+    buffer_steps: Positive = 60_000
+    warmup_steps: Positive = 2_000
+    temperature: Rate = 0.01
+    target_entropy: float = -2.0
+
+    def learner(self, env: VecEnv, seed: int, schedule: Schedule) -> BaseAlgorithm:
+        return SAC(
+            PlacePolicy,
+            env,
+            learning_rate=schedule,
+            buffer_size=self.buffer_steps,
+            learning_starts=self.warmup_steps,
+            batch_size=self.policy_batch,
+            tau=0.01,
+            gamma=self.gamma,
+            train_freq=self.glimpses,
+            gradient_steps=self.updates,
+            ent_coef=f"auto_{self.temperature}",
+            target_entropy=self.target_entropy,
+            seed=seed,
+            device="cpu",
+            policy_kwargs={
+                "features_extractor_class": Extractor,
+                "features_extractor_kwargs": {"reader": self.nets.reader},
+                "net_arch": [self.features],
+                "activation_fn": nn.ReLU,
+            },
+        )
+
+    def actor(self, learner: BaseAlgorithm) -> tuple[Any, Iterable[Tensor]]:
+        actor: Any = learner.policy.actor
+        return actor.features_extractor, [*actor.latent_pi.parameters(), *actor.mu.parameters()]
+
+    def fixations(self, outputs_BA: Tensor, observation: Observation) -> Array:
+        fixation_B2: Array = outputs_BA.tanh().numpy()
+        return fixation_B2
