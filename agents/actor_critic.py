@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Diverged, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, with_whole
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, reading, with_whole
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.sb3 import VecGlimpse
 from glimpsebench.envs.sensors import Sensor, Window
@@ -389,11 +389,8 @@ class ActorCriticAgent(Agent):
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         return self.fixations(self.nets(observation), observation)
 
-    @torch.no_grad()
     def predict(self, view: Observation) -> Array:
-        seen = tensors(view)
-        logits: Array = self.nets.predictor(seen["canvas"], seen["mask"]).numpy()
-        return logits
+        return reading(self.nets.predictor, view)
 
 
 @dataclass

@@ -29,6 +29,7 @@ Shapes: Y X rows and columns of a block's features, D their channels.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -154,9 +155,9 @@ class AttentiveAgent(MaskAgent):
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         return F.cross_entropy(self.attentive.logits(image_BCHW), labels_B)
 
+    @abstractmethod
     def attentive_net(self) -> AttentiveNet:
         """The untrained classifier."""
-        raise NotImplementedError
 
     def build(self) -> nn.Module:
         return MaskNet(self.shape[0], self.classes, self.width, scorer=self.attentive_net())

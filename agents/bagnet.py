@@ -197,9 +197,13 @@ class BagNetAgent(Agent):
         return "glimpses"
 
     @property
-    @abstractmethod
     def bagnet(self) -> BagNet:
-        """The representation network, part of `net`."""
+        """The representation network: `net`, or a part of it."""
+        assert isinstance(self.net, BagNet)
+        return self.net
+
+    def build(self) -> nn.Module:
+        return self.new_bagnet()
 
     @abstractmethod
     def visits(self, image_BCHW: Tensor, count: int) -> Tensor:

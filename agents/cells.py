@@ -21,9 +21,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from glimpsebench.agents.bagnet import BagNet, BagNetAgent, best_first
+from glimpsebench.agents.bagnet import BagNetAgent, best_first
 from glimpsebench.envs.glimpse import Kind, Observation
 
 Array = NDArray[Any]
@@ -47,33 +47,21 @@ class Cells(BagNetAgent):
     reference: ClassVar[bool] = True
     observation: ClassVar[Kind] = "glimpses"
 
-    @property
-    def bagnet(self) -> BagNet:
-        assert isinstance(self.net, BagNet)
-        return self.net
-
-    def build(self) -> nn.Module:
-        return self.new_bagnet()
-
     def visits(self, image_BCHW: Tensor, count: int) -> Tensor:
-        return best_first(-self.eccentricity.expand(len(image_BCHW), -1), count)
-
-    @property
-    def eccentricity(self) -> Tensor:
-        """Each cell's squared distance from the middle of the grid, (P,), in cells."""
-        row_Y1, column_X = (torch.arange(cells) - (cells - 1) / 2 for cells in self.grid)
-        return (row_Y1[:, None] ** 2 + column_X**2).flatten()
+        """The order of `center`, the same for every image."""
+        row_Y, column_X = (torch.arange(cells) - (cells - 1) / 2 for cells in self.grid)
+        eccentricity_P = (row_Y[:, None] ** 2 + column_X**2).flatten()
+        return best_first(-eccentricity_P.expand(len(image_BCHW), -1), count)
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
-        scores_P = -self.eccentricity.numpy()
-        count, taken = len(observation["valid"]), observation["valid"].sum(1).astype(int)
+        valid_BT = observation["valid"]
         if self.order == "center":
-            order_P = np.argsort(-scores_P, kind="stable")
-            cell_B = order_P[taken.clip(max=self.horizon() - 1)]
+            step_B = valid_BT.sum(1).astype(int).clip(max=self.horizon() - 1)
+            cell_B = self.visits(torch.empty(1), self.horizon())[0].numpy()[step_B]
         else:
-            corners_P2 = self.corners(np.arange(len(scores_P)))
-            fixations_P2 = self.sensor().fixation(corners_P2, self.shape)
+            rows, columns = self.grid
+            fixations_P2 = self.sensor().fixation(self.corners(np.arange(rows * columns)), self.shape)
             apart_BTP = np.abs(observation["actions"][:, :, None] - fixations_P2).max(3)
-            visited_BP = ((apart_BTP < 1e-5) & (observation["valid"][:, :, None] > 0)).any(1)
-            cell_B = (rng.random((count, len(scores_P))) - 2 * visited_BP).argmax(1)
+            visited_BP = ((apart_BTP < 1e-5) & (valid_BT[:, :, None] > 0)).any(1)
+            cell_B = (rng.random(visited_BP.shape) - 2 * visited_BP).argmax(1)
         return self.sensor().fixation(self.corners(cell_B), self.shape)

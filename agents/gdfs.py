@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels, reading
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Shape
 from glimpsebench.envs.tasks import Task
@@ -221,8 +221,5 @@ class GDFS(Agent):
         action: Array = best_BP.reshape(-1, *self.sensor().grid(self.shape)).numpy()
         return action
 
-    @torch.no_grad()
     def predict(self, view: Observation) -> Array:
-        seen = tensors(view)
-        logits: Array = self.nets.predictor(seen["canvas"], seen["mask"]).numpy()
-        return logits
+        return reading(self.nets.predictor, view)

@@ -19,7 +19,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, conv, optimise, phase, pixels, shown, with_whole
+from glimpsebench.agents.nets import (
+    CanvasNet,
+    Positive,
+    Rate,
+    conv,
+    optimise,
+    phase,
+    pixels,
+    reading,
+    shown,
+    with_whole,
+)
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, k_best
 from glimpsebench.envs.tasks import Task
@@ -192,8 +203,5 @@ class MaskAgent(Agent):
         action: Array = (scores_BHW / largest).numpy()  # the env wants [−1, 1]; only the order matters
         return action
 
-    @torch.no_grad()
     def predict(self, view: Observation) -> Array:
-        seen = tensors(view)
-        logits: Array = self.nets.predictor(seen["canvas"], seen["mask"]).numpy()
-        return logits
+        return reading(self.nets.predictor, view)

@@ -145,6 +145,14 @@ class CanvasNet(nn.Module):
         return logits
 
 
+@torch.no_grad()
+def reading(predictor: nn.Module, view: Observation) -> Array:
+    """What a predictor makes of a view of kind `canvas`: logits (B, K)."""
+    seen = tensors(view)
+    logits: Array = predictor(seen["canvas"], seen["mask"]).numpy()
+    return logits
+
+
 def shown(images_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
     """The canvas of a boolean mask: `where`, not a product, so that nothing outside it gets through."""
     return torch.where(mask_B1HW, images_BCHW, torch.zeros(()))
@@ -202,9 +210,6 @@ class CanvasAgent(Agent):
 
         optimise(net, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
 
-    @torch.no_grad()
     def predict(self, view: Observation) -> Array:
         assert self.net is not None
-        seen = tensors(view)
-        logits: Array = self.net(seen["canvas"], seen["mask"]).numpy()
-        return logits
+        return reading(self.net, view)

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from glimpsebench.agents.bagnet import BagNet, BagNetAgent, cells_of, ordered_logits
+from glimpsebench.agents.bagnet import BagNetAgent, cells_of, ordered_logits
 
 
 @dataclass
@@ -34,14 +34,6 @@ class OrderedLogits(BagNetAgent):
         loss: of the representation network: `every` cell must tell the class, or the `mean` of their logits.
         steps, batch, lr: of the representation network's training.
     """
-
-    @property
-    def bagnet(self) -> BagNet:
-        assert isinstance(self.net, BagNet)
-        return self.net
-
-    def build(self) -> nn.Module:
-        return self.new_bagnet()
 
     def visits(self, image_BCHW: Tensor, count: int) -> Tensor:
         return ordered_logits(cells_of(self.bagnet(image_BCHW)[2]), count)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Agent, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, with_whole
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, reading, with_whole
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.tasks import Task
 
@@ -259,6 +259,4 @@ class RecurrentAgent(Agent):
         if self.net.shared is None:
             logits: Array = self.net.classifier(self._hidden(view)).numpy()
             return logits
-        seen = tensors(view)
-        logits = self.net.shared(seen["canvas"], seen["mask"]).numpy()
-        return logits
+        return reading(self.net.shared, view)

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.bagnet import BagNet, BagNetAgent, best_first
+from glimpsebench.agents.bagnet import BagNetAgent, best_first
 
 
 def edges(image_BCHW: Tensor) -> Tensor:
@@ -59,14 +59,6 @@ class Sobel(BagNetAgent):
     """
 
     statistic: Literal["mean", "var"] = "mean"
-
-    @property
-    def bagnet(self) -> BagNet:
-        assert isinstance(self.net, BagNet)
-        return self.net
-
-    def build(self) -> nn.Module:
-        return self.new_bagnet()
 
     def visits(self, image_BCHW: Tensor, count: int) -> Tensor:
         return best_first(window_scores(edges(image_BCHW), *self.geometry, self.statistic), count)

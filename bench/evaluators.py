@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import BUDGETS, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, optimise, phase, pixels, with_whole
+from glimpsebench.agents.base import BUDGETS, Progress
+from glimpsebench.agents.nets import CanvasNet, optimise, phase, pixels, reading, with_whole
 from glimpsebench.bench.records import digest, settings_of
 from glimpsebench.envs import datasets
 from glimpsebench.envs.glimpse import Observation
@@ -54,11 +54,8 @@ class Evaluator:
     def __init__(self, net: CanvasNet, name: str) -> None:
         self.net, self.name = net.eval(), name
 
-    @torch.no_grad()
     def __call__(self, view: Observation) -> Array:
-        seen = tensors(view)
-        logits: Array = self.net(seen["canvas"], seen["mask"]).numpy()
-        return logits
+        return reading(self.net, view)
 
 
 def evaluator(task: Task, root: Path, progress: Progress[int], recipe: Recipe = Recipe()) -> Evaluator:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import leaderboard, records
+from glimpsebench.bench import compare, leaderboard, records, studies
 from glimpsebench.bench.sweep import read_suite
 
 TITLE = read_suite("quick").title
@@ -70,6 +70,19 @@ def test_the_committed_tables_are_those_of_the_committed_records(name: str, tmp_
     kept = list(records.read_all(folder))
     assert leaderboard.markdown(leaderboard.rows_of(kept), title) == (folder / "leaderboard.md").read_text()
     assert leaderboard.write(kept, tmp_path, title)[1].read_text() == (folder / "leaderboard.csv").read_text()
+
+
+def test_the_committed_comparisons_and_studies_are_those_of_the_committed_records(tmp_path: Path) -> None:
+    folder = ROOT / "results" / "estimators"
+    rows = leaderboard.rows_of(records.read_all(folder))
+    for measure in ("own", "evaluator"):
+        text = compare.markdown(rows, "all", "ram_pathwise (estimator=reinforce)", measure)
+        assert text == (folder / f"against-reinforce-{measure}.md").read_text()
+    for name in sorted(set(studies.names()) & set(RESULTS)):
+        folder = ROOT / "results" / name
+        studies.find(name)(list(records.read_all(folder)), tmp_path)
+        for file in ("study.md", "study.csv"):
+            assert (tmp_path / file).read_text() == (folder / file).read_text()
 
 
 def test_the_readme_shows_the_committed_results_of_the_quick_suite(tmp_path: Path) -> None:
