@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.masks import MaskAgent, Share, Weight
+from glimpsebench.agents.masks import DrawnMaskAgent, Share, Weight
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2 / 3
 
@@ -50,7 +50,7 @@ def open_probability(log_alpha: Tensor) -> Tensor:
 
 
 @dataclass
-class HardConcrete(MaskAgent):
+class HardConcrete(DrawnMaskAgent):
     """Reads the whole image, then shows its best pixels; learned with hard concrete gates.
 
     Settings:
@@ -68,14 +68,16 @@ class HardConcrete(MaskAgent):
 
     multiplier: float = field(default=0.0, init=False, repr=False, compare=False)
 
+    def odds(self, scores_B1HW: Tensor) -> Tensor:
+        return open_probability(scores_B1HW)
+
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         log_alpha_B1HW = self.nets.scorer(image_BCHW)
-        size = open_probability(log_alpha_B1HW).mean()
+        size = self.odds(log_alpha_B1HW).mean()
         excess = size - self.annealed(self.target, step)
         penalty = self.weight * (size if self.constraint == "price" else excess**2)
         if self.constraint == "lagrangian":
             self.multiplier = 0.0 if step == 0 else self.multiplier
             penalty = penalty + self.multiplier * excess
             self.multiplier += self.ascent * excess.item()
-        self.findings = {"expected_size": size.item()}
         return F.cross_entropy(self.nets.under(image_BCHW, gates(log_alpha_B1HW)), labels_B) + penalty

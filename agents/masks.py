@@ -205,3 +205,23 @@ class MaskAgent(Agent):
 
     def predict(self, view: Observation) -> Array:
         return reading(self.nets.predictor, view)
+
+
+@dataclass
+class DrawnMaskAgent(MaskAgent):
+    """A mask selector that draws each pixel on its own in training, so that it learns how many to show.
+
+    `fit` leaves `expected_size` in the findings, to be compared with the target: the mean of `odds` over the
+    validation images.
+    """
+
+    @abstractmethod
+    def odds(self, scores_B1HW: Tensor) -> Tensor:
+        """The probability with which training shows each pixel."""
+
+    def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
+        super().fit(task, seed, progress)
+        with torch.no_grad():
+            parts = [some for some in np.array_split(task.val().images_NCHW, 20) if len(some)]
+            odds_NHW = torch.cat([self.odds(self.nets.scorer(pixels(some)))[:, 0] for some in parts])
+        self.findings |= {"expected_size": float(odds_NHW.mean())}

@@ -11,12 +11,14 @@ REBAR: Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein 2017, arXiv:1703.07370.
    with the relaxation as its control variate. τ = 0.1 and η = 1, as in the released code.
 
 What differs from the source, and why:
-* The predictor is the one that all mask selectors share and sees the mask beside the masked image.
+* The predictor is the one that all mask selectors share and sees the mask beside the masked image. From halves of an
+  image (`share=0.5`, the paper's) it does not learn what a few pixels mean; `share=any` draws the share anew for
+  each image, so that the frozen predictor knows masks of the size that the selector ends at.
 * Whole images among the random masks, phased out over the first half of that training (`with_whole`): without
   them this predictor learns nothing on digits-clutter in 300 steps.
-* After the selector is trained `masks` trains the predictor on, on the k best pixels at every budget, since
-  random halves of an image do not teach it what a few pixels mean; the paper predicts with the frozen one. The
-  separate random-mask judge of the paper (EVAL-X) is the bench's evaluator here.
+* After the selector is trained `masks` trains the predictor on, on the k best pixels at every budget; the paper
+  predicts with the frozen one. `reader=random` predicts with a network of its own, trained on random masks alone:
+  the paper's judge, EVAL-X. The bench's evaluator is as separate, but must read every sensor's glimpses.
 * The selector starts at p = ½, where the frozen predictor was trained.
 
 Track: open. Measured on digits-clutter, seed 0, at 5, 10 and 20 % touched: evaluator 54, 88, 95 %, own 74, 89, 93 %;
@@ -27,6 +29,7 @@ Command: glimpse run --agent realx --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,8 +37,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glimpsebench.agents.base import Progress
-from glimpsebench.agents.masks import Array, MaskAgent, Weight
-from glimpsebench.agents.nets import Positive, Rate, optimise, pixels
+from glimpsebench.agents.masks import Array, DrawnMaskAgent, Share, Weight
+from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels
 from glimpsebench.envs.tasks import Task
 
 
@@ -71,19 +74,29 @@ def surrogate(scores_BP: Tensor, mask_BP: Tensor, hard_B: Tensor, z_B: Tensor, g
 
 
 @dataclass
-class RealX(MaskAgent):
+class RealX(DrawnMaskAgent):
     """Reads the whole image, then shows its best pixels; learned against a frozen random-mask predictor.
 
     Settings:
         lam: λ, the price of the whole image in nats.
         temperature: τ of the control variate.
+        share: of the pixels that random masks show; `any` draws it anew for each image.
         pretrain_steps: of the predictor on random masks, before the selector's.
+        reader: who predicts at test: the predictor, `taught` on the k best pixels, or another network that has seen
+            `random` masks alone (EVAL-X).
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
     lam: Weight = 5.0
     temperature: Rate = 0.1
+    share: Share | Literal["any"] = 0.5
     pretrain_steps: Positive = 300
+    reader: Literal["taught", "random"] = "taught"
+
+    @property
+    def shown(self) -> float | None:
+        """`share` as `learn_at_random` takes it."""
+        return None if self.share == "any" else self.share
 
     def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         net = self.nets
@@ -91,7 +104,7 @@ class RealX(MaskAgent):
         def by_rebar(images: Array, labels_B: Tensor, step: int) -> Tensor:
             return self.selection_loss(pixels(images), labels_B, step)
 
-        self.learn_at_random(task, self.pretrain_steps, 0.5, rng, progress)
+        self.learn_at_random(task, self.pretrain_steps, self.shown, rng, progress)
         net.predictor.requires_grad_(False)
         optimise(
             net.scorer,
@@ -105,6 +118,19 @@ class RealX(MaskAgent):
         )
         net.predictor.requires_grad_(True)
 
+    def learn_to_predict(
+        self, task: Task, rng: np.random.Generator, progress: Progress[int], *, untaught: bool = False
+    ) -> None:
+        if self.reader == "taught":
+            super().learn_to_predict(task, rng, progress, untaught=untaught)
+            return
+        net = self.nets
+        net.predictor = CanvasNet(self.shape[0], self.classes, self.width)
+        self.learn_at_random(task, self.steps, self.shown, rng, progress)
+
+    def odds(self, scores_B1HW: Tensor) -> Tensor:
+        return torch.sigmoid(scores_B1HW)
+
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         scores_B1HW = self.nets.scorer(image_BCHW)
         mask_B1HW, z_B1HW, given_B1HW = draws(scores_B1HW)
@@ -116,6 +142,4 @@ class RealX(MaskAgent):
             hard_B = loss_under(mask_B1HW)
         z_B, given_B = (loss_under(torch.sigmoid(some / self.temperature)) for some in (z_B1HW, given_B1HW))
         rebar_B = surrogate(scores_B1HW.flatten(1), mask_B1HW.flatten(1), hard_B, z_B, given_B)
-        size = torch.sigmoid(scores_B1HW).mean()
-        self.findings = {"expected_size": size.item()}
-        return rebar_B.mean() + self.lam * size
+        return rebar_B.mean() + self.lam * self.odds(scores_B1HW).mean()

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.masks import MaskAgent, Share, Weight
+from glimpsebench.agents.masks import DrawnMaskAgent, Share, Weight
 from glimpsebench.agents.nets import Rate
 
 
@@ -43,7 +43,7 @@ def gumbel_mask(scores: Tensor, temperature: float) -> Tensor:
 
 
 @dataclass
-class StraightThrough(MaskAgent):
+class StraightThrough(DrawnMaskAgent):
     """Reads the whole image, then shows its best pixels.
 
     Settings:
@@ -56,6 +56,9 @@ class StraightThrough(MaskAgent):
     target: Share = 0.05
     temperature: Rate = 2 / 3
     weight: Weight = 100.0
+
+    def odds(self, scores_B1HW: Tensor) -> Tensor:
+        return torch.sigmoid(scores_B1HW)
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         mask_B1HW = gumbel_mask(self.nets.scorer(image_BCHW), self.temperature)
