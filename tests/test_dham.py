@@ -125,3 +125,8 @@ def test_without_budgets_training_never_cuts(beacon: Task, monkeypatch: pytest.M
         agent.prepare(beacon)
         agent.fit(beacon, 0, iter)
         assert any((budget_B < 1).any() for budget_B in seen) == budgeted
+
+
+def test_a_free_size_is_one_point_and_not_a_curve(beacon: Task) -> None:
+    assert hurried("dham", budgeted=False).budgets == (1.0,)
+    assert hurried("dham").budgets == hurried("uniform").budgets

@@ -1,0 +1,69 @@
+"""What the mask selectors share: sizes that they learn, points beside the grid, and who reads the pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import hurried
+from glimpsebench.agents.masks import DrawnMaskAgent, MaskAgent
+from glimpsebench.agents.nets import pixels
+from glimpsebench.envs.tasks import Task
+
+
+def fitted(name: str, task: Task, **settings: object) -> MaskAgent:
+    agent = hurried(name, **settings)
+    assert isinstance(agent, MaskAgent)
+    torch.manual_seed(0)
+    agent.prepare(task)
+    agent.fit(task, 0, iter)
+    return agent
+
+
+@pytest.mark.parametrize("name", ["straight_through", "hard_concrete", "realx"])
+def test_the_size_that_was_learned_is_recorded(name: str, beacon: Task) -> None:
+    agent = fitted(name, beacon)
+    assert isinstance(agent, DrawnMaskAgent)
+    with torch.no_grad():
+        odds = agent.odds(agent.nets.scorer(pixels(beacon.val().images_NCHW)))
+    assert agent.findings["expected_size"] == pytest.approx(float(odds.mean()), rel=1e-5)
+
+
+def test_a_size_with_a_target_is_met(beacon: Task) -> None:
+    agent = fitted("straight_through", beacon, target=0.2, weight=400.0, selector_steps=150)
+    assert agent.findings["expected_size"] == pytest.approx(0.2, rel=0.1)
+
+
+def test_a_random_reader_has_not_met_the_selector(beacon: Task) -> None:
+    def weights(**settings: object) -> np.ndarray:
+        predictor = fitted("realx", beacon, **settings).nets.predictor
+        return torch.cat([value.flatten() for value in predictor.parameters()]).detach().numpy()
+
+    # The same draws, another price: another selector, and the same reader if it knows random masks alone.
+    assert np.array_equal(weights(reader="random", lam=0.0), weights(reader="random", lam=500.0))
+    assert not np.array_equal(weights(lam=0.0), weights(lam=500.0))
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.5, 0.4, 0.6), (0.1, 0.03, 0.2), ("any", 0.0, 1.0)])
+def test_random_masks_show_the_share_that_is_asked(
+    share: object, low: float, high: float, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+    under = torch.nn.Module.__call__
+
+    def watched(self: torch.nn.Module, *inputs: torch.Tensor) -> object:
+        if type(self).__name__ == "CanvasNet" and self.training:
+            shares.extend(inputs[1].mean((1, 2, 3)).tolist())
+        return under(self, *inputs)
+
+    agent = hurried("realx", share=share, pretrain_steps=20)
+    assert isinstance(agent, MaskAgent)
+    agent.prepare(beacon)
+    monkeypatch.setattr(torch.nn.Module, "__call__", watched)
+    rng = np.random.default_rng(0)
+    agent.learn_to_choose(beacon, rng, iter)
+    rest = np.array(shares[10 * agent.batch : 20 * agent.batch])  # whole images have been phased out by then
+    assert rest.min() >= low
+    assert rest.max() <= high
+    assert (np.ptp(rest) > 0.8) == (share == "any")
