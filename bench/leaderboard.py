@@ -56,13 +56,13 @@ class Row:
             notes.append("provisional")
         return ", ".join(notes)
 
-    def accuracy(self, by: str) -> list[Interval]:
-        """Over seeds, at each budget of the grid. A run that did not end well counts as chance."""
+    def accuracy(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[Interval]:
+        """Over seeds, at each of these budgets. A run that did not end well counts as chance."""
         chance = 1 / self.records[0].about["task"]["classes"]
         rows = [record.accuracy(by) if record.done else None for record in self.records]
-        reached = next((row for row in rows if row is not None), np.full(len(BUDGETS), np.nan))
+        reached = next((row for row in rows if row is not None), np.full(len(self.records[0].budgets), np.nan))
         filled = [np.where(np.isnan(reached), np.nan, chance) if row is None else row for row in rows]
-        return [over_seeds(column) for column in _on_grid(filled, self.records[0].budgets)]
+        return [over_seeds(column) for column in self._spread(filled, budgets)]
 
     def correct(self, by: str, budget: float) -> Array | None:
         """Which images are right at a budget, (S, N) over the runs that reach it; None if one does not."""
@@ -73,18 +73,18 @@ class Row:
             return None
         return np.stack([record.correct_FN(by)[at] for record in self.runs])
 
-    def mean_fraction(self, name: str) -> list[float]:
-        """Mean `touched`, `delivered` or `seen` over images and seeds, at each budget of the grid."""
+    def mean_fraction(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """Mean `touched`, `delivered` or `seen` over images and seeds, at each of these budgets."""
         pixels = np.prod(self.records[0].about["task"]["shape"][1:])
         rows = [np.where(record.reached_F, record.arrays[name].mean(1) / pixels, np.nan) for record in self.runs]
-        return [float(column.mean()) for column in _on_grid(rows, self.records[0].budgets)] if rows else []
+        return [float(column.mean()) for column in self._spread(rows, budgets)] if rows else []
 
-    def localisation(self, name: str) -> list[float]:
-        """Mean `iou` or `on_object` over images and seeds, at each budget of the grid; [] without objects."""
+    def localisation(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """Mean `iou` or `on_object` over images and seeds, at each of these budgets; [] without objects."""
         if not self.runs or any(name not in record.arrays for record in self.runs):
             return []
         rows = [np.where(record.reached_F, record.arrays[name].mean(1), np.nan) for record in self.runs]
-        return [float(column.mean()) for column in _on_grid(rows, self.records[0].budgets)]
+        return [float(column.mean()) for column in self._spread(rows, budgets)]
 
     @property
     def pointing(self) -> float:
@@ -92,13 +92,17 @@ class Row:
         hits = [record.arrays["pointed"].mean() for record in self.runs if "pointed" in record.arrays]
         return float(np.mean(hits)) if hits else float("nan")
 
+    @property
+    def points(self) -> tuple[float, ...]:
+        """The budgets beside the grid at which it enters."""
+        return tuple(sorted({*self.records[0].budgets} - {*BUDGETS}))
 
-def _on_grid(rows: Iterable[Array], budgets: Sequence[float]) -> list[Array]:
-    """Values at an agent's own budgets, spread over the grid: for each grid point the values of all runs."""
-    at = {budget: number for number, budget in enumerate(budgets)}
-    stacked = np.stack(list(rows))
-    nothing = np.full(len(stacked), np.nan)
-    return [stacked[:, at[budget]] if budget in at else nothing for budget in BUDGETS]
+    def _spread(self, rows: Iterable[Array], budgets: Sequence[float]) -> list[Array]:
+        """Values at the contender's own budgets, at these: for each the values of all runs."""
+        at = {budget: number for number, budget in enumerate(self.records[0].budgets)}
+        stacked = np.stack(list(rows))
+        nothing = np.full(len(stacked), np.nan)
+        return [stacked[:, at[budget]] if budget in at else nothing for budget in budgets]
 
 
 def rows_of(records: Iterable[Record]) -> list[Row]:
@@ -142,13 +146,15 @@ def _rank(row: Row) -> float:
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
-    """The long form: one line per row and budget of the grid, with everything that is known about it."""
+    """The long form: one line per row and budget, with everything that is known about it."""
     lines = []
     for row in rows:
         floor, ceiling = _reference(rows, row.task, FLOOR), _reference(rows, row.task, CEILING)
-        own, judged = row.accuracy("own"), row.accuracy("evaluator")
-        fractions = {name: row.mean_fraction(name) for name in ("touched", "delivered", "seen")}
-        for at, budget in enumerate(BUDGETS):
+        budgets = sorted({*BUDGETS, *row.points})
+        own, judged = row.accuracy("own", budgets), row.accuracy("evaluator", budgets)
+        fractions = {name: row.mean_fraction(name, budgets) for name in ("touched", "delivered", "seen")}
+        overlaps = {name: row.localisation(name, budgets) for name in ("iou", "on_object")}
+        for at, budget in enumerate(budgets):
             if np.isnan(judged[at].mean) and np.isnan(own[at].mean):
                 continue
             above = _above(row, floor, budget)
@@ -164,10 +170,12 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
                     **_columns("evaluator", judged[at]),
                     **_columns("own_above_uniform", above),
                     **{name: values[at] for name, values in fractions.items() if values},
-                    **{name: values[at] for name in ("iou", "on_object") if (values := row.localisation(name))},
+                    **{name: values[at] for name, values in overlaps.items() if values},
                     "pointing": row.pointing,
                     "evaluator_acc95": _acc95(row, ceiling),
-                    "evaluator_area": metrics.area_under_curve(np.array([value.mean for value in judged]), BUDGETS),
+                    "evaluator_area": metrics.area_under_curve(
+                        np.array([value.mean for value in row.accuracy("evaluator")]), BUDGETS
+                    ),
                     "note": row.note,
                 }
             )
@@ -216,6 +224,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
             ranked = [row for row in here if not row.about["reference"] and row.about["track"] == track]
             parts.append(f"\n### {heading}\n\n{_pipe(ranked, here)}")
         parts.append(f"\n### Floors and ceiling\n\n{_pipe([r for r in here if r.about['reference']], here)}")
+        parts.append(_beside_the_grid(here))
         parts.append(_localisation(here))
         first = next((record for row in here for record in row.runs), None)
         if first is not None:
@@ -244,6 +253,20 @@ def _pipe(rows: Sequence[Row], all_rows: Sequence[Row]) -> str:
         own = [f"**{cell}**" if bold else cell for cell, bold in zip(own, better, strict=True)]
         lines.append(_row(["", "own", *own, "", "", ""]))
     return "\n".join(lines) + "\n"
+
+
+def _beside_the_grid(rows: Sequence[Row]) -> str:
+    """What contenders reach at the points that they add to the grid; nothing if none does."""
+    lines = []
+    for row in rows:
+        touched = row.mean_fraction("touched", row.points) or [float("nan")] * len(row.points)
+        judged, own = row.accuracy("evaluator", row.points), row.accuracy("own", row.points)
+        for point, *values in zip(row.points, touched, [v.mean for v in judged], [v.mean for v in own], strict=True):
+            lines.append(_row([row.name, f"{100 * point:g} %", *(f"{100 * v:.2f}" if v == v else "·" for v in values)]))
+    if not lines:
+        return ""
+    head = [_row(["contender", "budget", "touched", "evaluator", "own"]), _row(["---", *["---:"] * 4])]
+    return "\n### Points beside the grid\n\n" + "\n".join([*head, *lines]) + "\n"
 
 
 def _localisation(rows: Sequence[Row]) -> str:

@@ -143,6 +143,23 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
     assert record.arrays["labels"].tolist() == np.asarray(tasks.test_split(Beacon()).labels_N).tolist()
 
 
+def test_points_beside_the_grid_stand_in_the_tables(beacon: Task, root: Path) -> None:
+    few = {"selector_steps": 2, "steps": 2, "points": [0.03]}
+    records = [run(Spec("straight_through", "beacon", seed, few), root, iter) for seed in (0, 1)]
+    records.append(run(Spec("uniform", "beacon", 0, {"steps": 2}), root, iter))
+    rows = leaderboard.rows_of(records)
+    at = records[0].budgets.index(0.03)
+    own = np.mean([record.accuracy("own")[at] for record in records[:2]])
+    lines = leaderboard.table(rows)
+    (line,) = lines[lines["budget"] == 0.03].to_dict("records")
+    assert line["own"] == pytest.approx(own)
+    assert line["touched"] == pytest.approx(7 / 256), "seven pixels of 256 are the most that 3 % affords"
+    section = leaderboard.markdown(rows, "A title").split("### Points beside the grid")[1].split("###")[0]
+    assert f"| 3 % | {700 / 256:.2f} |" in section
+    assert f"| {100 * own:.2f} |" in section
+    assert "beside the grid" not in leaderboard.markdown(leaderboard.rows_of(records[2:]), "A title")
+
+
 def test_the_evaluator_is_trained_once_and_named_by_what_made_it(beacon: Task, root: Path) -> None:
     first = evaluators.evaluator(beacon, root, iter)
     files = list((root / "evaluators").iterdir())
