@@ -20,10 +20,11 @@ What differs from the source, and why:
 * Revealed cells are excluded from the relaxed choice as well.
 * `kind=conv`: the shared predictor, and a policy of three convolutions over cells, with a learned value per place
   and the maximum over all cells as context, which placed objects need. `kind=mlp` is the paper's pair for MNIST:
-  two hidden layers of 512, dropout 0.3. Its MNIST figures are for mlp with cell=1 and cell=2.
+  two hidden layers of 512, dropout 0.3.
 
 Track: gated. Measured on digits-clutter, seed 0, at 5, 10, 20 and 30 % touched: evaluator 30, 55, 88, 95 %, own 28,
-49, 80, 86 %. Cost: 30 s of one core.
+49, 80, 86 %. Cost: 30 s of one core. MNIST, pixel by pixel (suite `gdfs-mnist`, test, seed 0), after 10, 20 and 50
+pixels: 79.6, 90.8 and 96.0 %, from 1.4 million losses in 20 minutes; published: 87.1, 94.4 and 97.4 %.
 Command: glimpse run --agent gdfs --task digits-clutter
 """
 
