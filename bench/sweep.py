@@ -11,12 +11,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +135,19 @@ _queue: Any = None
 
 
 def _start(queue: Any) -> None:
-    """Begin a worker: Ctrl-C is the parent's business."""
+    """Begin a worker: Ctrl-C is the parent's business, and a worker does not outlive it."""
     global _queue
     _queue = queue
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A sweep that is killed cannot stop its workers, which would go on through the runs that they were handed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _work(number: int, spec: Spec | Task, root: Path) -> str:

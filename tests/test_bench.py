@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +232,40 @@ def test_a_sweep_is_the_same_with_one_worker_and_two_and_has_nothing_to_do_twice
     before = sorted(path.stat().st_mtime_ns for path in root.rglob("*"))
     assert sweep(specs, root / "2", 2, quiet=True) == []
     assert sorted(path.stat().st_mtime_ns for path in root.rglob("*")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
+    suite = tmp_path / "long.toml"
+    suite.write_text('[base]\nagent = "full"\ntask = "digits"\n"agent.steps" = 1_000_000\n')
+    command = [sys.executable, "-m", "glimpsebench", "sweep", str(suite), "--workers", "1", "--root", str(tmp_path)]
+    # A session of its own, so that whatever is left of it can be found, and ended if the test fails.
+    sweeping = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def workers() -> int:
+        count = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                session = (folder / "stat").read_text().rpartition(")")[2].split()[3]
+                count += session == str(sweeping.pid) and b"spawn_main" in (folder / "cmdline").read_bytes()
+        return count
+
+    def within(seconds: int, count: int) -> bool:
+        until = time.monotonic() + seconds
+        while workers() != count and time.monotonic() < until:
+            time.sleep(0.2)
+        return workers() == count
+
+    try:
+        assert within(60, 1)
+        time.sleep(5)  # it is past its imports
+        sweeping.kill()
+        sweeping.wait()
+        assert within(20, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(sweeping.pid, signal.SIGKILL)
 
 
 def test_footprints_of_selections_that_ended_early_are_empty() -> None:
