@@ -24,7 +24,7 @@ What differs from the source, and why:
 
 Track: gated. On digits-clutter (suite `selectors`, test, seed 0) at 5, 10, 20 and 31 % touched: evaluator 27, 59, 87,
 96 %, own 31, 56, 85, 92 %. Cost: 40 s of one core. MNIST, pixel by pixel (suite `gdfs-mnist`, test, seed 0), after 10,
-20 and 50 pixels: 79.6, 90.8 and 96.0 %, from 1.4 million losses in 20 minutes; published: 87.1, 94.4 and 97.4 %.
+20 and 50 pixels: 79.6, 90.8 and 96.0 %, from 1.4 million losses in 23 minutes; published: 87.1, 94.4 and 97.4 %.
 Command: glimpse run --agent gdfs --task digits-clutter
 """
 
