@@ -27,8 +27,8 @@ install: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights. The quick
-# suite's go into the README too.
+# Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights, and without
+# selections of more than 2 MB. The quick suite's go into the README too.
 SUITE ?= quick
 FROM := runs/$(SUITE)
 TO := results/$(SUITE)
@@ -37,7 +37,7 @@ reference: install
 	@$(BIN)/glimpse sweep $(SUITE)
 	@rm -rf $(TO) && mkdir -p $(TO)
 	@cd $(FROM) && cp -r $$(ls | grep -v -x evaluators) ../../$(TO)/
-	@find $(TO) -name weights.safetensors -delete
+	@find $(TO) '(' -name weights.safetensors -o -name selections.npz -size +2048k ')' -delete
 	@test $(SUITE) != quick || $(BIN)/glimpse leaderboard --root $(TO) --title "Digits among clutter, 32×32" --into README.md
 
 clean:

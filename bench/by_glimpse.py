@@ -98,8 +98,7 @@ def chosen(rows: Sequence[Row], labels: Sequence[str], against: str | None) -> l
 
 
 def _several(row: Row) -> bool:
-    # An agent of one glimpse has an episode per budget, so that its third axis, of glimpses, is 1.
-    return any(record.arrays["selection"].shape[2] > 1 for record in row.runs)
+    return any(record.arrays["steps"].max() > 1 for record in row.runs)
 
 
 def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
@@ -146,7 +145,7 @@ def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, judge
     """What is predicted and touched after each glimpse (N, T); after the last one it must be what is recorded."""
     arrays = record.arrays
     if np.array_equal(np.asarray(test.labels_N), arrays["labels"]):
-        predicted_NT, touched_NT = replay_steps(agent, test, arrays["selection"][0], arrays["steps"][-1], view, judge)
+        predicted_NT, touched_NT = replay_steps(agent, test, record.selection[0], arrays["steps"][-1], view, judge)
         same = (predicted_NT[:, -1] == arrays[by][-1]).mean()
         if np.array_equal(touched_NT[:, -1], arrays["touched"][-1]) and same >= AGREEMENT:
             return predicted_NT, touched_NT

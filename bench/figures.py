@@ -134,12 +134,14 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
         record = row.runs[0]
         try:
             task, agent = made_again(record)
-        except UsageError as error:  # somebody's own images or module, not at hand here
+            selection = record.selection
+        except UsageError as error:  # somebody's own images or module, not at hand here; or a copy without selections
             print(f"no pictures of {row.name} on {row.task}: {error}", file=sys.stderr)
             continue
         within = [n for n in np.flatnonzero(record.reached_F) if record.budgets[n] <= budget + 1e-9]
         at = int(within[-1] if within else np.flatnonzero(record.reached_F)[0])
-        strips += _looks(record, at, images, task, agent)
+        passed = selection[at if len(selection) == len(record.budgets) else 0, :images]
+        strips += _looks(record, at, passed, task, agent)
         labels.append(f"{row.name}, {100 * record.budgets[at]:g} %")
     if not strips:
         return None
@@ -165,13 +167,12 @@ def made_again(record: Record) -> tuple[Task, Agent]:
     return task, agent
 
 
-def _looks(record: Record, at: int, images: int, task: Task, agent: Agent) -> list[Array]:
-    """Pictures of the first images with the selection at one budget, framed green if right, red if wrong."""
+def _looks(record: Record, at: int, selection: Array, task: Task, agent: Agent) -> list[Array]:
+    """Pictures of the first images with their selections at one budget, framed green if right, red if wrong."""
     sensor, shape = agent.sensor(), task.shape
     test = tasks.test_split(task)
     arrays, budget = record.arrays, record.budgets[at]
-    selection = arrays["selection"][at if len(arrays["selection"]) == len(record.budgets) else 0, :images]
-    footprints = prints(selection, arrays["steps"][at, :images], budget, sensor, shape)
+    footprints = prints(selection, arrays["steps"][at, : len(selection)], budget, sensor, shape)
     looks = []
     for image, steps in enumerate(footprints):
         boxes = [] if isinstance(sensor, Mask) else [box_of(one) for one in steps]

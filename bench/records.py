@@ -5,9 +5,13 @@ by one rename, so it is whole or not there. Accuracies are not stored: tables re
 arrays. Timings lie in a file of their own, because they alone differ between two equal runs.
 
     ROOT/records/TASK/AGENT/KEY/record.json     what was asked, and with what it was run
-                                images.npz      per image: selection, touched, delivered, predictions, label
+                                images.npz      per image: steps, touched, delivered, predictions, label
+                                selections.npz  per image: the actions, which alone grow with the image
                                 weights.safetensors
                                 timings.json
+
+Tables and comparisons need the first two. Selections and weights, which show and replay what was looked at, may be
+left out of a copy.
 """
 
 from __future__ import annotations
@@ -70,9 +74,24 @@ class Record:
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
-        """The per-image arrays: selection, steps, touched, delivered, seen, own, evaluator (F, N), labels (N,)."""
+        """The per-image arrays: steps, touched, delivered, seen, own, evaluator (F, N), labels (N,)."""
         with np.load(self.folder / "images.npz", allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
+
+    @property
+    def selection(self) -> Array:
+        """What was looked at, as in `rollout.Episodes`.
+
+        Raises:
+            UsageError: it was left out of this copy.
+        """
+        path = self.folder / "selections.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                selection: Array = stored["selection"]
+        except FileNotFoundError:
+            raise UsageError(f"{path}: left out of this copy; run the suite again to have it") from None
+        return selection
 
     @property
     def done(self) -> bool:

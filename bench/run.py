@@ -107,7 +107,6 @@ def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
         clock.append(time.perf_counter())
         pixels = task.shape[1] * task.shape[2]
         arrays = {
-            "selection": episodes.selection,
             "steps": episodes.steps_FN,
             "touched": episodes.touched_FN,
             "delivered": episodes.delivered_FN,
@@ -132,6 +131,7 @@ def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
         (temporary / "timings.json").write_text(records.canonical(seconds))
         if arrays:
             np.savez_compressed(temporary / "images.npz", **arrays)
+            np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)
             agent.save(temporary / "weights.safetensors")
     return records.Record.read(folder)
 

@@ -52,7 +52,7 @@ def test_the_same_run_twice_gives_the_same_bytes(name: str, beacon: Task, root: 
     second = run(Spec(name, "beacon", 0, settings), root / "b", iter)
     assert first.done, first.about
     assert contents(first.folder) == contents(second.folder)
-    assert {"record.json", "images.npz"} <= set(contents(first.folder))
+    assert {"record.json", "images.npz", "selections.npz"} <= set(contents(first.folder))
 
 
 def test_a_prefix_is_the_longest_that_stays_within_the_budget(beacon: Task) -> None:

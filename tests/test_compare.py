@@ -160,7 +160,7 @@ def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
     assert {by: array.shape for by, array in result.correct.items()} == dict.fromkeys(("evaluator", "own"), (3, 248, 4))
     touched = np.zeros((3, 4))
     for number, record in enumerate(row.records):
-        looks = prints(record.arrays["selection"][0], record.arrays["steps"][-1], 1.0, agent.sensor(), task.shape)
+        looks = prints(record.selection[0], record.arrays["steps"][-1], 1.0, agent.sensor(), task.shape)
         agent.load(record.folder / "weights.safetensors", task)
         for t in range(4):
             mask = np.asarray(looks[:, : t + 1].any(1))[:, None]
@@ -221,8 +221,8 @@ def test_the_files_of_by_glimpse(made: Path, capsys: pytest.CaptureFixture[str])
     assert f"{100 * own:.1f} ± " in next(line for line in out.partition("### own")[2].splitlines() if "| 4 |" in line)
 
 
-@pytest.mark.parametrize("how", ["missing", "others"])
-def test_weights_that_are_missing_or_not_the_records(
+@pytest.mark.parametrize("how", ["missing", "others", "no selections"])
+def test_weights_or_selections_that_are_missing_or_not_the_records(
     how: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(made, tmp_path / "copy", ignore=shutil.ignore_patterns("by_glimpse*"))
@@ -230,6 +230,8 @@ def test_weights_that_are_missing_or_not_the_records(
     path = record.folder / "weights.safetensors"
     if how == "missing":
         path.unlink()
+    elif how == "no selections":
+        (record.folder / "selections.npz").unlink()
     else:
         task, agent = made_again(record)
         agent.load(path, task)
@@ -240,8 +242,12 @@ def test_weights_that_are_missing_or_not_the_records(
         agent.save(path)
     code, _, err = glimpse("by-glimpse", "--root", str(tmp_path / "copy"), "--agent", RASTER, capsys=capsys)
     assert code == 2
-    assert {"missing": "weights.safetensors: not here", "others": "does not end as recorded"}[how] in err
-    assert "run the sweep again" in err
+    says = {
+        "missing": ("weights.safetensors: not here", "run the sweep again"),
+        "others": ("does not end as recorded", "run the sweep again"),
+        "no selections": ("selections.npz: left out of this copy", "run the suite again"),
+    }
+    assert all(part in err for part in says[how])
     assert not list((tmp_path / "copy").glob("by_glimpse*")), "nothing is half-written"
 
 
