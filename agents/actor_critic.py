@@ -202,7 +202,7 @@ class ActorCriticAgent(Agent):
             end if the prediction is right; both by the predictor of the moment.
         rounds: of policy and predictor.
         reader_steps, reader_batch, reader_lr: of the reader's supervised training.
-        policy_steps: env steps, in all rounds together.
+        policy_steps: env steps, in all rounds together; each round is filled up to whole rollouts.
         policy_lr: falls linearly to 0 in each round.
         num_envs: stepped at once.
         gamma: the discount per glimpse.
@@ -231,7 +231,7 @@ class ActorCriticAgent(Agent):
     width: Positive = 16
 
     def sensor(self) -> Sensor:
-        return Window(self.size, self.scales)
+        return Window(self.size, self.scales, border="inside")
 
     def horizon(self) -> int:
         return self.glimpses
@@ -271,6 +271,18 @@ class ActorCriticAgent(Agent):
         """Env steps between two updates."""
         return self.num_envs * self.glimpses
 
+    @property
+    def rollouts(self) -> int:
+        """Of a round."""
+        return math.ceil(self.policy_steps / self.rounds / self.rollout_steps())
+
+    def rate(self, left: float) -> float:
+        """The learning rate with this share of a round left: the first update has all of it, none has nothing.
+
+        Stable-Baselines3 takes the share after a rollout, before the update on it, so that of the last would be 0.
+        """
+        return self.policy_lr * min(1.0, left + 1 / self.rollouts)
+
     def aimed(self, env: GlimpseVectorEnv) -> VectorEnv[Any, Any, Any]:
         """The env with the actions that the learner chooses among."""
         return env
@@ -295,7 +307,7 @@ class ActorCriticAgent(Agent):
             view="canvas",
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
-        learner = self.learner(VecGlimpse(self.aimed(env)), seed, lambda left: left * self.policy_lr)
+        learner = self.learner(VecGlimpse(self.aimed(env)), seed, self.rate)
         for module in learner.policy.modules():
             if isinstance(module, Extractor):
                 module.reader.load_state_dict(net.reader.state_dict())
@@ -313,10 +325,9 @@ class ActorCriticAgent(Agent):
 
         `learn` begins new episodes, so that no reward compares two predictors.
         """
-        steps = math.ceil(self.policy_steps / self.rounds)
-        watch = Watch(iter(progress(range(math.ceil(steps / self.rollout_steps())))))
+        watch = Watch(iter(progress(range(self.rollouts))))
         try:
-            learner.learn(steps, watch, log_interval=SILENT)
+            learner.learn(self.rollouts * self.rollout_steps(), watch, log_interval=SILENT)
         except ValueError:  # what torch's distributions and the env say of NaN
             watch.check()
             raise
@@ -399,7 +410,7 @@ class PPOAgent(ActorCriticAgent):
 
     Settings:
         episodes: of each env between two updates.
-        epochs: over them in an update, in minibatches of one episode of each env.
+        epochs: over them in an update, in shuffled minibatches of as many steps as one episode of each env has.
         clip: how far an update may move the ratio of new to old policy from 1 (ε).
         entropy: the weight of the policy's entropy (c).
         std: of the Gaussian policy at the start, in the frame's units; it is learned.

@@ -169,7 +169,7 @@ class AttributionAgent(MaskAgent):
         assert split.labels_N is not None
         rows: dict[str, list[Tensor]] = {}
         for start in range(0, min(len(split), MEASURED), 250):
-            some = slice(start, min(start + 250, MEASURED))
+            some = np.arange(start, min(start + 250, MEASURED, len(split)))
             image_BCHW, labels_B = pixels(split.images_NCHW[some]), torch.from_numpy(split.labels_N[some])
             features_BDYX = self.classifier.features(image_BCHW)
             predicted_B = self.classifier.logits(features_BDYX).argmax(1)

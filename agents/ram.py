@@ -9,12 +9,12 @@ Mnih, Heess, Graves, Kavukcuoglu, Recurrent Models of Visual Attention, NeurIPS 
    b_t = W h_t fitted by squared error. The policy's and the baseline's input is detached: neither shapes h_t.
 
 What differs from the paper, and why:
-* The cross-entropy is averaged over all steps, not taken at the last alone, and the return of a fixation is the
-  mean reward of the steps after it: a curve of accuracy over budgets needs a prediction after every glimpse
-  (`told=last` is the paper's).
+* Cross-entropy and reward are means over all steps, not those of the last alone: a curve of accuracy over budgets
+  needs a prediction after every glimpse (`told=last` is the paper's).
+* ±1 are the last places at which the finest window lies inside the image; in the paper it may leave it.
 * The first fixation is the centre, not random (`first=random`): a better start that knows nothing of the image.
 * The policy's mean is a two-layer network (as in the usual PyTorch port, whose authors found it to matter).
-* AdamW on a one-cycle schedule instead of SGD with momentum.
+* AdamW (weight decay 0.01, gradients clipped at norm 5) on a one-cycle schedule instead of SGD with momentum.
 * Predictions come from the predictor that all agents share, trained afterwards on this policy's own windows, so
   that agents differ by their looking; `predictor=core` takes the paper's classifier, which needs far more
   training than the quick suite gives.
@@ -29,7 +29,7 @@ Command: glimpse run --agent ram --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from torch import Tensor
 
 from glimpsebench.agents.nets import Positive, pixels, shown
 from glimpsebench.agents.recurrent import Eye, RecurrentAgent
-from glimpsebench.envs.sensors import Sensor, Window
+from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
 
 Array = NDArray[Any]
 
@@ -53,7 +53,8 @@ class RAM(RecurrentAgent):
         first: where it starts, `center` or, as in the paper, `random`.
         std: of the Gaussian policy while training, in the frame's units.
         policy_steps, policy_batch, policy_lr: of the training of the recurrent network (steps 1 to 4).
-        reinforce: the weight of the REINFORCE term against the cross-entropy.
+        reinforce: the weight of the REINFORCE term. Nothing else trains the policy, and AdamW divides by the gradient's
+            size, so only 0 makes a difference.
         policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
         told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
         predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
@@ -63,8 +64,10 @@ class RAM(RecurrentAgent):
 
     scales: Positive = 1
 
+    version: ClassVar[int] = 2
+
     def sensor(self) -> Sensor:
-        return Window(self.size, self.scales)
+        return Window(self.size, self.scales, border="inside")
 
     def eye(self, images: Array) -> Eye:
         sensor, index_B, room_B = self.sensor(), np.arange(len(images)), np.zeros(len(images))
@@ -77,7 +80,18 @@ class RAM(RecurrentAgent):
         return look
 
     def canvases(self, images: Array, aims: list[Array], prefix_B: Array) -> tuple[Tensor, Tensor]:
-        prints_BTHW = np.stack([self.sensor().footprint(aim, self.shape) for aim in aims], 1)
+        sensor = self.sensor()
+        prints_BTHW = np.stack([sensor.footprint(aim, self.shape) for aim in aims], 1)
         mask_BHW = np.logical_or.accumulate(prints_BTHW, axis=1)[np.arange(len(images)), prefix_B]
         mask_B1HW = torch.from_numpy(mask_BHW)[:, None]
-        return shown(pixels(images), mask_B1HW), mask_B1HW
+        if self.scales == 1:
+            return shown(pixels(images), mask_B1HW), mask_B1HW
+        # Coarse scales show block means, as the env paints them.
+        read, index_B = sensor.reader(images), np.arange(len(images))
+        canvas_BCHW = np.zeros(images.shape, np.float32)
+        grain_BHW = np.full((len(images), *self.shape[1:]), UNSEEN, np.uint8)
+        for step, aim in enumerate(aims):
+            glimpse = read(index_B, aim)
+            for image in np.flatnonzero(prefix_B >= step):
+                sensor.paint(canvas_BCHW[image], grain_BHW[image], glimpse[image], aim[image])
+        return torch.from_numpy(canvas_BCHW), mask_B1HW

@@ -13,14 +13,12 @@ and the noise is reparametrised (Kingma and Welling 2014, arXiv:1312.6114, secti
 With `estimator` alone changed, two runs share network, sensor, noise, data, optimiser and predictor: what differs
 is the gradient estimator. `reward=likelihood` makes REINFORCE follow the objective that the other descends, and
 `shape_core=true` lets the pathwise gradient flow on into h_t and so through earlier fixations, which REINFORCE
-counts anyway: then, with equal weights of the steps, the two estimate one gradient of the policy without bias
+counts anyway: then, with equal weights of both losses, the two estimate one gradient of the policy without bias
 (benchmarks/gradient_variance.py). `mixed` is no such estimate: a draw far back passes on `mix` more than once.
 
 What differs from ram, and why:
 * The sensor is `Crop` at a fixed scale: samples lie between pixels, so a window of 7×7 samples has a footprint of
   8×8 pixels, as ram's has. The default size is therefore 7.
-* The frame's ±1 are the last places at which the window lies inside the image. ram clamps the window instead, which
-  would cut the gradient there.
 * Bilinear gradients see one pixel far. Images are not blurred here; the noise of the policy does the smoothing.
 
 Track: gated. On digits-clutter, seed 0, at 20 % touched: pathwise 51 %, reinforce 55 % right; the bench's evaluator,
@@ -31,7 +29,7 @@ Command: glimpse run --agent ram_pathwise --task digits-clutter --set agent.esti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -65,6 +63,8 @@ class RAMPathwise(RecurrentAgent):
     mix: Annotated[float, Field(ge=0, le=1)] = 0.5
     reward: Reward = "correct"
     shape_core: bool = False
+
+    version: ClassVar[int] = 2
 
     def sensor(self) -> Crop:
         return Crop(self.size, smallest=1e-3)

@@ -65,11 +65,12 @@ def losses(
     reward: Reward = "correct",
     told: Told = "all",
 ) -> Tensor:
-    """Cross-entropy + baseline's squared error + weight × REINFORCE, each a mean over batch and steps.
+    """Cross-entropy + baseline's squared error + weight × REINFORCE.
 
-    The draw at step t decides what is seen from step t+1 on, so its return is the mean reward of the later steps,
-    and the last draw, which nothing depends on, has none. The reward of a step is 1 if its prediction is right, or
-    the label's log-likelihood. If `last` is told, the last prediction alone has a cross-entropy and a reward.
+    What is maximised is the mean reward of the steps. The draw at step t decides what is seen from step t+1 on, so
+    its return is the sum of the later rewards over T, and the last draw, which nothing depends on, has none. The
+    reward of a step is 1 if its prediction is right, or the label's log-likelihood. If `last` is told, the last
+    prediction alone has a cross-entropy and a reward, which is then every draw's return.
     """
     steps = logits_BTK.shape[1]
     told_BTK = logits_BTK if told == "all" else logits_BTK[:, -1:]
@@ -82,9 +83,9 @@ def losses(
         reward_BT = log_likelihoods(logits_BTK.detach(), labels_B)
     return_BT = reward_BT[:, -1:].expand(-1, steps - 1)
     if told == "all":
-        return_BT = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / torch.arange(steps - 1, 0, -1)
+        return_BT = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / steps
     advantage_BT = return_BT - baselines_BT[:, :-1]
-    policy = -(log_probs_BT[:, :-1] * advantage_BT.detach()).mean()
+    policy = -(log_probs_BT[:, :-1] * advantage_BT.detach()).sum(1).mean()
     return entropy + advantage_BT.square().mean() + weight * policy
 
 
@@ -109,7 +110,8 @@ class RecurrentAgent(Agent):
         first: where it starts, `center` or, as in the paper, `random`.
         std: of the Gaussian policy while training, in the frame's units.
         policy_steps, policy_batch, policy_lr: of the training of the recurrent network.
-        reinforce: the weight of the REINFORCE term against the cross-entropy.
+        reinforce: the weight of the REINFORCE term. Where nothing else trains the policy, and its optimiser divides by
+            the gradient's size, only 0 makes a difference.
         policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
         told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
         predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or

@@ -74,7 +74,7 @@ class SACLooks(ActorCriticAgent):
     """Looks where a policy trained by soft actor-critic points, given the glimpses so far.
 
     Settings:
-        updates: after each episode of each env.
+        updates: each time that every env has run one episode.
         policy_batch: transitions in an update.
         buffer_steps: transitions that are kept.
         warmup_steps: random ones at the start of each round.

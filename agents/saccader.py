@@ -17,6 +17,7 @@ What differs from the release, and why:
   drawn before costs 10⁵.
 * REINFORCE sums over the steps, as equation 3 does; the release takes their mean. A step's reward is that of the
   final prediction, as in the paper.
+* With several sequences per image (`samples`) the baseline is the mean of the image's others, not the batch's.
 * In a block that changes shape, batch norm follows the projected shortcut; the release puts it on the main path.
 * The published network is `bagnet.PUBLISHED`; the defaults suit images of 32 to 60 pixels. Fewer cells than T end a
   sequence early.
@@ -132,12 +133,21 @@ def location_loss(location: Location, mixed_BPd: Tensor, targets_BT: Tensor, *, 
     return F.cross_entropy(logits_BTP.flatten(0, 1), targets_BT.flatten())
 
 
-def joint_loss(logits_BTK: Tensor, log_probs_BT: Tensor, labels_B: Tensor, reinforce: float) -> Tensor:
-    """Stage 3: cross-entropy of the mean of the gathered logits + `reinforce` · REINFORCE on its correctness."""
+def joint_loss(
+    logits_BTK: Tensor, log_probs_BT: Tensor, labels_B: Tensor, reinforce: float, samples: int = 1
+) -> Tensor:
+    """Stage 3: cross-entropy of the mean of the gathered logits + `reinforce` · REINFORCE on its correctness.
+
+    Rows are sequences, the `samples` of an image beside each other. The baseline is the mean reward of the batch, or
+    of the image's other sequences where there are any: an image that is hard wherever one looks then teaches nothing.
+    """
     prediction_BK = logits_BTK.mean(1)
     reward_B = (prediction_BK.detach().argmax(1) == labels_B).float()
-    advantage_B = reward_B - reward_B.mean()
-    policy = -(log_probs_BT.sum(1) * advantage_B).mean()
+    baseline_B = reward_B.mean().expand_as(reward_B)
+    if samples > 1:
+        reward_NS = reward_B.view(-1, samples)
+        baseline_B = ((reward_NS.sum(1, keepdim=True) - reward_NS) / (samples - 1)).flatten()
+    policy = -(log_probs_BT.sum(1) * (reward_B - baseline_B)).mean()
     return F.cross_entropy(prediction_BK, labels_B) + reinforce * policy
 
 
@@ -152,7 +162,8 @@ class Saccader(BagNetAgent):
         steps, batch, lr: of stage 1; `batch` is that of all stages.
         location_steps, location_lr, location_glimpses: of stage 2, T the last; no steps, no stage.
         joint_steps, joint_lr, joint_glimpses: of stage 3, likewise.
-        reinforce: the weight of the REINFORCE term in stage 3.
+        reinforce: the weight of the REINFORCE term in stage 3, against the cross-entropy in the BagNet; the location
+            network learns from it alone, and its optimiser divides by the gradient's size.
         samples: S, sequences drawn per image in stage 3.
         visited: the cell remembers where it has been.
     """
@@ -188,6 +199,8 @@ class Saccader(BagNetAgent):
             self.fit_location(task, rng, progress)
         if self.joint_steps:
             self.fit_jointly(task, rng, progress)
+        assert self.net is not None
+        self.net.eval()  # the location network too, where no stage has trained it
 
     def fit_location(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Stage 2: the location network imitates the ordered logits of the frozen BagNet."""
@@ -213,7 +226,7 @@ class Saccader(BagNetAgent):
             count = min(self.joint_glimpses, logits_BPK.shape[1])
             cells_BT, log_probs_BT = walk(self.location, mixed_BPd, count, sample=True, remember=self.visited)
             labels_B = labels_B.repeat_interleave(self.samples)
-            return joint_loss(gathered(logits_BPK, cells_BT), log_probs_BT, labels_B, self.reinforce)
+            return joint_loss(gathered(logits_BPK, cells_BT), log_probs_BT, labels_B, self.reinforce, self.samples)
 
         common: dict[str, Any] = {"batch": self.batch, "rng": rng, "progress": progress}
         optimise(net, task, loss_of, steps=self.joint_steps, lr=self.joint_lr, **common)

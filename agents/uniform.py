@@ -1,5 +1,8 @@
 """uniform: the floor. Windows or pixels drawn uniformly at random, and a predictor trained on such draws.
 
+Windows are uniform over the places inside the image. If fixations were uniform over the image, and windows moved
+back inside, 39 % of the 6×6 windows on 32×32 would lie at an edge, where there is less to see, in place of 14 %.
+
 Any selector worth its name beats this at the same touched fraction, with the same kind of predictor. Scattered
 pixels tell more of a small smooth image than a window of as many, so both kinds are floors.
 
@@ -38,11 +41,12 @@ class Uniform(CanvasAgent):
     size: Positive = 6
     glimpses: Positive = 24
 
+    version: ClassVar[int] = 2
     reference: ClassVar[bool] = True
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:
-        return Window(self.size) if self.kind == "window" else Mask()
+        return Window(self.size, border="inside") if self.kind == "window" else Mask()
 
     def horizon(self) -> int:
         return self.glimpses if self.kind == "window" else 1
@@ -50,7 +54,7 @@ class Uniform(CanvasAgent):
     def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         count, shape = len(images_BCHW), images_BCHW.shape[1:]
         if self.kind == "window":
-            window = Window(self.size)
+            window = Window(self.size, border="inside")
             fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
             prints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
             taken = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)

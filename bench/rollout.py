@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from glimpsebench.agents.base import Agent
 from glimpsebench.bench.localisation import peak_of, pixel_of
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Kind, Observation
-from glimpsebench.envs.sensors import Mask, Sensor, Shape, Thumbnail
+from glimpsebench.envs.sensors import Mask, Sensor, Shape, Thumbnail, Window
 from glimpsebench.envs.tasks import Split
 
 Array = NDArray[Any]
@@ -43,7 +43,7 @@ class Episodes:
         touched_FN: source pixels in their union.
         delivered_FN: values that they returned, per channel, repeats counted.
         predicted_FN: argmax of the logits at that moment, int16; −1 without a glimpse or a predictor.
-        points_N2: the pixel (row, column) that it looked at first: under the first fixation, or scored best.
+        points_N2: the pixel (row, column) that it looked at first: the window's middle, or the one scored best.
     """
 
     selection: Array
@@ -213,6 +213,9 @@ def _point(action: Array, sensor: Sensor, shape: Shape) -> Array:
         return np.minimum(peak_of(action) * sensor.cell, np.array(shape[1:]) - 1)
     if isinstance(sensor, Thumbnail):
         return np.tile(np.array(shape[1:]) // 2, (len(action), 1))
+    if isinstance(sensor, Window):
+        centre_B2 = sensor.aim(action, shape, np.zeros(len(action))) + sensor.size // 2
+        return np.clip(centre_B2, 0, np.array(shape[1:]) - 1)
     return pixel_of(action[:, :2], shape[1:])
 
 

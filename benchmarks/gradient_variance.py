@@ -51,7 +51,7 @@ def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.rando
     count, steps = loss_BT.shape
     # The part of the mean over steps that a draw decides, and what each baseline expects of it.
     after_BT = loss_BT.detach()[:, 1:].flip(1).cumsum(1).flip(1) / steps
-    learned_BT = -torch.stack(baselines, 1)[:, :-1] * torch.arange(steps - 1, 0, -1) / steps
+    learned_BT = -torch.stack(baselines, 1)[:, :-1]
     others_BT = (after_BT.sum(0) - after_BT) / (count - 1)
     score_BT = torch.stack(log_probs, 1)[:, :-1]
     surrogates = {

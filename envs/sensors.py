@@ -39,7 +39,7 @@ Array = NDArray[Any]
 Shape = tuple[int, int, int]
 Reader = Callable[[Array, Array], Array]
 
-Border = Literal["clamp", "zero"]
+Border = Literal["clamp", "zero", "inside"]
 
 UNSEEN = 255  # the grain of a pixel that nothing has shown yet
 
@@ -118,12 +118,17 @@ class Window(Sensor):
     Args:
         size: g, the side of the finest window, pixels.
         scales: S. The footprint is that of the largest window: an averaged pixel is a used pixel.
-        border: `clamp` moves the finest window back inside the image; `zero` lets it leave, up to half, and
-            returns 0 there. Coarser windows always see 0 outside.
+        border: how a fixation is a place. `clamp`: ±1 are the image's edges, and a window that would leave is moved
+            back, so that all fixations near an edge are one place. `zero`: the same without moving back; it may
+            leave, up to half, and 0 is returned there. `inside`: ±1 are the last places inside the image, and all
+            places have an equal share of [-1, 1], so that uniform fixations are uniform places. The finest window
+            alone is meant; coarser windows see 0 outside.
 
-    >>> window = Window(size=2)
-    >>> window.aim(np.array([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]]), (1, 6, 6), np.zeros(3)).tolist()
-    [[0, 0], [2, 2], [4, 4]]
+    >>> actions = np.array([[-1.0, -1.0], [0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
+    >>> Window(size=2).aim(actions, (1, 6, 6), np.zeros(4)).tolist()
+    [[0, 0], [2, 2], [4, 4], [4, 4]]
+    >>> Window(size=2, border="inside").aim(actions, (1, 6, 6), np.zeros(4)).tolist()
+    [[0, 0], [2, 2], [3, 3], [4, 4]]
     """
 
     size: int = 8
@@ -155,17 +160,27 @@ class Window(Sensor):
         # Rows and columns apart, because short inner axes are slow.
         height_width_21 = np.array(shape[1:])[:, None]
         from_0_2B = np.add(action.T[::-1], 1.0, order="C")
-        corner_2B = np.floor(from_0_2B * (height_width_21 / 2) + (0.5 - self.size / 2)).astype(np.int64)
-        if self.border == "clamp":
+        if self.border == "inside":
+            corner_2B = np.floor(from_0_2B * (self._places(shape)[:, None] / 2)).astype(np.int64)
+        else:
+            corner_2B = np.floor(from_0_2B * (height_width_21 / 2) + (0.5 - self.size / 2)).astype(np.int64)
+        if self.border != "zero":
             np.minimum(corner_2B, height_width_21 - self.size, out=corner_2B)
             np.maximum(corner_2B, 0, out=corner_2B)
         return corner_2B.T
 
     def fixation(self, aim: Array, shape: Shape) -> Array:
-        """The fixation (x, y) at the centre of the window with this corner: float32 (B, 2)."""
-        centre = (aim + self.size / 2) / np.array(shape[1:]) * 2 - 1
-        fixation: Array = np.clip(centre[:, ::-1], -1, 1).astype(np.float32)
+        """The fixation (x, y), of those that look at the window with this corner, in the middle: float32 (B, 2)."""
+        if self.border == "inside":
+            middle = (aim + 0.5) / self._places(shape) * 2 - 1
+        else:
+            middle = (aim + self.size / 2) / np.array(shape[1:]) * 2 - 1
+        fixation: Array = np.clip(middle[:, ::-1], -1, 1).astype(np.float32)
         return fixation
+
+    def _places(self, shape: Shape) -> Array:
+        """How many rows and columns the corner of a window inside the image may have (2,)."""
+        return np.maximum(np.array(shape[1:]) - self.size + 1, 1)
 
     def reader(self, images_NCHW: Array) -> Reader:
         shape: Shape = images_NCHW.shape[1:]
@@ -192,7 +207,7 @@ class Window(Sensor):
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
         offset = (self.span - self.size) // 2
-        inside = self.border == "clamp" and self.scales == 1 and min(shape[1:]) >= self.size
+        inside = self.border != "zero" and self.scales == 1 and min(shape[1:]) >= self.size
         return Squares(num_envs, horizon, shape[1:], side=self.span, offset=offset, always_inside=inside)
 
     def delivered(self, aim: Array, shape: Shape) -> Array:

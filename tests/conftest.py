@@ -56,6 +56,8 @@ class Beacon(Task):
             bar = (slice(y + 2, y + 4), slice(x, x + 6)) if label else (slice(y, y + 6), slice(x + 2, x + 4))
             image[0][bar] = 255
             mask[y : y + 6, x : x + 6] = True
+        for shared in (images, labels, objects):  # as the arrays of some real sets are
+            shared.setflags(write=False)
         return Split(images, labels, lambda: objects)
 
 

@@ -94,6 +94,25 @@ def test_steps_are_told_apart(beacon: Task) -> None:
     assert len(np.unique(agent.act({"image": image, "step": step}, np.random.default_rng(0)), axis=0)) == 3
 
 
+@pytest.mark.parametrize("steps", [20, 96, 200])
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_the_learning_rate_falls_and_no_update_is_lost(
+    name: str, steps: int, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = made(name, {"policy_steps": steps, "rounds": 1, "policy_lr": 1.0}, beacon)
+    rate, rates = agent.rate, list[float]()
+
+    def kept(left: float) -> float:
+        rates.append(rate(left))
+        return rates[-1]
+
+    monkeypatch.setattr(agent, "rate", kept)
+    agent.fit(beacon, 0, iter)
+    assert rates[0] == 1
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(1 / agent.rollouts)
+
+
 @pytest.mark.parametrize(("name", "settings"), EVERY)
 def test_the_policy_that_is_kept_is_the_one_that_was_trained(
     name: str,

@@ -169,7 +169,7 @@ def test_findings_by_hand(beacon: Task) -> None:
     split = beacon.val()
     assert split.labels_N is not None
     assert split.objects_NHW is not None
-    images = torch.from_numpy(split.images_NCHW).float() / 255
+    images = torch.tensor(split.images_NCHW).float() / 255
     with torch.no_grad():
         right = agent.classifier(images).argmax(1).numpy() == split.labels_N
         seen = attention(agent.nets.scorer(images))[:, 0].numpy()

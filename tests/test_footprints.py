@@ -19,6 +19,7 @@ SENSORS = [
     Window(1),
     Window(3),
     Window(4, border="zero"),
+    Window(4, border="inside"),
     Window(2, scales=3),
     Window(3, scales=2, border="zero"),
     Window(12),

@@ -29,6 +29,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SENSORS = [
     Window(3),
     Window(4, border="zero"),
+    Window(4, border="inside"),
     Window(2, scales=2),
     Crop(3),
     Mask(at_once=9),

@@ -11,7 +11,6 @@ from glimpsebench.agents.ram_pathwise import RAMPathwise
 from glimpsebench.agents.recurrent import RAMNet, log_likelihoods
 from glimpsebench.bench.rollout import rollout
 from glimpsebench.envs import tasks
-from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.tasks import Task
 
 
@@ -44,24 +43,6 @@ def test_one_window_touches_as_many_pixels_as_it_has_neighbours(beacon: Task) ->
         agent.sensor().aim(agent.action_of(corners), agent.shape, np.zeros(3)), agent.shape
     )
     assert (prints.sum((1, 2)) >= 25).all(), "a window at the frame's edge lies inside the image"
-
-
-def test_training_sees_what_the_env_shows(beacon: Task) -> None:
-    agent = prepared(beacon, size=5, glimpses=3, first="random")
-    images = tasks.test_split(beacon).images_NCHW[:6]
-    with torch.no_grad():
-        steps = list(agent.episode(images, np.random.default_rng(0), 0.0))
-    fixation = agent.start(6, np.random.default_rng(0))
-    env = GlimpseVectorEnv(tasks.test_split(beacon).unlabelled, 6, sensor=agent.sensor(), glimpses=3)
-    observation, _ = env.reset(options={"index": np.arange(6)})
-    for hidden_BH, _, _, drawn_B2 in steps:
-        observation, *_ = env.step(agent.action_of(fixation))
-        torch.testing.assert_close(agent._hidden(observation), hidden_BH, atol=1e-5, rtol=1e-4)
-        fixation = drawn_B2.clamp(-1, 1).numpy()
-    canvas_BCHW, mask_B1HW = agent.canvases(images, [aim for _, aim, _, _ in steps], np.full(6, 2))
-    shown = env.observe("canvas")
-    assert np.array_equal(canvas_BCHW.numpy(), shown["canvas"])
-    assert np.array_equal(mask_B1HW.numpy(), shown["mask"] > 0)
 
 
 def test_the_estimator_decides_what_reaches_the_policy(beacon: Task) -> None:

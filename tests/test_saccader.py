@@ -172,6 +172,17 @@ def test_the_losses_of_the_three_stages_by_hand() -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(-math.log(0.75 * 0.25) / 2 - (0.5 * -3 - 0.5 * -7) / 2)
     torch.testing.assert_close(log_probs.grad, torch.tensor([[-0.25, -0.25], [0.25, 0.25]]))
+    # Two sequences of one image: each has the other's reward as its baseline.
+    log_probs.grad = None
+    right_wrong = torch.stack([logits_BTK[0], logits_BTK[0].flip(1)])
+    joint_loss(right_wrong, log_probs, torch.tensor([0, 0]), 1.0, samples=2).backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(log_probs.grad, torch.tensor([[-0.5, -0.5], [0.5, 0.5]]))
+    # Two images of two sequences, one right and one wrong wherever one looks: nothing to learn of where to look.
+    scores = torch.zeros(4, 2, requires_grad=True)
+    alike = logits_BTK[:1].expand(4, -1, -1)
+    joint_loss(alike, scores, torch.tensor([0, 0, 1, 1]), 1.0, samples=2).backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None
+    assert not scores.grad.any()
 
 
 def test_ordered_logits_follow_the_predicted_class_not_the_loudest() -> None:

@@ -26,7 +26,10 @@ SENSORS = [
     Window(2, scales=2),
     Window(3, scales=3),
     Window(2, scales=3, border="zero"),
+    Window(4, border="inside"),
+    Window(2, scales=2, border="inside"),
     Window(9),
+    Window(9, border="inside"),
     Crop(1),
     Crop(2),
     Crop(5),
@@ -190,6 +193,14 @@ def test_a_window_may_leave_the_image_and_sees_zeros_there() -> None:
     assert window.footprint(corner, (1, 6, 6)).sum() == 4
 
 
+def test_every_place_inside_has_an_equal_share_of_the_frame() -> None:
+    window, shape = Window(3, border="inside"), (1, 8, 6)
+    middles = (2 * np.arange(24) + 1) / 24 - 1  # 4 of the 24 for each of 6 rows, 6 of them for each of 4 columns
+    corners = window.aim(np.stack([middles, middles], 1), shape, np.zeros(24))
+    assert corners[:, 0].tolist() == np.repeat(np.arange(6), 4).tolist()
+    assert corners[:, 1].tolist() == np.repeat(np.arange(4), 6).tolist()
+
+
 def test_a_retina_returns_the_window_and_the_means_of_larger_ones() -> None:
     image = np.zeros((1, 1, 8, 8), np.uint8)
     image[0, 0, 2:4, 2:4] = [[40, 80], [120, 160]]
@@ -222,7 +233,7 @@ def test_a_coarse_block_hides_which_of_its_pixels_is_bright() -> None:
     size=st.integers(1, 9),
     height=st.integers(1, 40),
     width=st.integers(1, 40),
-    border=st.sampled_from(["clamp", "zero"]),
+    border=st.sampled_from(["clamp", "zero", "inside"]),
     data=st.data(),
 )
 @settings(deadline=None, max_examples=60)
@@ -232,7 +243,7 @@ def test_the_fixation_of_a_window_leads_back_to_it(
     window, shape = Window(size, border=border), (1, height, width)
     fixation = data.draw(st.tuples(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32)))
     aim = window.aim(np.array([fixation], np.float32), shape, np.zeros(1))
-    if border == "clamp" and min(height, width) >= size:
+    if border != "zero" and min(height, width) >= size:
         assert (aim >= 0).all()
         assert (aim <= np.array([height - size, width - size])).all()
     centre = (aim + size / 2) / np.array([height, width])
