@@ -67,10 +67,11 @@ def losses(
 ) -> Tensor:
     """Cross-entropy + baseline's squared error + weight × REINFORCE.
 
-    What is maximised is the mean reward of the steps. The draw at step t decides what is seen from step t+1 on, so
-    its return is the sum of the later rewards over T, and the last draw, which nothing depends on, has none. The
-    reward of a step is 1 if its prediction is right, or the label's log-likelihood. If `last` is told, the last
-    prediction alone has a cross-entropy and a reward, which is then every draw's return.
+    What is maximised is the mean reward of the steps: 1 if a step's prediction is right, or the label's
+    log-likelihood. The draw at step t decides what is seen from step t+1 on. Its return is the mean reward of those
+    steps, which a baseline need not know t to predict, and its weight is their share of all T; the last draw, which
+    nothing depends on, has none. If `last` is told, the last prediction alone has a cross-entropy and a reward, which
+    is then every draw's return, and all weights are 1.
     """
     steps = logits_BTK.shape[1]
     told_BTK = logits_BTK if told == "all" else logits_BTK[:, -1:]
@@ -81,11 +82,12 @@ def losses(
         reward_BT = (logits_BTK.detach().argmax(2) == labels_B[:, None]).float()
     else:
         reward_BT = log_likelihoods(logits_BTK.detach(), labels_B)
-    return_BT = reward_BT[:, -1:].expand(-1, steps - 1)
+    return_BT, weight_T = reward_BT[:, -1:].expand(-1, steps - 1), torch.ones(steps - 1)
     if told == "all":
-        return_BT = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / steps
+        later_T = torch.arange(steps - 1, 0, -1)
+        return_BT, weight_T = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / later_T, later_T / steps
     advantage_BT = return_BT - baselines_BT[:, :-1]
-    policy = -(log_probs_BT[:, :-1] * advantage_BT.detach()).sum(1).mean()
+    policy = -(weight_T * log_probs_BT[:, :-1] * advantage_BT.detach()).sum(1).mean()
     return entropy + advantage_BT.square().mean() + weight * policy
 
 

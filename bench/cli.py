@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from tqdm import tqdm
 
 from glimpsebench.envs.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from glimpsebench.bench.compare import Comparison
 
 app = typer.Typer(
     add_completion=False,
@@ -172,7 +175,7 @@ def sweep_command(
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
     list_only: Annotated[bool, typer.Option("--list", help="Only list the runs and whether they are done.")] = False,
 ) -> None:
-    """Run what a suite lists and has no record yet; then write its leaderboard and figures."""
+    """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures."""
     from glimpsebench.bench.run import is_done
     from glimpsebench.bench.sweep import read_suite, sweep
 
@@ -186,7 +189,7 @@ def sweep_command(
             print(f"  {'to do' if spec in todo else 'done ':6} {spec}")
         return
     failures = sweep(plan.specs, folder, workers)
-    _report(folder, plan.title)
+    _report(folder, plan.title, plan.comparisons)
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
 
@@ -295,12 +298,16 @@ def _some(records: list[Any], root: Path, suite: str = "quick") -> list[Any]:
     return records
 
 
-def _report(root: Path, title: str) -> None:
+def _report(root: Path, title: str, comparisons: Sequence[Comparison] = ()) -> None:
     from glimpsebench.bench import figures, leaderboard
     from glimpsebench.bench.records import read_all
 
     records = read_all(root)
     paths = leaderboard.write(records, root, title) + figures.write(records, root)
+    rows = leaderboard.rows_of(records)
+    for comparison in comparisons:
+        paths.append(root / comparison.file)
+        paths[-1].write_text(comparison.text(rows))
     print(paths[0].read_text())
     print("Written:", *paths, root / "records", sep="\n  ")
 

@@ -8,6 +8,7 @@ over images alone: they speak of the networks that were trained.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,31 @@ not end well counts as chance in accuracies and is left out of the rest. ±: 95 
 Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed,
 so its interval leaves out that seeds differ. ·: a budget that one of the two does not reach. †: by values delivered.
 """
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One that a suite asks for: `NAME-MEASURE.md` beside its leaderboard.
+
+    Attributes:
+        name: of the file.
+        b: the row to compare with.
+        a: a row, or `all`.
+        measure: one of `MEASURES`.
+    """
+
+    name: str
+    b: str
+    a: str = ALL
+    measure: str = "evaluator"
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.measure}.md"
+
+    def text(self, rows: Sequence[Row]) -> str:
+        """The file's contents."""
+        return markdown(rows, self.a, self.b, self.measure)
 
 
 class Claim(NamedTuple):

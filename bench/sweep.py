@@ -25,6 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from glimpsebench.bench import records
+from glimpsebench.bench.compare import ALL, MEASURES, Comparison
 from glimpsebench.bench.evaluators import evaluator, identity
 from glimpsebench.bench.run import Spec, is_done, run
 from glimpsebench.envs.errors import UsageError, unknown
@@ -35,11 +36,12 @@ SUITES = Path(__file__).parent / "suites"
 
 @dataclass(frozen=True)
 class Suite:
-    """A named list of runs."""
+    """A named list of runs, and the comparisons that are to be written beside their leaderboard."""
 
     name: str
     title: str
     specs: tuple[Spec, ...]
+    comparisons: tuple[Comparison, ...] = ()
 
 
 def suite_names() -> list[str]:
@@ -63,11 +65,13 @@ def read_suite(name: str) -> Suite:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not a suite file: {error}") from None
     for key in content:
-        if key not in ("title", "base", "matrix"):
-            raise UsageError(f"{path}: {unknown('key', key, ('title', 'base', 'matrix'))}")
-    matrices = content.get("matrix", [{}])
-    if not isinstance(matrices, list) or not isinstance(content.get("base", {}), dict):
-        raise UsageError(f"{path}: 'base' must be a table and 'matrix' an array of tables ([[matrix]])")
+        if key not in _KEYS:
+            raise UsageError(f"{path}: {unknown('key', key, _KEYS)}")
+    matrices, comparisons = content.get("matrix", [{}]), content.get("compare", [])
+    if not isinstance(content.get("base", {}), dict) or not _are_tables(matrices) or not _are_tables(comparisons):
+        raise UsageError(
+            f"{path}: 'base' must be a table, 'matrix' and 'compare' arrays of tables ([[matrix]], [[compare]])"
+        )
     specs: list[Spec] = []
     for number, matrix in enumerate(matrices, 1):
         try:
@@ -77,7 +81,40 @@ def read_suite(name: str) -> Suite:
                     specs.append(spec)
         except UsageError as error:
             raise UsageError(f"{path}: matrix {number}: {error}") from None
-    return Suite(path.stem, str(content.get("title", path.stem)), tuple(specs))
+    wanted: list[Comparison] = []
+    for number, table in enumerate(comparisons, 1):
+        try:
+            wanted += comparisons_of(table)
+        except UsageError as error:
+            raise UsageError(f"{path}: compare {number}: {error}") from None
+    return Suite(path.stem, str(content.get("title", path.stem)), tuple(specs), tuple(wanted))
+
+
+_KEYS = ("title", "base", "matrix", "compare")
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+
+def comparisons_of(table: Mapping[str, Any]) -> Iterator[Comparison]:
+    """A suite's `[[compare]]` table: `name`, `b`, `a` (every contender unless told) and one or more of `measure`.
+
+    >>> [each.file for each in comparisons_of({"name": "against-x", "b": "x", "measure": ["own", "iou"]})]
+    ['against-x-own.md', 'against-x-iou.md']
+    """
+    keys = ("name", "a", "b", "measure")
+    for key in table:
+        if key not in keys:
+            raise unknown("key", key, keys)
+    for key in ("name", "b"):
+        if not isinstance(table.get(key), str):
+            raise UsageError(f"a comparison needs '{key}', a text")
+    measures = table.get("measure", "evaluator")
+    for measure in measures if isinstance(measures, list) else [measures]:
+        if measure not in MEASURES:
+            raise unknown("measure", str(measure), MEASURES)
+        yield Comparison(table["name"], table["b"], str(table.get("a", ALL)), measure)
 
 
 def expand(table: Mapping[str, Any]) -> Iterator[Spec]:

@@ -51,7 +51,7 @@ def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.rando
     count, steps = loss_BT.shape
     # The part of the mean over steps that a draw decides, and what each baseline expects of it.
     after_BT = loss_BT.detach()[:, 1:].flip(1).cumsum(1).flip(1) / steps
-    learned_BT = -torch.stack(baselines, 1)[:, :-1]
+    learned_BT = -torch.stack(baselines, 1)[:, :-1] * torch.arange(steps - 1, 0, -1) / steps
     others_BT = (after_BT.sum(0) - after_BT) / (count - 1)
     score_BT = torch.stack(log_probs, 1)[:, :-1]
     surrogates = {
@@ -90,7 +90,8 @@ def measure(task: Task, trained_by: str, steps: int, draws: int, batch: int, see
     agent.estimator = "pathwise"
     split = task.val()
     assert split.labels_N is not None
-    images, labels_B = split.images_NCHW[:batch], torch.from_numpy(np.asarray(split.labels_N[:batch], np.int64))
+    first = np.arange(batch)
+    images, labels_B = split.images_NCHW[first], torch.from_numpy(split.labels_N[first])
     many = [estimates(agent, images, labels_B, rng) for _ in range(draws)]
     stacked = {name: torch.stack([one[name] for one in many]) for name in many[0]}
     found: dict[str, Any] = {name: spread(draws_ND) for name, draws_ND in stacked.items()}

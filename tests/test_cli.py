@@ -69,6 +69,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert not list(tmp_path.rglob("*")), "nothing is half-written"
 
 
+SOUND = "[base]\ntask='digits'\nagent='ram'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -84,6 +87,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         ("[base]\ntask='digits'\n[[matrix]]\nagent=3", "'agent' must be text"),
         ("[[matrix]]\nagent='ram'", "a run needs 'task'"),
         ("base = 3", "'base' must be a table"),
+        ("compare = 3", "arrays of tables"),
+        (f"{SOUND}[[compare]]\nb='ram'", "compare 1: a comparison needs 'name'"),
+        (f"{SOUND}[[compare]]\nname='x'\nbee='ram'", "compare 1: unknown key 'bee'"),
+        (f"{SOUND}[[compare]]\nname='x'\nb='ram'\nmeasure='onw'", "did you mean 'own'?"),
         ("[base]\ntask='digits'\ntask='mnist'", "not a suite file"),
         ("\x00", "not a suite file"),
     ],
@@ -147,6 +154,7 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
     (package / "my_module.py").write_text(OWN_AGENT)
     (tmp_path / "tiny.toml").write_text(
         "[base]\ntask='digits'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.steps'=3\n"
+        "[[compare]]\nname='against-full'\nb='full (steps=3)'\nmeasure=['own','evaluator']\n"
     )
     command = [sys.executable, "-m", "glimpsebench"]
     for words in (
@@ -165,4 +173,5 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
     ):
         done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    assert "my_package.my_module" in (tmp_path / "here" / "leaderboard.md").read_text()
+    for file in ("leaderboard.md", "against-full-own.md", "against-full-evaluator.md"):
+        assert "my_package.my_module" in (tmp_path / "here" / file).read_text()

@@ -37,20 +37,20 @@ def test_training_sees_what_the_env_shows(name: str, settings: dict[str, Any], b
     assert np.array_equal(mask_B1HW.numpy(), shown["mask"] > 0)
 
 
-def test_the_return_of_a_fixation_is_its_part_in_the_mean_reward() -> None:
-    # Two classes, label 0; right at steps 2 and 3, wrong at step 1: of the mean of three rewards, the first draw
-    # decides 2/3 and the second 1/3.
+def test_the_gradient_of_a_fixation_is_that_of_the_mean_reward() -> None:
+    # Two classes, label 0; right at steps 2 and 3, wrong at step 1: returns are 1 and 1. Of the mean of three
+    # rewards, the first draw decides two thirds and the second one third.
     logits = torch.tensor([[[-9.0, 9.0], [9.0, -9.0], [9.0, -9.0]]])
     baselines = torch.tensor([[0.5, 0.25, 7.0]], requires_grad=True)
     log_probs = torch.tensor([[-1.0, -2.0, -3.0]], requires_grad=True)
     loss = losses(logits, baselines, log_probs, torch.tensor([0]), weight=1.0)
     loss.backward()  # type: ignore[no-untyped-call]
-    # −advantage per draw that something depends on: advantages are 1/6 and 1/12.
+    # −weight × advantage per draw that something depends on: advantages are 0.5 and 0.75.
     assert log_probs.grad is not None
     assert baselines.grad is not None
-    torch.testing.assert_close(log_probs.grad, torch.tensor([[-1 / 6, -1 / 12, 0.0]]))
+    torch.testing.assert_close(log_probs.grad, torch.tensor([[-1 / 3, -0.25, 0.0]]))
     # d/db of the mean of (R − b)²: −2(R − b)/2; the advantage in the policy's term is detached.
-    torch.testing.assert_close(baselines.grad, torch.tensor([[-1 / 6, -1 / 12, 0.0]]))
+    torch.testing.assert_close(baselines.grad, torch.tensor([[-0.5, -0.75, 0.0]]))
 
 
 def test_told_the_last_alone_every_fixation_returns_the_last_reward() -> None:
