@@ -203,7 +203,7 @@ class ActorCriticAgent(Agent):
         rounds: of policy and predictor.
         reader_steps, reader_batch, reader_lr: of the reader's supervised training.
         policy_steps: env steps, in all rounds together; each round is filled up to whole rollouts.
-        policy_lr: falls linearly to 0 in each round.
+        policy_lr: falls linearly towards 0 in each round.
         num_envs: stepped at once.
         gamma: the discount per glimpse.
         features: the width of reader, policy and critic (D).

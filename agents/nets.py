@@ -43,8 +43,8 @@ def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Ite
 
 
 def pixels(images: Array) -> Tensor:
-    """uint8 images as float32 in [0, 1]."""
-    return torch.from_numpy(images).float() / 255
+    """uint8 images, which may be read-only, as float32 in [0, 1]."""
+    return torch.from_numpy(images.astype(np.float32)).div_(255)
 
 
 def optimise(

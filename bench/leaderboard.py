@@ -226,6 +226,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
         parts.append(f"\n### Floors and ceiling\n\n{_pipe([r for r in here if r.about['reference']], here)}")
         parts.append(_beside_the_grid(here))
         parts.append(_localisation(here))
+        parts.append(_findings(here))
         first = next((record for row in here for record in row.runs), None)
         if first is not None:
             parts.append(
@@ -287,6 +288,33 @@ def _localisation(rows: Sequence[Row]) -> str:
         "first look lies on it. *best IoU*: of touched pixels and object, over the budgets.\n\n"
         f"{body}\n"
     )
+
+
+def _findings(rows: Sequence[Row]) -> str:
+    """What agents measured while they trained, a table for those that measured the same; nothing if none did."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        found = [record.about["findings"] for record in row.runs]
+        keys = tuple(sorted(key for key, value in found[0].items() if isinstance(value, float))) if found else ()
+        if keys:
+            cells = [_spread([each[key] for each in found]) for key in keys]
+            groups.setdefault(keys, []).append(_row([row.name, *cells]))
+    if not groups:
+        return ""
+    tables = [
+        "\n".join([_row(["contender", *keys]), _row(["---", *["---:"] * len(keys)]), *groups[keys]]) for keys in groups
+    ]
+    body = "\n\n".join(tables)
+    return (
+        "\n### Findings\n\n"
+        "What contenders measured while they trained, as their files in `agents/` explain: mean over seeds, and\n"
+        f"lowest to highest.\n\n{body}\n"
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean, low, high = (f"{value:.3g}" for value in (np.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -149,7 +149,7 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
     assert record.arrays["labels"].tolist() == np.asarray(tasks.test_split(Beacon()).labels_N).tolist()
 
 
-def test_points_beside_the_grid_stand_in_the_tables(beacon: Task, root: Path) -> None:
+def test_points_beside_the_grid_and_findings_stand_in_the_tables(beacon: Task, root: Path) -> None:
     few = {"selector_steps": 2, "steps": 2, "points": [0.03]}
     records = [run(Spec("straight_through", "beacon", seed, few), root, iter) for seed in (0, 1)]
     records.append(run(Spec("uniform", "beacon", 0, {"steps": 2}), root, iter))
@@ -163,7 +163,12 @@ def test_points_beside_the_grid_stand_in_the_tables(beacon: Task, root: Path) ->
     section = leaderboard.markdown(rows, "A title").split("### Points beside the grid")[1].split("###")[0]
     assert f"| 3 % | {700 / 256:.2f} |" in section
     assert f"| {100 * own:.2f} |" in section
-    assert "beside the grid" not in leaderboard.markdown(leaderboard.rows_of(records[2:]), "A title")
+    sizes = [record.about["findings"]["expected_size"] for record in records[:2]]
+    section = leaderboard.markdown(rows, "A title").split("### Findings")[1]
+    assert f"| {np.mean(sizes):.3g} ({min(sizes):.3g} to {max(sizes):.3g}) |" in section
+    nothing = leaderboard.markdown(leaderboard.rows_of(records[2:]), "A title")
+    assert "beside the grid" not in nothing
+    assert "Findings" not in nothing
 
 
 def test_the_evaluator_is_trained_once_and_named_by_what_made_it(beacon: Task, root: Path) -> None:
