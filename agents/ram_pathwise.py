@@ -21,8 +21,8 @@ What differs from ram, and why:
   8×8 pixels, as ram's has. The default size is therefore 7.
 * Bilinear gradients see one pixel far. Images are not blurred here; the noise of the policy does the smoothing.
 
-Track: gated. On digits-clutter, seed 0, at 20 % touched: pathwise 51 %, reinforce 55 % right; the bench's evaluator,
-from the same windows, 54 and 61 %. Cost: 47 s of one core.
+Track: gated. On digits-clutter, seed 0, at 20 % touched: pathwise 51 %, reinforce 51 %, mixed 61 % right; the bench's
+evaluator, from the same windows, 54, 56 and 62 %. Cost: 47 s of one core.
 Command: glimpse run --agent ram_pathwise --task digits-clutter --set agent.estimator=reinforce
 """
 

@@ -14,9 +14,10 @@ All are unbiased, so their means agree (`cosine`, with pathwise), up to noise th
 `variance` is that of the whole vector (the trace of its covariance) for one batch; `signal` is the squared norm of
 the mean, less the part that noise adds to it; `ratio` is the variance over pathwise's. The last line is JSON.
 
-Seen on digits-clutter (seed 0, 1,000 draws, batches of 64): before training, ratio 34 for reinforce_batch; after 300
-steps by pathwise, 2.4 for reinforce and 0.28 for reinforce_batch; after 300 by reinforce, 9.9 and 1.3; cosines of
-0.93 or more. 74 s of one core.
+Seen on digits-clutter (seed 0, 400 draws, batches of 64), ratios of reinforce and reinforce_batch: before training
+117,000, with a baseline that knows nothing, and 32; after 300 steps by pathwise 2.9 and 0.34, after 1,200 0.14 and
+0.07; after 300 by reinforce 32 and 3.8, after 1,200 0.04 and 0.03. So in training it turns over which is noisier.
+Cosines are 0.8 or more up to 300 steps (0.67 with that baseline); later the gradient is small beside its noise.
 """
 
 from __future__ import annotations
