@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,7 +107,7 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
             axis.set_xticks(BUDGETS, [f"{100 * budget:g} %" for budget in BUDGETS], rotation=45)
             axis.minorticks_off()
         axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False, title=None)
-        paths = [stem.with_suffix(".pdf"), stem.with_suffix(".png")]
+        paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]  # the stem may hold dots
         # No dates in the files: same records, same bytes.
         figure.savefig(paths[0], metadata={"CreationDate": None})
         figure.savefig(paths[1], dpi=160)
@@ -195,7 +196,8 @@ def write(records: Sequence[Record], root: Path) -> list[Path]:
     for task in names:
         here = [row for row in rows if row.task == task and row.runs]
         if here:
-            ending = "" if len(names) == 1 else f"-{task}"
+            # A task's name may hold settings: as file names they get no spaces, commas or brackets.
+            ending = "" if len(names) == 1 else "-" + re.sub(r"[^\w.=-]+", "-", task).strip("-")
             paths += curve(here, root / f"curve{ending}")
             seen = gallery(here, root / f"gallery{ending}.png")
             paths += [] if seen is None else [seen]

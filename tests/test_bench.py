@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,11 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
     pictures = [path.read_bytes() for path in figures.write(records.read_all(root), root)]
     assert first == [path.read_bytes() for path in leaderboard.write(records.read_all(root), root, "Toy")]
     assert pictures == [path.read_bytes() for path in figures.write(records.read_all(root), root)]
+    # Tasks that differ in a setting have pictures of their own, under names that need no quotes.
+    settings = Spec("full", "beacon", 0, QUICK, {"count": 40})
+    named = [path.name for path in figures.write([*records.read_all(root), run(settings, root / "other", iter)], root)]
+    for count in (40, 256):
+        assert any(re.fullmatch(rf"curve-beacon-v1-count={count}-evaluator=\w+\.png", name) for name in named)
     # One number by hand: the evaluator's accuracy of `full` on everything.
     record = next(r for r in records.read_all(root) if r.name.startswith("full"))
     by_hand = (record.arrays["evaluator"][0] == record.arrays["labels"]).mean()
