@@ -37,7 +37,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "ppo": LOOKS | {"policy_steps": 10_000, "glimpses": 5, "actions": "grid", "cells": 5},
     "ppo_open": LOOKS | {"policy_steps": 5_000, "glimpses": 3},
     "ram": {"policy_steps": 600, "size": 5, "glimpses": 5},
-    "ram_pathwise": {"policy_steps": 600, "policy_batch": 64, "steps": 400, "size": 4, "glimpses": 5},
+    "ram_pathwise": {"policy_steps": 600, "policy_batch": 64, "steps": 400, "size": 5, "glimpses": 6},
     "realx": {},
     "sac": LOOKS | {"policy_steps": 5_000, "buffer_steps": 5_000, "glimpses": 4, "updates": 8, "policy_lr": 2e-3},
     "saccader": SMALL_CELLS | {"location_steps": 150, "joint_steps": 150},
