@@ -114,7 +114,7 @@ def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
             "own": episodes.predicted_FN,
             "evaluator": judged.predicted_FN,
             "labels": np.asarray(test.labels_N, np.int16),
-            "points": episodes.points_N2.astype(np.int16),
+            "points": np.ascontiguousarray(episodes.points_N2, np.int16),  # the file also tells the order in memory
         }
         if test.objects_NHW is not None:
             arrays |= localised(episodes, agent, np.asarray(test.objects_NHW))
