@@ -37,7 +37,7 @@ reference: install
 	@$(BIN)/glimpse sweep $(SUITE)
 	@rm -rf $(TO) && mkdir -p $(TO)
 	@cd $(FROM) && cp -r $$(ls | grep -v -x evaluators) ../../$(TO)/
-	@find $(TO) '(' -name weights.safetensors -o -name selections.npz -size +2048k ')' -delete
+	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz -size +2048k ')' -delete
 	@test $(SUITE) != quick || $(BIN)/glimpse leaderboard --root $(TO) --title "Digits among clutter, 32×32" --into README.md
 
 clean:

@@ -56,6 +56,7 @@ class Agent(ABC):
     Attributes:
         net: all networks as one module; its state is the agent's state.
         findings: what `fit` measured about itself, for the record: name → number or curve.
+        checkpoints: the net's state after each stage of training that `fit` chose to keep: stage → its tensors.
     """
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
@@ -67,6 +68,9 @@ class Agent(ABC):
 
     net: nn.Module | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    checkpoints: dict[str, dict[str, torch.Tensor]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     shape: Shape = dataclasses.field(default=(1, 1, 1), init=False, repr=False, compare=False)
     classes: int = dataclasses.field(default=1, init=False, repr=False, compare=False)
 
@@ -74,6 +78,7 @@ class Agent(ABC):
         """Set `shape` (C, H, W) and `classes` and make the untrained `net`. The bench calls it before `fit`."""
         self.shape, self.classes = task.shape, task.classes
         self.net = self.build()
+        self.checkpoints = {}
 
     @property
     def view(self) -> Kind:
@@ -108,6 +113,11 @@ class Agent(ABC):
         loss is not finite.
         """
 
+    def checkpoint(self, stage: str) -> None:
+        """Keep a copy of the net's state as it is now, at the end of a stage of `fit`, for `save` to write."""
+        assert self.net is not None
+        self.checkpoints[stage] = {name: value.clone() for name, value in self.net.state_dict().items()}
+
     @abstractmethod
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         """Where to look next.
@@ -125,12 +135,18 @@ class Agent(ABC):
         return None
 
     def save(self, path: Path) -> None:
-        """Write the weights as safetensors; nothing to write for an agent without a network."""
+        """Write the weights as safetensors; nothing to write for an agent without a network.
+
+        Checkpoints go beside them: with `weights.safetensors`, to `weights.STAGE.safetensors`.
+        """
         if self.net is not None:
-            save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
+            states = {path: self.net.state_dict()}
+            states |= {path.with_stem(f"{path.stem}.{stage}"): state for stage, state in self.checkpoints.items()}
+            for file, state in states.items():
+                save_file({name: value.contiguous() for name, value in state.items()}, file)
 
     def load(self, path: Path, task: Task) -> None:
-        """The inverse of `save` for an agent with the same settings."""
+        """The inverse of `save` for an agent with the same settings; a checkpoint gives it as that stage left it."""
         self.prepare(task)
         if self.net is not None:
             self.net.load_state_dict(load_file(path))

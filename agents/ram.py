@@ -39,6 +39,7 @@ from torch import Tensor
 from glimpsebench.agents.nets import Positive, pixels, shown
 from glimpsebench.agents.recurrent import Eye, RecurrentAgent
 from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
+from glimpsebench.envs.settings import added
 
 Array = NDArray[Any]
 
@@ -57,17 +58,25 @@ class RAM(RecurrentAgent):
             size, so only 0 makes a difference.
         policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
         told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
+        standard: the glimpse network reads values less the mean of the training images' pixels, over their deviation.
+        reinforce_core: REINFORCE trains core and glimpse network as well, through the h_t that the policy reads.
+        rollouts: Monte-Carlo rollouts at test, of `glimpses` each. With more than one, fixations are drawn from the
+            policy and `core` averages the rollouts' probabilities; the union of them all is what was touched.
         predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
             `core`, the paper's own classifier on h_t.
         steps, batch, lr, width: of the shared predictor, as for everyone.
     """
 
     scales: Positive = 1
+    reinforce_core: bool = added(False)
 
     version: ClassVar[int] = 2
 
     def sensor(self) -> Sensor:
         return Window(self.size, self.scales, border="inside")
+
+    def told_to_policy(self, hidden_BH: Tensor) -> Tensor:
+        return hidden_BH if self.reinforce_core else super().told_to_policy(hidden_BH)
 
     def eye(self, images: Array) -> Eye:
         sensor, index_B, room_B = self.sensor(), np.arange(len(images)), np.zeros(len(images))

@@ -21,22 +21,37 @@ from torch.nn import functional as F
 from glimpsebench.agents.base import Agent, Progress, tensors
 from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, reading, with_whole
 from glimpsebench.envs.glimpse import Kind, Observation
+from glimpsebench.envs.settings import added
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
 Reward = Literal["correct", "likelihood"]
 Told = Literal["all", "last"]
+SAMPLED = 5000
+"""Training images that tell the mean and deviation of their pixels."""
 Eye = Callable[[Tensor], tuple[Tensor, Array]]
 """Fixations (B, 2) → glimpses (B, V) and the sensor's aims."""
 
 
 class RAMNet(nn.Module):
-    """Glimpse network, core, classifier, fixation policy and baseline, by the paper's names; a shared predictor."""
+    """Glimpse network, core, classifier, fixation policy and baseline, by the paper's names; a shared predictor.
 
-    def __init__(self, glimpse_values: int, classes: int, shared: CanvasNet | None, hidden: int = 256) -> None:
+    With `standard` the glimpse network reads values less `mean_level`, over `deviation`.
+    """
+
+    mean_level: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self, glimpse_values: int, classes: int, shared: CanvasNet | None, hidden: int = 256, standard: bool = False
+    ) -> None:
         super().__init__()
         half = hidden // 2
         self.hidden = hidden
+        if standard:
+            self.register_buffer("mean_level", torch.zeros(()))
+            self.register_buffer("deviation", torch.ones(()))
+        self.standard = standard
         self.what = nn.Sequential(nn.Linear(glimpse_values, half), nn.ReLU(), nn.Linear(half, hidden))
         self.where = nn.Sequential(nn.Linear(2, half), nn.ReLU(), nn.Linear(half, hidden))
         self.recur, self.inject = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
@@ -47,6 +62,8 @@ class RAMNet(nn.Module):
 
     def forward(self, hidden_BH: Tensor | None, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
         """One step of the core: h_{t−1}, ρ_t, l_t → h_t. Before the first glimpse h is 0: None saves its product."""
+        if self.standard:
+            glimpse_BV = (glimpse_BV - self.mean_level) / self.deviation
         glimpse_BH = F.relu(self.what(glimpse_BV) + self.where(fixation_B2))
         recalled = self.recur.bias if hidden_BH is None else self.recur(hidden_BH)
         return F.relu(recalled + self.inject(glimpse_BH))
@@ -116,6 +133,9 @@ class RecurrentAgent(Agent):
             the gradient's size, only 0 makes a difference.
         policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
         told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
+        standard: the glimpse network reads values less the mean of the training images' pixels, over their deviation.
+        rollouts: Monte-Carlo rollouts at test, of `glimpses` each. With more than one, fixations are drawn from the
+            policy and `core` averages the rollouts' probabilities; the union of them all is what was touched.
         predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
             `core`, the paper's own classifier on h_t.
         steps, batch, lr, width: of the shared predictor, as for everyone.
@@ -123,6 +143,7 @@ class RecurrentAgent(Agent):
 
     size: Positive = 8
     glimpses: Positive = 6
+    rollouts: Positive = added(1)
     first: Literal["center", "random"] = "center"
     std: Annotated[float, Field(gt=0)] = 0.25
     policy_steps: Positive = 1100
@@ -131,6 +152,7 @@ class RecurrentAgent(Agent):
     reinforce: Annotated[float, Field(ge=0)] = 0.1
     policy: Literal["learned", "random"] = "learned"
     told: Told = "all"
+    standard: bool = added(False)
     predictor: Literal["shared", "core"] = "shared"
     steps: Positive = 600
     batch: Positive = 64
@@ -144,11 +166,17 @@ class RecurrentAgent(Agent):
         return "canvas" if self.predictor == "shared" else "glimpses"
 
     def horizon(self) -> int:
-        return self.glimpses
+        return self.glimpses * self.rollouts
+
+    @property
+    def spread(self) -> float:
+        """The std of the policy at test: one rollout follows the mean, several would all be that one."""
+        return self.std if self.rollouts > 1 else 0.0
 
     def build(self) -> nn.Module:
         shared = CanvasNet(self.shape[0], self.classes, self.width) if self.predictor == "shared" else None
-        return RAMNet(int(np.prod(self.sensor().glimpse_shape(self.shape))), self.classes, shared)
+        values = int(np.prod(self.sensor().glimpse_shape(self.shape)))
+        return RAMNet(values, self.classes, shared, standard=self.standard)
 
     @abstractmethod
     def eye(self, images: Array) -> Eye:
@@ -186,14 +214,19 @@ class RecurrentAgent(Agent):
 
         def predictor_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
             with torch.no_grad():
-                aims = [aim for _, aim, _, _ in self.episode(images, rng, 0.0)]
-            prefix_B = rng.integers(0, self.glimpses, len(images))
+                episodes = [self.episode(images, rng, self.spread) for _ in range(self.rollouts)]
+                aims = [aim for episode in episodes for _, aim, _, _ in episode]
+            prefix_B = rng.integers(0, self.horizon(), len(images))
             canvas_BCHW, mask_B1HW = self.canvases(images, aims, prefix_B)
             seen = with_whole(canvas_BCHW, mask_B1HW, pixels(images), phase(step, self.steps), rng)
             assert shared is not None
             logits_BK: Tensor = shared(seen[0], seen[1].float())
             return F.cross_entropy(logits_BK, labels_B)
 
+        if self.standard:
+            deviation, mean = torch.std_mean(pixels(task.train().images_NCHW[:SAMPLED]))
+            net.mean_level.copy_(mean)
+            net.deviation.copy_(deviation.clamp(min=1e-6))
         common: dict[str, Any] = {"rng": rng, "progress": progress}
         shared, net.shared = net.shared, None
         optimise(net, task, policy_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common)
@@ -212,12 +245,16 @@ class RecurrentAgent(Agent):
         for _ in range(self.glimpses):
             glimpse_BV, aim = look(fixation_B2)
             hidden_BH = net(hidden_BH, glimpse_BV, fixation_B2)
-            mean_B2 = net.mean(hidden_BH.detach())
+            mean_B2 = net.mean(self.told_to_policy(hidden_BH))
             drawn_B2 = self.draw(hidden_BH, mean_B2, std * torch.randn_like(mean_B2))
             yield hidden_BH, aim, mean_B2, drawn_B2
             fixation_B2 = drawn_B2.clamp(-1, 1)
             if self.policy == "random":
                 fixation_B2 = torch.from_numpy(anywhere(count, rng))
+
+    def told_to_policy(self, hidden_BH: Tensor) -> Tensor:
+        """h_t as the policy reads it: without a gradient, so that the policy does not shape what tells it."""
+        return hidden_BH.detach()
 
     def draw(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
         """The draw with as much gradient as its estimator lets through: none for REINFORCE."""
@@ -236,31 +273,47 @@ class RecurrentAgent(Agent):
         """The inverse of `action_of`: (B, 2)."""
         return action
 
-    def _hidden(self, observation: Observation) -> Tensor:
-        """The core's state after all glimpses so far, recomputed from them: no state hides between calls."""
+    def _hidden(self, observation: Observation) -> list[Tensor]:
+        """The core's state at the end of each rollout so far, the newest last, recomputed from all glimpses.
+
+        No state hides between calls. A rollout that an image has not begun repeats its state of the one before.
+        """
         net, seen = self.net, tensors(observation)
         assert isinstance(net, RAMNet)
-        hidden_BH = torch.zeros(len(seen["valid"]), net.hidden)
+        ends = [torch.zeros(len(seen["valid"]), net.hidden)]
         for step in range(int(seen["valid"].sum(1).max())):
+            before_BH = ends[-1]
+            if step and step % self.glimpses == 0:
+                ends.append(before_BH)
+                before_BH = torch.zeros_like(before_BH)
             fixation_B2 = self.fixation_of(seen["actions"][:, step])
-            after_BH = net(hidden_BH, seen["glimpses"][:, step].flatten(1), fixation_B2)
-            hidden_BH = torch.where(seen["valid"][:, step, None] > 0, after_BH, hidden_BH)
-        return hidden_BH
+            after_BH = net(before_BH, seen["glimpses"][:, step].flatten(1), fixation_B2)
+            ends[-1] = torch.where(seen["valid"][:, step, None] > 0, after_BH, ends[-1])
+        return ends
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         assert isinstance(self.net, RAMNet)
-        count = len(observation["valid"])
-        first = self.start(count, rng)
-        later: Array = (
-            anywhere(count, rng) if self.policy == "random" else self.net.mean(self._hidden(observation)).numpy()
-        )
-        return self.action_of(np.where(observation["valid"][:, :1] > 0, later, first))
+        valid_BT = observation["valid"]
+        first = self.start(len(valid_BT), rng)
+        if self.policy == "random":
+            later = anywhere(len(valid_BT), rng)
+        else:
+            later = self.net.mean(self._hidden(observation)[-1]).numpy()
+            if self.spread:
+                later = np.clip(later + self.spread * rng.standard_normal(later.shape, np.float32), -1, 1)
+        begins_B1 = valid_BT.sum(1, keepdims=True) % self.glimpses == 0
+        return self.action_of(np.where(begins_B1, first, later))
 
     @torch.no_grad()
     def predict(self, view: Observation) -> Array:
         assert isinstance(self.net, RAMNet)
-        if self.net.shared is None:
-            logits: Array = self.net.classifier(self._hidden(view)).numpy()
-            return logits
-        return reading(self.net.shared, view)
+        if self.net.shared is not None:
+            return reading(self.net.shared, view)
+        logits_BRK = torch.stack([self.net.classifier(end_BH) for end_BH in self._hidden(view)], 1)
+        if self.rollouts > 1:
+            begun_B1 = torch.from_numpy(np.ceil(view["valid"].sum(1, keepdims=True) / self.glimpses).clip(1))
+            weight_BR = (torch.arange(logits_BRK.shape[1]) < begun_B1) / begun_B1
+            logits_BRK = (logits_BRK.softmax(2) * weight_BR[..., None]).sum(1, keepdim=True).log()
+        logits: Array = logits_BRK[:, 0].numpy()
+        return logits

@@ -1,17 +1,24 @@
-"""straight_through: a network scores every pixel; a Gumbel-sigmoid mask with straight-through gradients trains it.
+"""straight_through: a network scores every pixel; a binary mask with straight-through gradients trains it.
 
 Binary Concrete / Gumbel-sigmoid: Maddison et al. 2017, arXiv:1611.00712, and Jang et al. 2017, arXiv:1611.01144;
 the straight-through estimator: Bengio et al. 2013, arXiv:1308.3432; the target budget: Verelst and Tuytelaars,
-Dynamic Convolutions, CVPR 2020, arXiv:1912.03203 (settings from its released code).
+Dynamic Convolutions, CVPR 2020, arXiv:1912.03203 (settings from its released code); the k best forward, a
+straight-through gradient backward: Ramanujan et al., edge-popup, CVPR 2020, arXiv:1911.13299.
 
 1. Scores x = s(image), one per pixel, from a small encoder-decoder that reads the whole image.
 2. m_soft = σ((x + g₁ − g₂)/τ), g Gumbel noise, τ = 2/3; m = 1[m_soft ≥ ½] forward, the gradient of m_soft backward.
 3. The predictor sees image × m and m; loss = cross-entropy + weight · (mean(m) − target)², the target annealed
    from the whole image down to its value over the first half of training.
+   `topk` replaces 2 and the penalty: m = 1[x_i among the k best] forward, k annealed as the target is, the gradient
+   of m_soft = σ((x − t)/τ) backward, t midway between the k-th and the (k + 1)-th score and held constant.
 4. Then the scores are frozen and the predictor trains on the k best pixels at every budget of the grid, so that
    one selector gives a whole curve: at test the env reveals the k best-scored pixels.
 
-What differs from the sources: step 4 (they have one budget each), and that their mask gates layers, not pixels.
+What differs from the sources: step 4 (they have one budget each), and that their masks gate layers or weights, not
+pixels. Edge-popup's gradient is the identity; the sigmoid around the cut-off is ours: step 2 without its noise, it
+rounds to the mask that is shown, and its gradient is largest for the pixels that a small change would swap. Through t
+the sum over all pixels would land on the two at the cut-off, hence the constant. `topk` draws nothing, so that a pixel
+far below the cut-off learns little; the size that it records is k's.
 The straight-through gradient is biased, and a selector trained with its predictor may write the label into
 the mask's shape: the evaluator's score says whether the pixels themselves are telling.
 
@@ -22,6 +29,7 @@ Command: glimpse run --agent straight_through --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +37,7 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.masks import DrawnMaskAgent, Share, Weight
 from glimpsebench.agents.nets import Rate
+from glimpsebench.envs.settings import added
 
 
 def gumbel_mask(scores: Tensor, temperature: float) -> Tensor:
@@ -42,25 +51,48 @@ def gumbel_mask(scores: Tensor, temperature: float) -> Tensor:
     return hard + soft - soft.detach()
 
 
+def topk_mask(scores_BP: Tensor, count: int, temperature: float) -> Tensor:
+    """The `count` best of each row as a binary mask (B, P), with the gradient of a sigmoid around the cut-off.
+
+    Without a next score (`count` = P) the cut-off is the lowest score.
+    """
+    best = torch.topk(scores_BP.detach(), min(count + 1, scores_BP.shape[1]))
+    cutoff_B1 = (best.values[:, count - 1 : count] + best.values[:, -1:]) / 2
+    soft_BP = torch.sigmoid((scores_BP - cutoff_B1) / temperature)
+    hard_BP = torch.zeros_like(scores_BP).scatter(1, best.indices[:, :count], 1.0)  # exactly k among equals, too
+    return hard_BP + (soft_BP - soft_BP.detach())
+
+
 @dataclass
 class StraightThrough(DrawnMaskAgent):
     """Reads the whole image, then shows its best pixels.
 
     Settings:
-        target: the share of pixels that training aims at.
+        mask: drawn for each pixel on its own (`gumbel`), or the k best (`topk`).
+        target: the share of pixels that training aims at; of `topk`, k.
         temperature: of the relaxation.
-        weight: of the target's penalty.
+        weight: of the target's penalty; `topk` has none.
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
+    mask: Literal["gumbel", "topk"] = added("gumbel")
     target: Share = 0.05
     temperature: Rate = 2 / 3
     weight: Weight = 100.0
 
     def odds(self, scores_B1HW: Tensor) -> Tensor:
-        return torch.sigmoid(scores_B1HW)
+        return self.best(scores_B1HW, self.target) if self.mask == "topk" else torch.sigmoid(scores_B1HW)
+
+    def best(self, scores_B1HW: Tensor, share: float) -> Tensor:
+        """`topk_mask` of a share of the pixels."""
+        scores_BP = scores_B1HW.flatten(1)
+        count = max(1, int(share * scores_BP.shape[1]))
+        return topk_mask(scores_BP, count, self.temperature).reshape(scores_B1HW.shape)
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
-        mask_B1HW = gumbel_mask(self.nets.scorer(image_BCHW), self.temperature)
-        size = (mask_B1HW.mean() - self.annealed(self.target, step)) ** 2
+        scores_B1HW, target = self.nets.scorer(image_BCHW), self.annealed(self.target, step)
+        if self.mask == "topk":
+            return F.cross_entropy(self.nets.under(image_BCHW, self.best(scores_B1HW, target)), labels_B)
+        mask_B1HW = gumbel_mask(scores_B1HW, self.temperature)
+        size = (mask_B1HW.mean() - target) ** 2
         return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B) + self.weight * size

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.base import BUDGETS, Progress
 from glimpsebench.agents.nets import CanvasNet, optimise, phase, pixels, reading, with_whole
-from glimpsebench.bench.records import digest, settings_of
+from glimpsebench.bench.records import asked_of, digest
 from glimpsebench.envs import datasets
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.sensors import UNSEEN, Crop, Sensor, Shape, Thumbnail, Window, k_best
@@ -45,7 +45,7 @@ class Recipe:
 
 def identity(task: Task, recipe: Recipe = Recipe()) -> str:
     """The content hash that names the evaluator of a task."""
-    return digest({"task": task.id, "settings": settings_of(task), "recipe": asdict(recipe), "budgets": BUDGETS})
+    return digest({"task": task.id, "settings": asked_of(task), "recipe": asdict(recipe), "budgets": BUDGETS})
 
 
 class Evaluator:

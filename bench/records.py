@@ -8,6 +8,7 @@ arrays. Timings lie in a file of their own, because they alone differ between tw
                                 images.npz      per image: steps, touched, delivered, predictions, label
                                 selections.npz  per image: the actions, which alone grow with the image
                                 weights.safetensors
+                                weights.STAGE.safetensors  checkpoints, where the agent keeps any
                                 timings.json
 
 Tables and comparisons need the first two. Selections and weights, which show and replay what was looked at, may be
@@ -178,6 +179,12 @@ def settings_of(agent: Any) -> dict[str, Any]:
     values = {f.name: getattr(agent, f.name) for f in dataclasses.fields(agent) if f.init}
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
+
+
+def asked_of(agent: Any) -> dict[str, Any]:
+    """The settings that a record is addressed by: all but those added later (`settings.added`), at their defaults."""
+    later = {f.name: f.default for f in dataclasses.fields(agent) if f.metadata.get("added")}
+    return {name: value for name, value in settings_of(agent).items() if name not in later or value != later[name]}
 
 
 def changed_of(agent: Any) -> dict[str, Any]:

@@ -56,9 +56,9 @@ class Spec:
             "agent": {
                 "name": self.agent,
                 "version": agent.version,
-                "settings": records.settings_of(agent),
+                "settings": records.asked_of(agent),
             },
-            "task": {"id": task.id, "settings": records.settings_of(task)},
+            "task": {"id": task.id, "settings": records.asked_of(task)},
             "seed": self.seed,
             "evaluator": identity(task),
         }

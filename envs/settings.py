@@ -15,6 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from glimpsebench.envs.errors import UsageError, unknown
 
 
+def added(default: Any) -> Any:
+    """The default of a setting that an agent or task gained after records of it were made, and that changes nothing
+    at this default. There it is left out of what a record is addressed by, so that those records stay valid."""
+    return dataclasses.field(default=default, metadata={"added": True})
+
+
 def names(kind: type, fixed: Collection[str] = ()) -> list[str]:
     """The settings of a dataclass, without the `fixed` fields that identify it."""
     return [field.name for field in dataclasses.fields(kind) if field.init and field.name not in fixed]

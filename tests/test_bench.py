@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from glimpsebench.bench.sweep import sweep
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.sensors import Mask, Window
+from glimpsebench.envs.settings import added
 from glimpsebench.envs.tasks import Split, Task
 
 QUICK = {"steps": 2}
@@ -54,6 +56,20 @@ def test_the_same_run_twice_gives_the_same_bytes(name: str, beacon: Task, root: 
     assert first.done, first.about
     assert contents(first.folder) == contents(second.folder)
     assert {"record.json", "images.npz", "selections.npz"} <= set(contents(first.folder))
+
+
+def test_a_setting_that_is_added_leaves_the_records_made_before_valid() -> None:
+    @dataclass
+    class Before(Raster):
+        pass
+
+    @dataclass
+    class After(Raster):
+        blink: int = added(1)
+
+    assert records.asked_of(After()) == records.asked_of(Before())
+    assert records.asked_of(After(blink=2)) == records.asked_of(Before()) | {"blink": 2}
+    assert records.settings_of(After())["blink"] == 1
 
 
 def test_a_prefix_is_the_longest_that_stays_within_the_budget(beacon: Task) -> None:

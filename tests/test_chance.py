@@ -24,13 +24,19 @@ from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.tasks import Split, Task
 
+LOOKS = {"size": 6, "glimpses": 3, "rounds": 1, "reader_steps": 50, "steps": 60, "features": 32}  # an actor-critic's
 FEW: dict[str, dict[str, Any]] = {
     "dham": {"steps": 30},
     "gdfs": {"pretrain_steps": 100, "steps": 30, "glimpses": 5},
+    "ppo": LOOKS | {"policy_steps": 300, "actions": "grid", "cells": 4},
     "ram": {"policy_steps": 150, "policy_batch": 64, "predictor": "core", "size": 6, "glimpses": 3},
+    "ram_pathwise": {"policy_steps": 150, "policy_batch": 64, "predictor": "core", "size": 5, "glimpses": 3},
+    "sac": LOOKS | {"policy_steps": 600, "buffer_steps": 600, "warmup_steps": 200},
+    "saccader": {"blocks": (1,), "widths": (16,), "strides": (2,), "wide": (1,), "glimpses": 3, "steps": 60}
+    | {"location_steps": 30, "joint_steps": 30},
     "straight_through": {"steps": 60},
 }
-"""A learner of each kind, with settings that find the true labels well above chance in a second or two."""
+"""A learner of each kind, with settings that find the true labels well above chance in a few seconds."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
@@ -19,7 +20,8 @@ from glimpsebench.agents.hard_concrete import gates, open_probability
 from glimpsebench.agents.mask_penalty import mask_loss
 from glimpsebench.agents.perturbed_topk import PerturbedTopK
 from glimpsebench.agents.realx import draws, surrogate
-from glimpsebench.agents.straight_through import gumbel_mask
+from glimpsebench.agents.straight_through import gumbel_mask, topk_mask
+from glimpsebench.envs.sensors import k_best
 
 SCORES = torch.tensor([0.4, -0.8, 1.3])
 
@@ -122,6 +124,30 @@ def test_the_straight_through_mask_is_binary_with_the_right_probability_and_grad
     assert (slope >= 0).all()
     assert (slope > 0.01).float().mean() > 0.9
     assert (slope <= 0.25 * 1.5 + 1e-6).all()
+
+
+@pytest.mark.parametrize("count", [1, 7, 49, 50])
+def test_the_straight_through_top_k_is_the_envs_k_best(count: int) -> None:
+    torch.manual_seed(0)
+    scores_BP = torch.randn(64, 50)
+    best_BP = torch.from_numpy(k_best(scores_BP.numpy(), np.full(64, count)))
+    assert torch.equal(topk_mask(scores_BP, count, 0.3), best_BP.float())
+    assert (topk_mask(torch.zeros(64, 50), count, 0.3).sum(1) == count).all(), "equal scores"
+
+
+def test_the_straight_through_top_k_has_the_gradient_of_a_sigmoid_around_the_cut_off() -> None:
+    # k = 2: the cut-off is ½, midway between 1 and 0, so that (x − ½)/τ = 3, −1, 1, −3. σ'(±1) = 0.19661193,
+    # σ'(±3) = 0.04517666; divided by τ = ½ and times the weights of the sum.
+    scores = torch.tensor([[2.0, 0.0, 1.0, -1.0]], requires_grad=True)
+    mask = topk_mask(scores, 2, 0.5)
+    assert mask.tolist() == [[1.0, 0.0, 1.0, 0.0]]
+    (slope,) = torch.autograd.grad((mask * torch.tensor([1.0, 10.0, -1.0, 2.0])).sum(), scores)
+    torch.testing.assert_close(slope, torch.tensor([[0.09035332, 3.9322386, -0.39322387, 0.18070664]]))
+
+    # All of them: the cut-off is the lowest score, and σ'(0) = ¼.
+    pair = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    (slope,) = torch.autograd.grad(topk_mask(pair, 2, 1.0).sum(), pair)
+    torch.testing.assert_close(slope, torch.tensor([[0.19661193, 0.25]]))
 
 
 def test_a_concrete_subset_selects_as_often_as_draws_without_the_relaxation() -> None:

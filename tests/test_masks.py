@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import hurried
-from glimpsebench.agents.masks import DrawnMaskAgent, MaskAgent
+from glimpsebench.agents.masks import DrawnMaskAgent, MaskAgent, MaskNet
 from glimpsebench.agents.nets import pixels
 from glimpsebench.envs.tasks import Task
 
@@ -30,9 +30,33 @@ def test_the_size_that_was_learned_is_recorded(name: str, beacon: Task) -> None:
     assert agent.findings["expected_size"] == pytest.approx(float(odds.mean()), rel=1e-5)
 
 
-def test_a_size_with_a_target_is_met(beacon: Task) -> None:
-    agent = fitted("straight_through", beacon, target=0.2, weight=400.0, selector_steps=150)
-    assert agent.findings["expected_size"] == pytest.approx(0.2, rel=0.1)
+@pytest.mark.parametrize(
+    ("name", "size", "settings"),
+    [
+        ("straight_through", "expected_size", {"weight": 400.0}),
+        ("straight_through", "expected_size", {"mask": "topk", "selector_steps": 2}),  # nothing to learn
+        ("hard_concrete", "expected_size", {}),
+        ("mask_penalty", "mask_mean", {"loss": "target_budget", "beta": 400.0}),
+    ],
+)
+def test_a_size_with_a_target_is_met(name: str, size: str, settings: dict[str, object], beacon: Task) -> None:
+    agent = fitted(name, beacon, **{"target": 0.2, "selector_steps": 150} | settings)
+    assert agent.findings[size] == pytest.approx(0.2, rel=0.1)
+
+
+def test_straight_through_top_k_trains_on_exactly_k_pixels(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[torch.Tensor] = []
+    under = MaskNet.under
+
+    def watched(self: MaskNet, image_BCHW: torch.Tensor, mask_B1HW: torch.Tensor) -> torch.Tensor:
+        masks.append(mask_B1HW.detach())
+        return under(self, image_BCHW, mask_B1HW)
+
+    monkeypatch.setattr(MaskNet, "under", watched)
+    fitted("straight_through", beacon, mask="topk", target=0.1, selector_steps=4)
+    for mask_B1HW, count in zip(masks, (256, 128, 25, 25), strict=True):  # the whole image at first, then ⌊0.1 · 256⌋
+        assert ((mask_B1HW == 0) | (mask_B1HW == 1)).all()
+        assert (mask_B1HW.sum((1, 2, 3)) == count).all()
 
 
 def test_a_random_reader_has_not_met_the_selector(beacon: Task) -> None:

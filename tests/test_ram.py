@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
+from torch import nn
 
 from conftest import hurried
-from glimpsebench.agents.recurrent import RecurrentAgent, losses
+from glimpsebench.agents.base import Agent
+from glimpsebench.agents.recurrent import RAMNet, RecurrentAgent, losses
+from glimpsebench.bench.rollout import rollout
 from glimpsebench.envs import tasks
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.tasks import Task
@@ -29,12 +33,45 @@ def test_training_sees_what_the_env_shows(name: str, settings: dict[str, Any], b
     observation, _ = env.reset(options={"index": np.arange(6)})
     for hidden_BH, _, _, drawn_B2 in steps:
         observation, *_ = env.step(agent.action_of(fixation))
-        torch.testing.assert_close(agent._hidden(observation), hidden_BH, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(agent._hidden(observation)[-1], hidden_BH, atol=1e-5, rtol=1e-4)
         fixation = drawn_B2.clamp(-1, 1).numpy()
     canvas_BCHW, mask_B1HW = agent.canvases(images, [aim for _, aim, _, _ in steps], np.full(6, 2))
     shown = env.observe("canvas")
     assert np.array_equal(canvas_BCHW.numpy(), shown["canvas"])
     assert np.array_equal(mask_B1HW.numpy(), shown["mask"] > 0)
+
+
+def test_rollouts_begin_afresh_are_averaged_and_their_union_is_counted(beacon: Task) -> None:
+    settings: dict[str, Any] = {"size": 5, "glimpses": 3, "first": "random", "predictor": "core"}
+    torch.manual_seed(0)
+    one, two = hurried("ram", **settings), hurried("ram", rollouts=2, **settings)
+    for agent in (one, two):
+        agent.prepare(beacon)
+    assert one.net is not None
+    assert two.net is not None
+    two.net.load_state_dict(one.net.state_dict())
+    images = tasks.test_split(beacon)
+
+    episodes = rollout(two, images, seed=0)
+    actions_NT2, steps_N, sensor = episodes.selection[0], episodes.steps_FN[-1], two.sensor()
+    assert (steps_N == 6).all()
+    assert (actions_NT2[:, 1:3] != actions_NT2[:, 4:6]).any()  # drawn from the policy, not its mean twice
+    prints = [sensor.footprint(sensor.aim(actions_NT2[:, t], two.shape, steps_N), two.shape) for t in range(6)]
+    assert np.array_equal(episodes.touched_FN[-1], np.any(prints, 0).sum((1, 2)))
+
+    def after(agent: Agent, taken: range) -> np.ndarray:
+        split = images.unlabelled
+        env = GlimpseVectorEnv(split, 9, sensor=sensor, glimpses=agent.horizon(), observation="glimpses")
+        observation, _ = env.reset(options={"index": np.arange(9)})
+        for step in taken:
+            observation, *_ = env.step(actions_NT2[:9, step])
+        logits = agent.predict(observation)
+        assert logits is not None
+        return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+    first, second, both = after(one, range(3)), after(one, range(3, 6)), after(two, range(6))
+    np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-5)
+    np.testing.assert_allclose(after(two, range(3)), first, rtol=1e-5)  # the second has not begun
 
 
 def test_the_gradient_of_a_fixation_is_that_of_the_mean_reward() -> None:
@@ -67,12 +104,34 @@ def test_told_the_last_alone_every_fixation_returns_the_last_reward() -> None:
     torch.testing.assert_close(logits.grad, torch.tensor([[[0.0, 0.0], [0.0, 0.0], [-wrong, wrong]]]))
 
 
-def test_reinforce_is_unbiased_on_a_small_case() -> None:
-    # E over draws u ~ N(m, s²) of (d log p/dm) · r(u), r(u) = u, is 1: compare with the mean of many draws.
+@pytest.mark.parametrize("told", ["all", "last"])
+def test_reinforce_is_unbiased_on_a_small_case(told: str, beacon: Task) -> None:
+    # Draws are (x, y) ~ N(m, s²). Step 1 is wrong, step 2 is right if x of the first draw exceeds 0.1, step 3 if that
+    # and y of the second add up to more than 0.5: what a reward's mean gains with a draw's m is a normal density.
+    std, copies = 0.5, 100_000
+    agent = hurried("ram", glimpses=3, std=std, reinforce=1.0, told=told)
+    assert isinstance(agent, RecurrentAgent)
     torch.manual_seed(0)
-    std, mean = 0.5, torch.tensor(0.3, requires_grad=True)
-    draws = (mean + std * torch.randn(200_000)).detach()
-    log_probs = -((draws - mean) ** 2) / (2 * std**2)
-    (log_probs * (draws - 0.3)).mean().backward()  # type: ignore[no-untyped-call]
-    assert mean.grad is not None
-    assert abs(mean.grad.item() - 1) < 0.02
+    agent.prepare(beacon)
+    assert isinstance(agent.net, RAMNet)
+    agent.net.classifier, agent.net.baseline = nn.Identity(), nn.Linear(2, 1)  # type: ignore[assignment]
+    means = [torch.tensor(mean).repeat(copies, 1).requires_grad_() for mean in ([0.3, -0.2], [0.4, 0.1], [0.0, 0.0])]
+    draws = [(mean + std * torch.randn_like(mean)).detach() for mean in means]
+    first_B, both_B = draws[0][:, 0], draws[0][:, 0] + draws[1][:, 1]
+    rights = [torch.zeros(copies), (first_B > 0.1).float(), (both_B > 0.5).float()]
+    hiddens = [torch.stack([right_B, 1 - right_B], 1) for right_B in rights]  # which are the logits
+    episode = list(zip(hiddens, [None] * 3, means, draws, strict=True))
+    agent.episode = lambda *_: iter(episode)  # type: ignore[assignment,method-assign]
+    labels_B = torch.zeros(copies, dtype=torch.int64)
+    agent.policy_loss(np.empty(0), labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
+
+    second = norm.pdf(0.1, 0.3, std) if told == "all" else 0.0
+    third = norm.pdf(0.5, 0.3 + 0.1, std * 2**0.5)
+    share = 1 / 3 if told == "all" else 1.0  # of a step's reward in what is maximised
+    for mean_B2, exact in zip(means, ([share * (second + third), 0.0], [0.0, share * third]), strict=False):
+        assert mean_B2.grad is not None
+        each_B2 = -copies * mean_B2.grad
+        error_2 = each_B2.std(0) / copies**0.5
+        assert ((each_B2.mean(0) - torch.tensor(exact)).abs() < 4 * error_2).all()
+        assert max(exact) > 20 * error_2.max(), "there is something to estimate"
+    assert means[-1].grad is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -62,21 +64,36 @@ def test_the_estimator_decides_what_reaches_the_policy(beacon: Task) -> None:
 
 
 def test_both_estimators_have_the_same_mean(beacon: Task) -> None:
-    # One image, one draw each in many copies; the loss is the cross-entropy after the second glimpse.
-    agent = prepared(beacon, size=5, glimpses=2, std=0.3)
-    net, copies = agent.net, 10_000
-    assert isinstance(net, RAMNet)
+    # One image in many copies, one draw each, on which the second glimpse's cross-entropy depends.
+    copies, labels_B = 10_000, torch.zeros(10_000, dtype=torch.int64)
     images = np.repeat(beacon.train(0).images_NCHW[:1], copies, axis=0)
-    labels_B = torch.zeros(copies, dtype=torch.int64)
-    (_, _, mean_B2, drawn_B2), (hidden_BH, *_) = agent.episode(images, np.random.default_rng(0), agent.std)
-    mean_B2.retain_grad()
-    reward_B = log_likelihoods(10 * net.classifier(hidden_BH)[:, None], labels_B)[:, 0]
-    reward_B.sum().backward()  # type: ignore[no-untyped-call]
-    assert mean_B2.grad is not None
-    pathwise_B2 = mean_B2.grad
-    with torch.no_grad():
-        score_B2 = (drawn_B2 - mean_B2) / agent.std**2
-        reinforce_B2 = (reward_B - reward_B.mean())[:, None] * score_B2
+
+    def each(estimator: str) -> torch.Tensor:
+        """The gradient of each draw's loss to the draw's mean (B, 2)."""
+        settings: dict[str, object] = {"size": 5, "glimpses": 2, "std": 0.3, "reinforce": 1.0, "reward": "likelihood"}
+        agent, means = prepared(beacon, estimator=estimator, **settings), []
+        assert isinstance(agent.net, RAMNet)
+        with torch.no_grad():
+            agent.net.classifier.weight *= 10  # an untrained one has too little to say
+            _, (hidden_BH, *_) = agent.episode(images, np.random.default_rng(0), agent.std)
+            reward_B1 = log_likelihoods(agent.net.classifier(hidden_BH)[:, None], labels_B)
+            agent.net.baseline.weight.zero_()
+            agent.net.baseline.bias.copy_(reward_B1.mean(0))  # without it REINFORCE varies too much
+        steps = agent.episode
+
+        def episode(*inputs: Any) -> Any:
+            for hidden_BH, aim, mean_B2, drawn_B2 in steps(*inputs):
+                mean_B2.retain_grad()
+                means.append(mean_B2)
+                yield hidden_BH, aim, mean_B2, drawn_B2
+
+        agent.episode = episode  # type: ignore[assignment,method-assign]
+        agent.policy_loss(images, labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
+        gradient_B2 = means[0].grad
+        assert gradient_B2 is not None
+        return copies * gradient_B2
+
+    pathwise_B2, reinforce_B2 = each("pathwise"), each("reinforce")
     error_2 = ((pathwise_B2.var(0) + reinforce_B2.var(0)) / copies).sqrt()
     difference_2 = (pathwise_B2.mean(0) - reinforce_B2.mean(0)).abs()
     assert (difference_2 < 4 * error_2).all()

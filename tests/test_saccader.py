@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from glimpsebench.agents.bagnet import (
     ordered_logits,
     representation_loss,
 )
+from glimpsebench.agents.base import Agent
 from glimpsebench.agents.saccader import Location, Saccader, SaccaderNet, joint_loss, location_loss, walk
 from glimpsebench.agents.sobel import edges, window_scores
 from glimpsebench.bench.rollout import rollout
@@ -66,17 +68,44 @@ def test_the_published_network_has_the_published_size() -> None:
     assert mixed_BPd.shape == (1, 361, 512)
 
 
+def finite(module: nn.Module) -> bool:
+    """Whether every parameter has a gradient without NaN or infinity."""
+    return all(value.grad is not None and bool(value.grad.isfinite().all()) for value in module.parameters())
+
+
 @pytest.mark.slow
-def test_the_published_network_runs_forwards_and_backwards() -> None:
+def test_the_published_network_trains_at_the_published_settings() -> None:
+    """ImageNet's 224×224 and 1,001 classes, one image: the losses of stages 2 and 3, forwards and backwards."""
     agent = Saccader(**PUBLISHED)
-    agent.shape, agent.classes = (3, 85, 85), 10
-    net = SaccaderNet(agent.new_bagnet())
-    features, what, logits = net.bagnet(torch.rand(2, 3, 85, 85))
-    cells_BT, log_probs_BT = walk(net.location, net.location(features, what), 3, sample=True, remember=True)
-    loss = joint_loss(gathered(cells_of(logits), cells_BT), log_probs_BT, torch.tensor([0, 1]), 1.0)
-    (loss + log_probs_BT.mean()).backward()  # type: ignore[no-untyped-call]
-    missing = [name for name, value in net.named_parameters() if value.grad is None]
-    assert not missing
+    agent.shape, agent.classes = (3, 224, 224), 1001
+    assert agent.grid == (19, 19)
+    assert (agent.location_glimpses, agent.joint_glimpses) == (12, 6)
+    torch.manual_seed(0)
+    net = agent.net = agent.build()
+    image_BCHW = agent.inside(torch.rand(1, *agent.shape))
+
+    agent.bagnet.eval()
+    with torch.no_grad():
+        features, what, logits = agent.bagnet(image_BCHW)
+    assert logits.shape == (1, 1001, 19, 19)
+    targets_BT = ordered_logits(cells_of(logits), agent.location_glimpses)
+    loss = location_loss(agent.location, agent.location(features, what), targets_BT, remember=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() < 2 * math.log(361), "no target counts as visited before its turn"
+    assert finite(agent.location)
+    assert all(value.grad is None for value in agent.bagnet.parameters())
+
+    net.train().zero_grad()
+    features, what, logits = agent.bagnet(image_BCHW)
+    mixed_BPd = agent.location(features, what).expand(2, -1, -1)
+    cells_BT, log_probs_BT = walk(agent.location, mixed_BPd, agent.joint_glimpses, sample=True, remember=True)
+    logits_BTK = gathered(cells_of(logits).expand(2, -1, -1), cells_BT)
+    # One sequence is right and one wrong, whatever the untrained network says: without, REINFORCE is 0.
+    right_B = logits_BTK.mean(1).argmax(1)
+    labels_B = (right_B + torch.tensor([0, 1])) % agent.classes
+    joint_loss(logits_BTK, log_probs_BT, labels_B, agent.reinforce, 2).backward()  # type: ignore[no-untyped-call]
+    assert finite(net)
+    assert all(value.grad.any() for value in agent.location.parameters() if value.grad is not None)
 
 
 def test_a_cell_sees_its_receptive_field_and_nothing_else() -> None:
@@ -207,23 +236,86 @@ def test_the_published_geometry() -> None:
     assert geometry(*published) == (77, 8)
 
 
+def fitted(task: Task, **settings: object) -> Agent:
+    agent = hurried("saccader", **settings)
+    torch.manual_seed(0)
+    agent.prepare(task)
+    agent.fit(task, 0, iter)
+    return agent
+
+
+def state(agent: Agent) -> dict[str, Tensor]:
+    """Weights and batch-norm statistics, by name."""
+    assert agent.net is not None
+    return agent.net.state_dict()
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """What of the state is no longer the same, bit for bit."""
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}
+
+
 def test_the_stages_can_be_left_out(beacon: Task) -> None:
-    def trained(**settings: object) -> dict[str, Tensor]:
-        agent = hurried("saccader", **settings)
+    only_first = state(fitted(beacon, location_steps=0, joint_steps=0))
+    by_second = moved(only_first, state(fitted(beacon, joint_steps=0)))
+    assert by_second
+    assert all(name.startswith("location") for name in by_second), "stage 2 leaves the BagNet as it is"
+    assert "bagnet.logits.weight" in moved(only_first, state(fitted(beacon, location_steps=0, reinforce=0.0)))
+
+
+def test_each_stage_leaves_its_weights(beacon: Task, tmp_path: Path) -> None:
+    """Those of stages 1 and 2 are the weights at which a run without the later stages ends."""
+    agent = fitted(beacon)
+    agent.save(tmp_path / "weights.safetensors")
+    names = {"weights.safetensors", "weights.representation.safetensors", "weights.location.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+    def loaded(name: str) -> dict[str, Tensor]:
+        again = hurried("saccader")
+        again.load(tmp_path / name, beacon)
+        return state(again)
+
+    first, second, last = (loaded(f"weights{stage}.safetensors") for stage in (".representation", ".location", ""))
+    assert not moved(first, state(fitted(beacon, location_steps=0, joint_steps=0)))
+    assert not moved(second, state(fitted(beacon, joint_steps=0)))
+    assert not moved(last, state(agent))
+    by_second, by_third = moved(first, second), moved(second, last)
+    assert by_second
+    assert {"bagnet.local.1.running_mean", "bagnet.local.1.num_batches_tracked"} <= first.keys()
+    assert not [name for name in by_second if name.startswith("bagnet")], "batch-norm statistics included"
+    assert {"bagnet.logits.weight", "bagnet.local.1.running_mean", "location.mix.weight"} <= by_third
+
+    agent.load(tmp_path / "weights.location.safetensors", beacon)
+    agent.save(tmp_path / "again.safetensors")
+    assert not list(tmp_path.glob("again.*.safetensors")), "loaded weights have no stages before them"
+
+
+def test_reinforce_reaches_the_bagnet_or_the_location_network_alone(
+    beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(**settings: object) -> tuple[set[str], set[str]]:
+        """The parameters of BagNet and location network to which the first step of stage 3 gives a gradient."""
+        agent = hurried("saccader", joint_steps=1, **settings)
+        assert isinstance(agent, Saccader)
         torch.manual_seed(0)
         agent.prepare(beacon)
-        agent.fit(beacon, 0, iter)
-        assert agent.net is not None
-        return {name: value.clone() for name, value in agent.net.state_dict().items()}
+        agent.fit_jointly(beacon, np.random.default_rng(0), iter)
+        bagnet, location = (
+            {name for name, value in part.named_parameters() if value.grad is not None and value.grad.any()}
+            for part in (agent.bagnet, agent.location)
+        )
+        return bagnet, location
 
-    only_first = trained(location_steps=0, joint_steps=0)
-    second = trained(joint_steps=0)
-    moved = {name for name, value in second.items() if not torch.equal(value, only_first[name])}
-    assert moved
-    assert all(name.startswith("location") for name in moved), "stage 2 leaves the BagNet as it is"
-    third = trained(location_steps=0, reinforce=0.0)
-    moved = {name for name, value in third.items() if not torch.equal(value, only_first[name])}
-    assert "bagnet.logits.weight" in moved
+    assert "logits.weight" in reached(reinforce_bagnet=False)[0], "cross-entropy trains it all the same"
+    monkeypatch.setattr(
+        "glimpsebench.agents.saccader.joint_loss",
+        lambda logits_BTK, *rest: joint_loss(logits_BTK.detach(), *rest),  # the policy term alone
+    )
+    every = {name for name, _ in Location(8, 2).named_parameters()}
+    bagnet, location = reached()
+    assert {"local.0.weight", "what.0.weight"} <= bagnet
+    assert location == every
+    assert reached(reinforce_bagnet=False) == (set(), every)
 
 
 def test_a_field_that_does_not_fit_is_refused(beacon: Task) -> None:
