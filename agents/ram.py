@@ -6,7 +6,8 @@ Mnih, Heess, Graves, Kavukcuoglu, Recurrent Models of Visual Attention, NeurIPS 
 2. Core: h_t = relu(W h_{t−1} + W g_t), 256 units.
 3. Fixation policy: l_{t+1} ~ N(tanh(W h_t), std²), clipped to the image.
 4. Loss: cross-entropy through core and glimpse network; REINFORCE for the policy alone, with a learned baseline
-   b_t = W h_t fitted by squared error. The policy's and the baseline's input is detached: neither shapes h_t.
+   b_t = W h_t fitted by squared error. The policy's and the baseline's input is detached: neither shapes h_t. Taken as
+   the gradient of the whole network's log-probability, REINFORCE flows on into h_t: `reinforce_core=true`.
 
 What differs from the paper, and why:
 * Cross-entropy and reward are means over all steps, not those of the last alone: a curve of accuracy over budgets
@@ -18,10 +19,13 @@ What differs from the paper, and why:
 * Predictions come from the predictor that all agents share, trained afterwards on this policy's own windows, so
   that agents differ by their looking; `predictor=core` takes the paper's classifier, which needs far more
   training than the quick suite gives.
+* `standard=true` brings pixels to mean 0 and deviation 1 first, as the ports do. With it and `reinforce_core` the first
+  look goes to the digit on 60×60, and without either hardly (suite `ram-60`).
 
 The network, its losses and its training are in `recurrent`, shared with `ram_pathwise`.
 
-Test time: the policy's mean, one rollout. Track: gated.
+Test time: the policy's mean, one rollout; with `rollouts` > 1 draws from the policy, all of which count as touched.
+Track: gated.
 Expected on digits-clutter, six 8×8 windows: above uniform windows at every budget. Cost: about 40 s of one core.
 Command: glimpse run --agent ram --task digits-clutter
 """
@@ -55,7 +59,7 @@ class RAM(RecurrentAgent):
         std: of the Gaussian policy while training, in the frame's units.
         policy_steps, policy_batch, policy_lr: of the training of the recurrent network (steps 1 to 4).
         reinforce: the weight of the REINFORCE term. Nothing else trains the policy, and AdamW divides by the gradient's
-            size, so only 0 makes a difference.
+            size, so only 0 makes a difference, unless `reinforce_core`.
         policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
         told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
         standard: the glimpse network reads values less the mean of the training images' pixels, over their deviation.

@@ -41,6 +41,45 @@ def test_training_sees_what_the_env_shows(name: str, settings: dict[str, Any], b
     assert np.array_equal(mask_B1HW.numpy(), shown["mask"] > 0)
 
 
+@pytest.mark.parametrize("reinforce_core", [False, True])
+def test_reinforce_shapes_the_core_only_if_asked(reinforce_core: bool, beacon: Task) -> None:
+    torch.manual_seed(0)
+    agent = hurried("ram", size=5, glimpses=3, predictor="core", reinforce_core=reinforce_core)
+    assert isinstance(agent, RecurrentAgent)
+    agent.prepare(beacon)
+    assert isinstance(agent.net, RAMNet)
+    images, labels_B = beacon.train().images_NCHW[:8], torch.zeros(8, dtype=torch.int64)
+
+    def gradients(weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+        agent.reinforce = weight
+        torch.manual_seed(1)
+        loss = agent.policy_loss(images, labels_B, np.random.default_rng(0))
+        assert isinstance(agent.net, RAMNet)
+        core, policy = torch.autograd.grad(loss, [agent.net.inject.weight, agent.net.policy[0].weight])
+        return core, policy
+
+    (core, policy), (core_without, policy_without) = gradients(1.0), gradients(0.0)
+    assert policy.norm() > 0
+    assert policy_without.norm() == 0
+    assert (not torch.equal(core, core_without)) == reinforce_core
+
+
+def test_standardised_values_have_the_pixels_mean_and_deviation(beacon: Task) -> None:
+    torch.manual_seed(0)
+    agent = hurried("ram", size=16, glimpses=1, standard=True, predictor="core")
+    agent.prepare(beacon)
+    agent.fit(beacon, 0, iter)
+    assert isinstance(agent.net, RAMNet)
+    assert isinstance(agent, RecurrentAgent)
+    images = beacon.train().images_NCHW
+    read: list[torch.Tensor] = []
+    agent.net.what.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    with torch.no_grad():
+        list(agent.episode(images, np.random.default_rng(0), 0.0))  # one window is the whole image
+    torch.testing.assert_close(read[0].mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(read[0].std(), torch.tensor(1.0), atol=1e-4, rtol=0)
+
+
 def test_rollouts_begin_afresh_are_averaged_and_their_union_is_counted(beacon: Task) -> None:
     settings: dict[str, Any] = {"size": 5, "glimpses": 3, "first": "random", "predictor": "core"}
     torch.manual_seed(0)
