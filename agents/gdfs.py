@@ -211,13 +211,12 @@ class GDFS(Agent):
             nonlocal line
             fresh = (pixels(images), labels_B, torch.zeros(len(images), rows * columns))
             more_B = torch.from_numpy(rng.integers(0, apart, len(images)))
-            more_B = torch.cat([more_B, torch.full((len(line[0]),), apart - 1)])[: stay * len(images)]
+            more_B = torch.cat([more_B, torch.full((len(line[0]),), apart)])[: stay * len(images)]
             image_BCHW, labels_B, seen_BP = (torch.cat(pair)[: len(more_B)] for pair in zip(fresh, line, strict=True))
             seen_BP = self.explored(image_BCHW, seen_BP, more_B)
+            line = (image_BCHW, labels_B, seen_BP)
             temperature = START * (END / START) ** (step / self.steps)
             choice_BP = relaxed_choice(self.under(net.policy, image_BCHW, seen_BP), seen_BP, temperature)
-            # An image that stays goes on from this very choice, made hard.
-            line = (image_BCHW, labels_B, seen_BP + F.one_hot(choice_BP.argmax(1), rows * columns))
             return F.cross_entropy(self.under(net.predictor, image_BCHW, torch.maximum(seen_BP, choice_BP)), labels_B)
 
         common: dict[str, Any] = {"lr": self.lr, "rng": rng, "progress": progress}

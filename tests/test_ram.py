@@ -55,7 +55,7 @@ def test_reinforce_shapes_the_core_only_if_asked(reinforce_core: bool, beacon: T
         torch.manual_seed(1)
         loss = agent.policy_loss(images, labels_B, np.random.default_rng(0))
         assert isinstance(agent.net, RAMNet)
-        core, policy = torch.autograd.grad(loss, [agent.net.inject.weight, agent.net.policy[0].weight])
+        core, policy = torch.autograd.grad(loss, [agent.net.inject.weight, next(agent.net.policy.parameters())])
         return core, policy
 
     (core, policy), (core_without, policy_without) = gradients(1.0), gradients(0.0)
