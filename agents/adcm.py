@@ -24,7 +24,7 @@ hardly learns below ρ = 0.9 in 400 steps: 51 % right on whole images at 0.8, 19
 
 Track: open. Measured on digits-clutter (validation digits, seed 0) in per cent at 5, 10 and 20 % touched, evaluator /
 own: 57, 78, 88 / 70, 83, 87; unguided 51, 79, 91 / 71, 81, 86. The network on whole images, mean of three seeds: 85,
-unguided 85. Cost: 40 s of one core.
+unguided 84. Cost: 40 s of one core.
 Command: glimpse run --agent adcm --task digits-clutter
 """
 

@@ -5,7 +5,8 @@ becomes a score per pixel, and the env reveals the k best, as of every mask sele
 
 1. Three blocks (3×3 convolutions, batch norm, ReLU) of w, 2w and 4w channels, the first two strided; after each,
    F' = M_c ⊗ F, one weight per channel, then F'' = M_s ⊗ F', one per position. The mean over positions, a linear
-   head, cross-entropy on whole images.
+   head, cross-entropy on whole images. The predictor, which has learned nothing by then, does not begin with whole
+   images as that of `attribution` does: its own accuracy is not to be compared with `gradcam`'s, the evaluator's is.
 2. A pixel's score, brought to the image's size bilinearly. `energy`: the product over the blocks of √(mean over
    channels of F''²), the magnitude of what gets through. `spatial`: M_s of the last block, which weighs what enters
    the mean.

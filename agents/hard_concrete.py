@@ -18,7 +18,7 @@ gate is clip(σ(log α)(ζ − γ) + γ): the same order. A selector trained wit
 the mask's shape; the evaluator's score says whether the pixels themselves are telling.
 
 Track: open. Measured on digits-clutter, seed 0, at 5, 10 and 20 % touched: evaluator 65, 78, 88 %, own 87, 89, 90 %;
-expected size at the end of training 5.1 % for a target of 5 %. Cost: 24 s of one core.
+expected size at the end of training 5.0 % for a target of 5 %. Cost: 24 s of one core.
 Command: glimpse run --agent hard_concrete --task digits-clutter
 """
 

@@ -125,7 +125,7 @@ class MaskAgent(Agent):
         self.learn_to_predict(task, rng, progress)
 
     def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        """Train both networks on `selection_loss`."""
+        """Train the networks on `selection_loss`: the selector, and the predictor where the loss reads it."""
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
             return self.selection_loss(pixels(images), labels_B, step)

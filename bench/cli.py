@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="How small a part of an image is enough to classify it, and who chooses it better?\n\n"
-    "A first look:  glimpse sweep quick   (every contender on small digits, a few minutes)\n\n"
+    "A first look:  glimpse sweep quick   (three contenders and the floors on small digits, a few minutes)\n\n"
     "One run:       glimpse run --agent ram --task digits-clutter --set agent.glimpses=6",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and how to get more.")

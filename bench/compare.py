@@ -110,7 +110,10 @@ def with_failed(row: Row, correct_SN: Array) -> Array:
 
 
 def named(rows: Sequence[Row], label: str) -> list[Row]:
-    """The rows with this label, one per task. Spaces do not matter, nor the leaderboard's †."""
+    """The rows with this label, one per task. Spaces do not matter, nor the leaderboard's †.
+
+    An agent's name alone will do where its settings are the same in all of its rows.
+    """
 
     def plain(text: str) -> str:
         return text.replace(" ", "").rstrip("†")
@@ -119,8 +122,11 @@ def named(rows: Sequence[Row], label: str) -> list[Row]:
     if found:
         return found
     names = {row.name for row in rows}
-    if begun := sorted(name for name in names if name.startswith(f"{label} (")):
-        raise UsageError(f"unknown contender '{label}': there is {', '.join(begun)}")
+    begun = sorted(name for name in names if name.startswith(f"{label} ("))
+    if len(begun) == 1:
+        return [row for row in rows if row.name == begun[0]]
+    if begun:
+        raise UsageError(f"several contenders are '{label}', say which: {', '.join(begun)}")
     raise unknown("contender", label, names)
 
 

@@ -160,7 +160,7 @@ def _blobs(shape: Shape, budget_B: Array, rng: np.random.Generator) -> Array:
 
 
 def _windows(shape: Shape, budget_B: Array, rng: np.random.Generator) -> Array:
-    """Unions of random windows of one side that stay within each budget."""
+    """Unions of random windows of one side that stay within each budget, but one window at least."""
     side = int(rng.integers(3, max(4, min(shape[1:]) // 3) + 1))
     window, most = Window(side), 24
     fixations = rng.uniform(-1, 1, (len(budget_B) * most, 2))

@@ -125,8 +125,8 @@ def _t_interval(values: Any) -> tuple[float, float]:
 def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 8) -> Path | None:
     """What each contender's first seed looked at in the first test images at a budget, one row each.
 
-    Contenders that do not reach the budget are shown at the largest smaller one that they reach. None if there is
-    nothing to show.
+    Contenders that do not reach the budget are shown at the largest smaller one that they reach, or else at the
+    smallest that they reach. None if there is nothing to show.
     """
     strips, labels = [], []
     for row in rows:

@@ -96,7 +96,7 @@ class Placed(Composed):
     base: str
     canvas: Side
     enlarge: Annotated[int, Field(ge=1, le=32)] = 1
-    clutter: Annotated[int, Field(ge=0, le=250)] = 0  # 251 pieces could overflow 16 bits
+    clutter: Annotated[int, Field(ge=0, le=250)] = 0  # 258 pieces could overflow 16 bits
     piece: Side = 8
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,6 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
     ("words", "says"),
     [
         (["compare", "unifrom", RASTER], "unknown contender 'unifrom'"),
-        (["compare", "uniform", RASTER], f"unknown contender 'uniform': there is {UNIFORM}"),
         (["compare", "raster (size=6, steps=2)", UNIFORM], f"did you mean '{RASTER}'?"),
         (["compare", RASTER, UNIFORM, "--measure", "evalator"], "did you mean 'evaluator'?"),
         (["compare", RASTER, UNIFORM, "--task", "baecon"], "did you mean 'beacon-v1'?"),
@@ -269,6 +269,14 @@ def test_a_mistake_is_one_line(words: list[str], says: str, made: Path, capsys: 
     assert code == 2
     assert says in err
     assert err.count("\n") == 1
+
+
+def test_an_agents_name_will_do_where_no_other_settings_are_there(made: Path) -> None:
+    rows = leaderboard.rows_of(records.read_all(made))
+    assert [row.name for row in compare.named(rows, "raster")] == [RASTER]
+    other = replace(row_of(made, RASTER), name="raster (size=6, steps=2)")
+    with pytest.raises(UsageError, match=r"several contenders are 'raster'.*size=5.*size=6"):
+        compare.named([*rows, other], "raster")
 
 
 def test_rows_on_different_test_images_are_not_compared(made: Path) -> None:
