@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from glimpsebench.agents.base import Agent, Progress
 from glimpsebench.bench.compare import cell, named, pipe, shown, track, with_failed
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.figures import STYLE, made_again
+from glimpsebench.bench.figures import STYLE, made_again, outside
 from glimpsebench.bench.leaderboard import Row
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import Judge, replay_steps
@@ -246,7 +246,7 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
                     axis.fill_between(glimpses, low, high, color=colour, alpha=0.2, lw=0)
             axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
             axis.xaxis.get_major_locator().set_params(integer=True)
-        axes[1].legend(*axes[0].get_legend_handles_labels(), bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
+        outside(axes[1], *axes[0].get_legend_handles_labels())
         figure.savefig(path, dpi=160)
         plt.close(figure)
     return path

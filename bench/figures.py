@@ -33,6 +33,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "svg.hashsalt": "glimpsebench",
 }
+LONG = 45
+"""Characters of a label that still stands beside a figure."""
 
 
 def curve_data(rows: Sequence[Row]) -> pd.DataFrame:
@@ -106,13 +108,25 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
             axis.set_ylim(0, 1.05)
             axis.set_xticks(BUDGETS, [f"{100 * budget:g} %" for budget in BUDGETS], rotation=45)
             axis.minorticks_off()
-        axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False, title=None)
+        outside(axes[1], *axes[1].get_legend_handles_labels())
         paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]  # the stem may hold dots
         # No dates in the files: same records, same bytes.
         figure.savefig(paths[0], metadata={"CreationDate": None})
         figure.savefig(paths[1], dpi=160)
         plt.close(figure)
     return paths
+
+
+def outside(axis: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """The legend right of a figure's last axis, or, where a label is so long that no room would be left, below it."""
+    if max(map(len, labels), default=0) <= LONG:
+        axis.legend(handles, labels, bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False, title=None)
+        return
+    if axis.get_legend():
+        axis.get_legend().remove()
+    figure = axis.figure
+    figure.set_figheight(figure.get_figheight() + 0.2 * len(labels))
+    figure.legend(handles, labels, loc="outside lower left", frameon=False, fontsize=8)
 
 
 def _t_interval(values: Any) -> tuple[float, float]:
