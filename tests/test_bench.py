@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -240,6 +241,24 @@ def test_what_a_record_is_addressed_by(beacon: Task, root: Path) -> None:
 
 def test_budgets_are_the_published_grid() -> None:
     assert BUDGETS == (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(("label", "below"), [("ram", False), ("ram (" + "glimpses=12, " * 10 + ")", True)])
+def test_a_legend_leaves_the_axes_their_room_however_long_its_labels(label: str, below: bool) -> None:
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with mpl.rc_context(figures.STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
+        for axis in axes:
+            axis.plot([1, 2], [0, 1], label=label)
+        figures.outside(axes[1], *axes[0].get_legend_handles_labels())
+        figure.canvas.draw()
+        assert all(axis.get_position().width > 0.3 for axis in axes)
+        legend = figure.legends[0] if below else axes[1].get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == [label]
+        plt.close(figure)
 
 
 def test_canonical_json_refuses_nan() -> None:
