@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,9 @@ def outside(axis: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
     if axis.get_legend():
         axis.get_legend().remove()
     figure = axis.figure
-    figure.set_figheight(figure.get_figheight() + 0.2 * len(labels))
-    figure.legend(handles, labels, loc="outside lower left", frameon=False, fontsize=8)
+    lines = [textwrap.fill(label, 3 * LONG) for label in labels]
+    figure.set_figheight(figure.get_figheight() + 0.2 * "\n".join(lines).count("\n") + 0.2)
+    figure.legend(handles, lines, loc="outside lower left", frameon=False, fontsize=8)
 
 
 def _t_interval(values: Any) -> tuple[float, float]:

@@ -243,7 +243,7 @@ def test_budgets_are_the_published_grid() -> None:
     assert BUDGETS == (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 
-@pytest.mark.parametrize(("label", "below"), [("ram", False), ("ram (" + "glimpses=12, " * 10 + ")", True)])
+@pytest.mark.parametrize(("label", "below"), [("ram", False), ("ram (" + "glimpses=12, " * 9 + ")", True)])
 def test_a_legend_leaves_the_axes_their_room_however_long_its_labels(label: str, below: bool) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
