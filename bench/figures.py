@@ -119,7 +119,10 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
 
 
 def outside(axis: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """The legend right of a figure's last axis, or, where a label is so long that no room would be left, below it."""
+    """The legend right of a figure's last axis, or, where a label is so long that no room would be left, below it.
+
+    The figure grows by the lines of a legend below.
+    """
     if max(map(len, labels), default=0) <= LONG:
         axis.legend(handles, labels, bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False, title=None)
         return
@@ -127,7 +130,7 @@ def outside(axis: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
         axis.get_legend().remove()
     figure = axis.figure
     lines = [textwrap.fill(label, 3 * LONG) for label in labels]
-    figure.set_figheight(figure.get_figheight() + 0.2 * "\n".join(lines).count("\n") + 0.2)
+    figure.set_figheight(figure.get_figheight() + 0.2 * sum(line.count("\n") + 1 for line in lines))
     figure.legend(handles, lines, loc="outside lower left", frameon=False, fontsize=8)
 
 
