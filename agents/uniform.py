@@ -4,7 +4,8 @@ Windows are uniform over the places inside the image. If fixations were uniform 
 back inside, 39 % of the 6×6 windows on 32×32 would lie at an edge, where there is less to see, in place of 14 %.
 
 Any selector worth its name beats this at the same touched fraction, with the same kind of predictor. Scattered
-pixels tell more of a small smooth image than a window of as many, so both kinds are floors.
+pixels tell more of a small smooth image than a window of as many, so both kinds are floors; `cell` is for what
+reveals square cells.
 
 Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
 Command: glimpse run --agent uniform --task digits-clutter --set agent.kind=mask
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from glimpsebench.agents.nets import CanvasAgent, Positive, pixels, shown
 from glimpsebench.envs.glimpse import Kind, Observation
-from glimpsebench.envs.sensors import Mask, Sensor, Window, k_best
+from glimpsebench.envs.sensors import Mask, Sensor, Window
+from glimpsebench.envs.settings import added
 
 Array = NDArray[Any]
 
@@ -33,6 +35,7 @@ class Uniform(CanvasAgent):
 
     Settings:
         kind: `window` draws fixations, `mask` draws pixels.
+        cell: the side of the cells that `mask` draws.
         size: the side of a window, pixels.
         glimpses: how many windows it may take.
     """
@@ -40,13 +43,14 @@ class Uniform(CanvasAgent):
     kind: Literal["window", "mask"] = "window"
     size: Positive = 6
     glimpses: Positive = 24
+    cell: Positive = added(1)
 
     version: ClassVar[int] = 2
     reference: ClassVar[bool] = True
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:
-        return Window(self.size, border="inside") if self.kind == "window" else Mask()
+        return Window(self.size, border="inside") if self.kind == "window" else Mask(self.cell)
 
     def horizon(self) -> int:
         return self.glimpses if self.kind == "window" else 1
@@ -60,9 +64,9 @@ class Uniform(CanvasAgent):
             taken = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)
             mask = (prints.reshape(count, self.glimpses, *shape[1:]) & taken[:, :, None, None]).any(1)
         else:
-            pixels_in_all = shape[1] * shape[2]
-            sizes = np.floor(rng.choice(self.budgets, count) * pixels_in_all).astype(int)
-            mask = k_best(rng.random((count, pixels_in_all)), sizes).reshape(count, *shape[1:])
+            sensor = Mask(self.cell)
+            room_B = np.floor(rng.choice(self.budgets, count) * (shape[1] * shape[2])).astype(int)
+            mask = sensor.aim(rng.random((count, *sensor.grid(shape))), shape, room_B)
         mask_B1HW = torch.from_numpy(mask)[:, None]
         return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
 

@@ -14,6 +14,7 @@ import torch
 from conftest import Beacon, hurried
 from glimpsebench import agents
 from glimpsebench.agents.base import Agent
+from glimpsebench.agents.uniform import Uniform
 from glimpsebench.bench.localisation import share_on_object
 from glimpsebench.bench.rollout import prints, replay, rollout
 from glimpsebench.bench.stats import paired
@@ -220,3 +221,19 @@ def test_a_learned_selector_beats_uniform_and_looks_at_the_beacon(name: str) -> 
     # Few pixels are compared with as many random ones, not with windows, which lie at the edge more seldom.
     on_object = objects.mean((1, 2)) if name in FEW else share_on_object(touched_by_chance, objects)
     assert paired(share_on_object(touched, objects)[None], on_object[None]).low > 0
+
+
+def test_uniform_cells_are_whole_in_training_and_at_test(beacon: Task) -> None:
+    agent, images = hurried("uniform", kind="mask", cell=4), tasks.test_split(beacon)
+    assert isinstance(agent, Uniform)
+    agent.prepare(beacon)
+    _, learned_B1HW = agent.canvases(np.asarray(images.images_NCHW), np.random.default_rng(0))
+    agent.fit(beacon, 0, iter)
+    episodes, of = rollout(agent, images, seed=0), agent.budgets.index(0.3)
+    shown_BHW = prints(episodes.selection[of], episodes.steps_FN[of], 0.3, agent.sensor(), agent.shape).max(1)
+    for mask_BHW in (learned_B1HW[:, 0].numpy(), shown_BHW):
+        side = agent.shape[1]
+        cells = mask_BHW.reshape(len(mask_BHW), side // 4, 4, side // 4, 4)
+        assert (cells == cells[:, :, :1, :, :1]).all()
+        assert len({mask.tobytes() for mask in mask_BHW}) > len(mask_BHW) / 4, "drawn anew for each image"
+    assert (shown_BHW.mean((1, 2)) == 0.25).all(), "four of sixteen cells fit in 0.3"
