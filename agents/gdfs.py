@@ -31,11 +31,12 @@ Command: glimpse run --agent gdfs --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,6 +44,7 @@ from glimpsebench.agents.base import Agent, Progress, tensors
 from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels, reading
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Shape
+from glimpsebench.envs.settings import added
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
@@ -77,7 +79,7 @@ class CellPolicy(nn.Module):
 class MLP(nn.Module):
     """Canvas and mask, flattened, through the paper's two hidden layers → (B, outputs)."""
 
-    def __init__(self, shape: Shape, outputs: int, hidden: int = 512, dropout: float = 0.3) -> None:
+    def __init__(self, shape: Shape, outputs: int, hidden: int = 512, *, dropout: float) -> None:
         super().__init__()
         channels, height, width = shape
         self.layers = nn.Sequential(
@@ -131,6 +133,7 @@ class GDFS(Agent):
         steps, batch, lr: of both together; `batch` images at once.
         apart: cells revealed between two losses of an image; None gives it one loss.
         width: of both networks under `conv`.
+        dropout: in both networks under `mlp`.
     """
 
     cell: Positive = 4
@@ -142,6 +145,7 @@ class GDFS(Agent):
     lr: Rate = 4e-3
     apart: Positive | None = None
     width: Positive = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = added(0.3)
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
     observation: ClassVar[Kind] = "canvas"
@@ -155,7 +159,7 @@ class GDFS(Agent):
     def build(self) -> nn.Module:
         grid, channels = self.sensor().grid(self.shape), self.shape[0]
         if self.kind == "mlp":
-            return GDFSNet(MLP(self.shape, grid[0] * grid[1]), MLP(self.shape, self.classes))
+            return GDFSNet(*(MLP(self.shape, n, dropout=self.dropout) for n in (grid[0] * grid[1], self.classes)))
         return GDFSNet(
             CellPolicy(channels, self.cell, grid, 2 * self.width), CanvasNet(channels, self.classes, self.width)
         )
@@ -211,17 +215,24 @@ class GDFS(Agent):
             nonlocal line
             fresh = (pixels(images), labels_B, torch.zeros(len(images), rows * columns))
             more_B = torch.from_numpy(rng.integers(0, apart, len(images)))
-            more_B = torch.cat([more_B, torch.full((len(line[0]),), apart)])[: stay * len(images)]
+            more_B = torch.cat([more_B, torch.full((len(line[0]),), apart - 1)])[: stay * len(images)]
             image_BCHW, labels_B, seen_BP = (torch.cat(pair)[: len(more_B)] for pair in zip(fresh, line, strict=True))
             seen_BP = self.explored(image_BCHW, seen_BP, more_B)
-            line = (image_BCHW, labels_B, seen_BP)
             temperature = START * (END / START) ** (step / self.steps)
             choice_BP = relaxed_choice(self.under(net.policy, image_BCHW, seen_BP), seen_BP, temperature)
+            # An image that stays goes on from this very choice, made hard.
+            line = (image_BCHW, labels_B, seen_BP + F.one_hot(choice_BP.argmax(1), rows * columns))
             return F.cross_entropy(self.under(net.predictor, image_BCHW, torch.maximum(seen_BP, choice_BP)), labels_B)
 
         common: dict[str, Any] = {"lr": self.lr, "rng": rng, "progress": progress}
         optimise(net.predictor, task, on_random_cells, steps=self.pretrain_steps, batch=self.batch, **common)
-        optimise(net, task, greedily, steps=self.steps, batch=max(1, self.batch // stay), **common)
+        # At a low temperature most of a softmax is too small for a normal float, and a processor that does not take
+        # that for 0 needs several times as long for a step.
+        torch.set_flush_denormal(True)
+        try:
+            optimise(net, task, greedily, steps=self.steps, batch=max(1, self.batch // stay), **common)
+        finally:
+            torch.set_flush_denormal(False)
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

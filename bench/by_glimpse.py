@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from glimpsebench.agents.base import Agent, Progress
 from glimpsebench.bench.compare import cell, named, pipe, shown, track, with_failed
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.figures import STYLE, made_again, outside
+from glimpsebench.bench.figures import STYLE, made_again, outside, shade, styled
 from glimpsebench.bench.leaderboard import Row
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import Judge, replay_steps
@@ -231,19 +231,20 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
     """
     mpl.use("Agg")
     import matplotlib.pyplot as plt
-    import seaborn as sns
 
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
         titles = ("Judged by the evaluator", "By its own predictor")
+        styles = styled([shown(one.row) for one in results])
         for axis, by, title in zip(axes, SCORES, titles, strict=True):
-            for one, colour in zip(results, sns.color_palette("colorblind", len(results)), strict=True):
+            for one in results:
+                colour, marker = styles[shown(one.row)]
                 if values := np.array(one.accuracy(by)).T.tolist():
                     mean, low, high = values
                     glimpses = np.arange(1, len(mean) + 1)
                     dashes = {"gated": "-", "open": "--", "reference": ":"}[track(one.row)]
-                    axis.plot(glimpses, mean, dashes, color=colour, marker="o", markersize=3, label=shown(one.row))
-                    axis.fill_between(glimpses, low, high, color=colour, alpha=0.2, lw=0)
+                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=shown(one.row))
+                    axis.fill_between(glimpses, low, high, color=colour, alpha=shade(len(results)), lw=0)
             axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
             axis.xaxis.get_major_locator().set_params(integer=True)
         outside(axes[1], *axes[0].get_legend_handles_labels())

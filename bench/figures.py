@@ -34,6 +34,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "svg.hashsalt": "glimpsebench",
 }
+MARKERS = "osD^vP"
 LONG = 45
 """Characters of a label that still stands beside a figure."""
 
@@ -75,7 +76,7 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
     # Seeds differ a little in what they use; the mean over seeds stands at their mean fraction.
     data["fraction"] = data.groupby(["contender", "score", "budget"])["fraction"].transform("mean")
     names = [row.name for row in rows if row.runs and row.name != "full"]
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    styles = styled(names)
     dashes = {
         name: {"gated": (1, 0), "open": (4, 1.5), "reference": (1, 1.5)}[track]
         for name, track in data.groupby("contender")["track"].first().items()
@@ -94,9 +95,10 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
                 hue_order=names,
                 style="contender",
                 dashes=dashes,
-                palette=colours,
+                palette={name: colour for name, (colour, _) in styles.items()},
+                markers={name: marker for name, (_, marker) in styles.items()},
                 errorbar=_t_interval,
-                marker="o",
+                err_kws={"alpha": shade(len(names))},
                 markersize=4,
                 legend=by == "own",
                 ax=axis,
@@ -116,6 +118,22 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
         figure.savefig(paths[1], dpi=160)
         plt.close(figure)
     return paths
+
+
+def styled(names: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """A colour and a marker for each name, no two alike: ten colours that colour-blind readers tell apart, then the
+    same with the next marker."""
+    import seaborn as sns
+
+    colours = sns.color_palette("colorblind")
+    return {
+        name: (colours[n % len(colours)], MARKERS[n // len(colours) % len(MARKERS)]) for n, name in enumerate(names)
+    }
+
+
+def shade(lines: int) -> float:
+    """How dark intervals are, so that many of them still let the lines be seen."""
+    return 0.2 if lines <= 10 else 0.07
 
 
 def outside(axis: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:

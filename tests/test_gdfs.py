@@ -25,7 +25,7 @@ def test_exploring_reveals_as_many_hidden_cells_as_asked(beacon: Task) -> None:
     assert before_BP.sum() == 3, "the caller's cells are left alone"
 
 
-@pytest.mark.parametrize(("apart", "stay"), [(None, 1), (3, 2), (2, 3), (9, 1)])
+@pytest.mark.parametrize(("apart", "stay"), [(None, 1), (3, 2), (2, 3), (1, 6), (9, 1)])
 def test_an_image_stays_for_as_many_losses_as_fit_its_glimpses(
     apart: int | None, stay: int, beacon: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
