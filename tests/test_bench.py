@@ -266,7 +266,8 @@ def test_a_legend_leaves_the_axes_their_room_however_long_its_labels(settings: i
 def test_no_two_lines_of_a_figure_look_alike() -> None:
     names = [f"contender {number}" for number in range(45)]
     styles = figures.styled(names)
-    assert list(styles) == names and len(set(styles.values())) == len(names)
+    assert list(styles) == names
+    assert len(set(styles.values())) == len(names)
 
 
 def test_canonical_json_refuses_nan() -> None:
