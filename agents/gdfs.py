@@ -20,12 +20,12 @@ What differs from the source, and why:
 * Revealed cells are excluded from the relaxed choice as well.
 * `kind=conv`: the shared predictor, and a policy of three convolutions over cells, with a learned value per place
   and the maximum over all cells as context, which placed objects need. `kind=mlp` is the paper's pair for MNIST:
-  two hidden layers of 512, dropout 0.3.
+  two hidden layers of 512, dropout 0.3 (suite `gdfs-mnist`: 0.1).
 
 Track: gated. On digits-clutter (suite `selectors`, test, mean of seeds 0 to 5) at 5, 10, 20 and 30 % touched: evaluator
 28, 56, 86, 94 %, own 31, 56, 84, 90 %. Cost: 40 s of one core. MNIST, pixel by pixel (suite `gdfs-mnist`, test, seed
 0), after 10, 20 and 50 pixels: 84.2, 93.2 and 97.1 %, from 7.2 million losses in 77 minutes beside other jobs, and with
-a third of the dropout; published: 87.1, 94.4 and 97.4 % from some 500 million. With 1.4 million: 79.6, 90.8, 96.0.
+a third of the dropout; published: 87.1, 94.4 and 97.4 % from some 500 million.
 Command: glimpse run --agent gdfs --task digits-clutter
 """
 

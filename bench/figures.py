@@ -121,8 +121,8 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
 
 
 def styled(names: Sequence[str]) -> dict[str, tuple[Any, str]]:
-    """A colour and a marker for each name, no two alike: ten colours that colour-blind readers tell apart, then the
-    same with the next marker."""
+    """A colour and a marker for each name, no two alike up to sixty: ten colours that colour-blind readers tell apart,
+    then the same with the next marker."""
     import seaborn as sns
 
     colours = sns.color_palette("colorblind")
