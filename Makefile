@@ -28,13 +28,14 @@ install: .venv/installed
 	@touch $@
 
 # Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights, and without
-# selections of more than 2 MB. The quick suite's go into the README too.
+# selections of more than 2 MB. The quick suite's go into the README too. DEVICE=cuda trains on a GPU.
 SUITE ?= quick
+DEVICE ?= cpu
 FROM := runs/$(SUITE)
 TO := results/$(SUITE)
 
 reference: install
-	@$(BIN)/glimpse sweep $(SUITE)
+	@$(BIN)/glimpse sweep $(SUITE) --device $(DEVICE)
 	@rm -rf $(TO) && mkdir -p $(TO)
 	@cd $(FROM) && cp -r $$(ls | grep -v -x evaluators) ../../$(TO)/
 	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz -size +2048k ')' -delete

@@ -40,7 +40,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Progress
+from glimpsebench.agents.base import Progress, tensor
 from glimpsebench.agents.masks import MaskAgent, MaskNet
 from glimpsebench.agents.nets import conv, pixels
 from glimpsebench.envs.tasks import Task
@@ -182,7 +182,7 @@ class AttentiveAgent(MaskAgent):
         weights: dict[str, list[Tensor]] = {"mean_channel": [], "mean_spatial": []}
         for rows in np.array_split(np.arange(len(val)), -(-len(val) // 250)):
             features, *attentions = net.attended(pixels(val.images_NCHW[rows]))
-            correct.append(net.head(features[-1].mean((2, 3))).argmax(1) == torch.from_numpy(val.labels_N[rows]))
+            correct.append(net.head(features[-1].mean((2, 3))).argmax(1) == tensor(val.labels_N[rows]))
             for means, maps in zip(weights.values(), attentions, strict=True):
                 means += [one.mean((1, 2, 3)) for one in maps]
         found = {"net_accuracy": torch.cat(correct).float().mean().item()}

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Progress
+from glimpsebench.agents.base import Progress, tensor
 from glimpsebench.agents.masks import MaskAgent, MaskNet
 from glimpsebench.agents.nets import conv, pixels
 from glimpsebench.envs.tasks import Split, Task
@@ -170,7 +170,7 @@ class AttributionAgent(MaskAgent):
         rows: dict[str, list[Tensor]] = {}
         for start in range(0, min(len(split), MEASURED), 250):
             some = np.arange(start, min(start + 250, MEASURED, len(split)))
-            image_BCHW, labels_B = pixels(split.images_NCHW[some]), torch.from_numpy(split.labels_N[some])
+            image_BCHW, labels_B = pixels(split.images_NCHW[some]), tensor(split.labels_N[some])
             features_BDYX = self.classifier.features(image_BCHW)
             predicted_B = self.classifier.logits(features_BDYX).argmax(1)
             evidence_B1HW = self.classifier.evidence(features_BDYX, predicted_B, image_BCHW.shape[2:])

@@ -191,6 +191,7 @@ class BagNetAgent(Agent):
 
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
+    accelerated: ClassVar[bool] = True
 
     @property
     def view(self) -> Kind:

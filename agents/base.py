@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -52,6 +53,7 @@ class Agent(ABC):
         observation: what `act` sees. Gated agents never ask for `image`.
         currency: what the budget counts.
         levels: the budgets at which the agent enters.
+        accelerated: `fit` follows torch's default device, so that it can train on a GPU (`training_on`).
 
     Attributes:
         net: all networks as one module; its state is the agent's state.
@@ -65,6 +67,7 @@ class Agent(ABC):
     observation: ClassVar[Kind] = "glimpses"
     currency: ClassVar[Currency] = "touched"
     levels: ClassVar[tuple[float, ...]] = BUDGETS
+    accelerated: ClassVar[bool] = False
 
     net: nn.Module | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
@@ -116,7 +119,7 @@ class Agent(ABC):
     def checkpoint(self, stage: str) -> None:
         """Keep a copy of the net's state as it is now, at the end of a stage of `fit`, for `save` to write."""
         assert self.net is not None
-        self.checkpoints[stage] = {name: value.clone() for name, value in self.net.state_dict().items()}
+        self.checkpoints[stage] = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
 
     @abstractmethod
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
@@ -156,6 +159,30 @@ class Agent(ABC):
     def parameters(self) -> int:
         """Trained numbers in all of its networks."""
         return 0 if self.net is None else sum(p.numel() for p in self.net.parameters() if p.requires_grad)
+
+
+@contextmanager
+def training_on(device: str, agent: Agent) -> Iterator[None]:
+    """Within, the agent's networks, new tensors and what `tensor` makes lie on this device; afterwards on the CPU.
+
+    On a GPU matrix products are of TF32, whose 10 bits of mantissa are enough for training.
+    """
+    precision = torch.get_float32_matmul_precision()
+    try:
+        if agent.net is not None:
+            agent.net.to(device)
+        torch.set_float32_matmul_precision("highest" if device == "cpu" else "high")
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if agent.net is not None:
+            agent.net.to("cpu")
+
+
+def tensor(array: Array) -> torch.Tensor:
+    """An array where training runs: over the same memory on the CPU."""
+    return torch.from_numpy(array).to(torch.get_default_device())
 
 
 def tensors(observation: Observation) -> dict[str, torch.Tensor]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glimpsebench.agents.base import tensor
 from glimpsebench.agents.nets import CanvasAgent, pixels, shown
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, k_best
@@ -45,7 +45,7 @@ class Center(CanvasAgent):
         count, (_, height, width) = len(images_BCHW), images_BCHW.shape[1:]
         sizes = np.floor(rng.choice(self.budgets, count) * height * width).astype(int)
         scores = np.broadcast_to(centrality(height, width).ravel(), (count, height * width))
-        mask_B1HW = torch.from_numpy(k_best(scores, sizes).reshape(count, 1, height, width))
+        mask_B1HW = tensor(k_best(scores, sizes).reshape(count, 1, height, width))
         return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

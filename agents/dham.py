@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensors
+from glimpsebench.agents.base import Agent, Progress, tensor, tensors
 from glimpsebench.agents.masks import Share, Weight
 from glimpsebench.agents.nets import Backbone, Positive, Rate, optimise, phase, pixels
 from glimpsebench.envs.glimpse import Kind, Observation
@@ -130,6 +130,7 @@ class DHAM(Agent):
     track: ClassVar[Literal["gated", "open"]] = "open"
     version: ClassVar[int] = 2
     observation: ClassVar[Kind] = "image"
+    accelerated: ClassVar[bool] = True
 
     @property
     def view(self) -> Kind:
@@ -179,7 +180,7 @@ class DHAM(Agent):
             place_B2, scale_B = self.window(image_BCHW)
             budget_B = rng.choice(np.array(self.budgets, np.float32), len(images))
             budget_B[rng.random(len(images)) < phase(step, self.steps)] = 1  # first the window of its own size
-            action_B3 = self.aim(place_B2, scale_B, torch.from_numpy(budget_B))
+            action_B3 = self.aim(place_B2, scale_B, tensor(budget_B))
             loss = F.cross_entropy(net.classify(crop.crop(image_BCHW, action_B3)), labels_B)
             if self.target_area is not None:
                 loss = loss + self.weight * ((scale_B**2).mean() - self.target_area) ** 2

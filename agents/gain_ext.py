@@ -26,13 +26,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from glimpsebench.agents.attribution import AttributionAgent, mining_loss, without
-from glimpsebench.agents.base import Progress
+from glimpsebench.agents.base import Progress, tensor
 from glimpsebench.agents.masks import Array, Weight
 from glimpsebench.agents.nets import Rate, batches, optimise_on, pixels
 from glimpsebench.envs.errors import UsageError
@@ -88,12 +87,12 @@ class GainExt(AttributionAgent):
 
         def loss_on(split: Split, rows_B: Array, step: int) -> Tensor:
             assert split.labels_N is not None
-            image_BCHW, labels_B = pixels(split.images_NCHW[rows_B]), torch.from_numpy(split.labels_N[rows_B])
+            image_BCHW, labels_B = pixels(split.images_NCHW[rows_B]), tensor(split.labels_N[rows_B])
             loss, attention_B1HW = self.self_guided(image_BCHW, labels_B)
             known_B = labelled_N[rows_B]
             if known_B.any():
-                object_BHW = torch.from_numpy(objects(split, task)[rows_B[known_B]]).float()
-                loss = loss + self.pixel_weight * F.mse_loss(attention_B1HW[torch.from_numpy(known_B), 0], object_BHW)
+                object_BHW = tensor(objects(split, task)[rows_B[known_B]]).float()
+                loss = loss + self.pixel_weight * F.mse_loss(attention_B1HW[tensor(known_B), 0], object_BHW)
             return loss
 
         stream = batches(task, self.selector_steps, self.batch, rng)

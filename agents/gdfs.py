@@ -41,7 +41,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensors
+from glimpsebench.agents.base import Agent, Progress, tensor, tensors
 from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels, reading
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Shape
@@ -150,6 +150,7 @@ class GDFS(Agent):
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
     observation: ClassVar[Kind] = "canvas"
+    accelerated: ClassVar[bool] = True
 
     def sensor(self) -> Mask:
         return Mask(cell=self.cell, at_once=1)
@@ -215,7 +216,7 @@ class GDFS(Agent):
         def greedily(images: Array, labels_B: Tensor, step: int) -> Tensor:
             nonlocal line
             fresh = (pixels(images), labels_B, torch.zeros(len(images), rows * columns))
-            more_B = torch.from_numpy(rng.integers(0, apart, len(images)))
+            more_B = tensor(rng.integers(0, apart, len(images)))
             more_B = torch.cat([more_B, torch.full((len(line[0]),), apart - 1)])[: stay * len(images)]
             image_BCHW, labels_B, seen_BP = (torch.cat(pair)[: len(more_B)] for pair in zip(fresh, line, strict=True))
             seen_BP = self.explored(image_BCHW, seen_BP, more_B)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glimpsebench.agents.base import tensor
 from glimpsebench.agents.nets import CanvasAgent
 from glimpsebench.envs.glimpse import Currency, Kind, Observation
 from glimpsebench.envs.sensors import Sensor, Thumbnail
@@ -40,7 +41,7 @@ class LowRes(CanvasAgent):
         room_B = np.floor(rng.choice(self.budgets, count) * shape[1] * shape[2])
         thumbnail = Thumbnail()
         values = thumbnail.reader(images_BCHW)(np.arange(count), thumbnail.aim(np.zeros((count, 1)), shape, room_B))
-        return torch.from_numpy(values), torch.ones(count, 1, *shape[1:], dtype=torch.bool)
+        return tensor(values), torch.ones(count, 1, *shape[1:], dtype=torch.bool)
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         return np.zeros((len(observation["left"]), 1), np.float32)

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensors
+from glimpsebench.agents.base import Agent, Progress, tensor, tensors
 from glimpsebench.agents.nets import (
     CanvasNet,
     Positive,
@@ -94,6 +94,7 @@ class MaskAgent(Agent):
 
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
+    accelerated: ClassVar[bool] = True
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -176,9 +177,9 @@ class MaskAgent(Agent):
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
             image_BCHW = pixels(images)
             with torch.no_grad():
-                scores_BP = net.scorer(image_BCHW).flatten(1).numpy()
+                scores_BP = net.scorer(image_BCHW).flatten(1).cpu().numpy()
             sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
-            mask_B1HW = torch.from_numpy(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
+            mask_B1HW = tensor(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
             canvas_BCHW = shown(image_BCHW, mask_B1HW)
             if untaught:
                 whole = phase(step, self.steps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Diverged, Progress, tensors
+from glimpsebench.agents.base import Agent, Diverged, Progress, tensor, tensors
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.tasks import Split, Task
 
@@ -44,7 +44,7 @@ def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Ite
 
 def pixels(images: Array) -> Tensor:
     """uint8 images, which may be read-only, as float32 in [0, 1]."""
-    return torch.from_numpy(images.astype(np.float32)).div_(255)
+    return tensor(np.array(images)).float().div_(255)
 
 
 def optimise(
@@ -63,7 +63,7 @@ def optimise(
 
     def loss_on(split: Split, rows_B: Array, step: int) -> Tensor:
         assert split.labels_N is not None
-        return loss_of(split.images_NCHW[rows_B], torch.from_numpy(split.labels_N[rows_B]), step)
+        return loss_of(split.images_NCHW[rows_B], tensor(split.labels_N[rows_B]), step)
 
     stream = batches(task, steps, batch, rng)
     optimise_on(net, stream, loss_on, steps=steps, lr=lr, progress=progress, weight_decay=weight_decay)
@@ -166,7 +166,7 @@ def with_whole(
     A predictor that sees only scraps from the start hardly learns what a digit is; whole images, phased out over
     the first part of training (`phase`), teach it that first.
     """
-    whole_B = torch.from_numpy(rng.random(len(image_BCHW)) < share)[:, None, None, None]
+    whole_B = tensor(rng.random(len(image_BCHW)) < share)[:, None, None, None]
     return torch.where(whole_B, image_BCHW, canvas_BCHW), mask_B1HW.bool() | whole_B
 
 
@@ -190,6 +190,8 @@ class CanvasAgent(Agent):
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
+
+    accelerated: ClassVar[bool] = True
 
     @abstractmethod
     def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -41,10 +41,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glimpsebench.agents.base import tensor
 from glimpsebench.agents.nets import Positive, pixels, shown
 from glimpsebench.agents.recurrent import Eye, RecurrentAgent
 from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
@@ -92,8 +92,8 @@ class RAM(RecurrentAgent):
         read = sensor.reader(images)
 
         def look(fixation_B2: Tensor) -> tuple[Tensor, Array]:
-            aim = sensor.aim(fixation_B2.numpy(), self.shape, room_B)
-            return torch.from_numpy(read(index_B, aim)).flatten(1), aim
+            aim = sensor.aim(fixation_B2.cpu().numpy(), self.shape, room_B)
+            return tensor(read(index_B, aim)).flatten(1), aim
 
         return look
 
@@ -101,7 +101,7 @@ class RAM(RecurrentAgent):
         sensor = self.sensor()
         prints_BTHW = np.stack([sensor.footprint(aim, self.shape) for aim in aims], 1)
         mask_BHW = np.logical_or.accumulate(prints_BTHW, axis=1)[np.arange(len(images)), prefix_B]
-        mask_B1HW = torch.from_numpy(mask_BHW)[:, None]
+        mask_B1HW = tensor(mask_BHW)[:, None]
         if self.scales == 1:
             return shown(pixels(images), mask_B1HW), mask_B1HW
         # Coarse scales show block means, as the env paints them.
@@ -112,4 +112,4 @@ class RAM(RecurrentAgent):
             glimpse = read(index_B, aim)
             for image in np.flatnonzero(prefix_B >= step):
                 sensor.paint(canvas_BCHW[image], grain_BHW[image], glimpse[image], aim[image])
-        return torch.from_numpy(canvas_BCHW), mask_B1HW
+        return tensor(canvas_BCHW), mask_B1HW

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from glimpsebench.agents.base import tensor
 from glimpsebench.agents.nets import Positive, pixels
 from glimpsebench.agents.recurrent import Eye, RAMNet, RecurrentAgent, Reward, losses
 from glimpsebench.envs.sensors import Crop
@@ -86,7 +87,7 @@ class RAMPathwise(RecurrentAgent):
         return torch.cat([(1 - self.scale) * fixation_B2, zoom_B1], 1)
 
     def action_of(self, fixation_B2: Array) -> Array:
-        action: Array = self.crops(torch.from_numpy(fixation_B2)).numpy()
+        action: Array = self.crops(tensor(fixation_B2)).numpy()
         return action
 
     def fixation_of(self, action: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class RAMPathwise(RecurrentAgent):
 
         def look(fixation_B2: Tensor) -> tuple[Tensor, Array]:
             action_B3 = self.crops(fixation_B2)
-            aim: Array = crop.positions(action_B3.detach(), self.shape).numpy()
+            aim: Array = crop.positions(action_B3.detach(), self.shape).cpu().numpy()
             return crop.crop(image_BCHW, action_B3).flatten(1), aim
 
         return look
@@ -117,7 +118,7 @@ class RAMPathwise(RecurrentAgent):
             nearest_BHWC = read(index_B, aim)[index_B11, :, row_BH[:, :, None], column_BW[:, None]]
             np.copyto(canvas_BCHW, nearest_BHWC.transpose(0, 3, 1, 2), where=prints_BHW[:, None])
             mask_BHW |= prints_BHW
-        return torch.from_numpy(canvas_BCHW), torch.from_numpy(mask_BHW)[:, None]
+        return tensor(canvas_BCHW), tensor(mask_BHW)[:, None]
 
     def draw(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
         assert isinstance(self.net, RAMNet)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glimpsebench.agents.base import tensor
 from glimpsebench.agents.nets import CanvasAgent, Positive, pixels, shown
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Sensor, Window
@@ -54,7 +54,7 @@ class Raster(CanvasAgent):
         prints_THW = window.footprint(window.aim(path, shape, np.zeros(0)), shape)
         prefixes_THW = np.logical_or.accumulate(prints_THW)
         mask = prefixes_THW[rng.integers(0, len(path), len(images_BCHW))]
-        mask_B1HW = torch.from_numpy(mask)[:, None]
+        mask_B1HW = tensor(mask)[:, None]
         return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensors
+from glimpsebench.agents.base import Agent, Progress, tensor, tensors
 from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, reading, with_whole
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.settings import added
@@ -160,6 +160,7 @@ class RecurrentAgent(Agent):
     width: Positive = 16
 
     observation: ClassVar[Kind] = "glimpses"
+    accelerated: ClassVar[bool] = True
 
     @property
     def view(self) -> Kind:
@@ -241,7 +242,7 @@ class RecurrentAgent(Agent):
         net, look, count = self.net, self.eye(images), len(images)
         assert isinstance(net, RAMNet)
         hidden_BH: Tensor | None = None
-        fixation_B2 = torch.from_numpy(self.start(count, rng))
+        fixation_B2 = tensor(self.start(count, rng))
         for _ in range(self.glimpses):
             glimpse_BV, aim = look(fixation_B2)
             hidden_BH = net(hidden_BH, glimpse_BV, fixation_B2)
@@ -250,7 +251,7 @@ class RecurrentAgent(Agent):
             yield hidden_BH, aim, mean_B2, drawn_B2
             fixation_B2 = drawn_B2.clamp(-1, 1)
             if self.policy == "random":
-                fixation_B2 = torch.from_numpy(anywhere(count, rng))
+                fixation_B2 = tensor(anywhere(count, rng))
 
     def told_to_policy(self, hidden_BH: Tensor) -> Tensor:
         """h_t as the policy reads it: without a gradient, so that the policy does not shape what tells it."""
@@ -312,7 +313,7 @@ class RecurrentAgent(Agent):
             return reading(self.net.shared, view)
         logits_BRK = torch.stack([self.net.classifier(end_BH) for end_BH in self._hidden(view)], 1)
         if self.rollouts > 1:
-            begun_B1 = torch.from_numpy(np.ceil(view["valid"].sum(1, keepdims=True) / self.glimpses).clip(1))
+            begun_B1 = tensor(np.ceil(view["valid"].sum(1, keepdims=True) / self.glimpses).clip(1))
             weight_BR = (torch.arange(logits_BRK.shape[1]) < begun_B1) / begun_B1
             logits_BRK = (logits_BRK.softmax(2) * weight_BR[..., None]).sum(1, keepdim=True).log()
         logits: Array = logits_BRK[:, 0].numpy()

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glimpsebench.agents.base import tensor
 from glimpsebench.agents.nets import CanvasAgent, Positive, pixels, shown
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, Window
@@ -62,12 +62,12 @@ class Uniform(CanvasAgent):
             fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
             prints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
             taken = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)
-            mask = (prints.reshape(count, self.glimpses, *shape[1:]) & taken[:, :, None, None]).any(1)
+            mask = np.any(prints.reshape(count, self.glimpses, *shape[1:]) & taken[:, :, None, None], axis=1)
         else:
             sensor = Mask(self.cell)
             room_B = np.floor(rng.choice(self.budgets, count) * (shape[1] * shape[2])).astype(int)
             mask = sensor.aim(rng.random((count, *sensor.grid(shape))), shape, room_B)
-        mask_B1HW = torch.from_numpy(mask)[:, None]
+        mask_B1HW = tensor(mask)[:, None]
         return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

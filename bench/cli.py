@@ -39,6 +39,10 @@ Settings = Annotated[
         help="A setting, as agent.NAME=VALUE or task.NAME=VALUE; repeat for more. `glimpse agents NAME` lists them.",
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="Where to train: cpu, or cuda for the agents that can; all else is on the CPU."),
+]
 
 OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
 
@@ -135,6 +139,7 @@ def run_command(
     settings: Settings = None,
     root: Root = Path("runs/mine"),
     again: Annotated[bool, typer.Option("--again", help="Run it even if its record is there.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Run one agent on one task: fit, roll out on the test images, score, write the record."""
     from glimpsebench.bench import leaderboard
@@ -149,7 +154,7 @@ def run_command(
         print(f"{spec}: its record is here already (--again runs it again)")
     else:
         started = time.perf_counter()
-        record = run(spec, root, _bar(str(spec)))
+        record = run(spec, root, _bar(str(spec)), device)
         print(f"{spec}: {record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:
         raise Failed(str(record.about["error"]))
@@ -174,6 +179,7 @@ def sweep_command(
     root: Annotated[Path | None, typer.Option("--root", help="The results folder; default runs/SUITE.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
     list_only: Annotated[bool, typer.Option("--list", help="Only list the runs and whether they are done.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures."""
     from glimpsebench.bench.run import is_done
@@ -188,7 +194,7 @@ def sweep_command(
         for spec in plan.specs:
             print(f"  {'to do' if spec in todo else 'done ':6} {spec}")
         return
-    failures = sweep(plan.specs, folder, workers)
+    failures = sweep(plan.specs, folder, workers, device=device)
     _report(folder, plan.title, plan.comparisons)
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")

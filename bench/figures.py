@@ -180,18 +180,18 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
         at = int(within[-1] if within else np.flatnonzero(record.reached_F)[0])
         passed = selection[at if len(selection) == len(record.budgets) else 0, :images]
         strips += _looks(record, at, passed, task, agent)
-        labels.append(f"{row.name}, {100 * record.budgets[at]:g} %")
+        labels.append(textwrap.fill(f"{row.name}, {100 * record.budgets[at]:g} %", LONG))
     if not strips:
         return None
     page = sheet(strips, images)
     height, font = page.shape[0] // len(labels), ImageFont.load_default(15)
-    margin = 16 + int(max(font.getlength(label) for label in labels))
+    margin = 16 + int(max(font.getlength(line) for label in labels for line in label.splitlines()))
     framed = np.full((page.shape[0], page.shape[1] + margin, 3), 255, np.uint8)
     framed[:, margin:] = page
     drawing = Image.fromarray(framed)
     pen = ImageDraw.Draw(drawing)
     for number, label in enumerate(labels):
-        pen.text((8, number * height + height // 2 - 8), label, fill=(0, 0, 0), font=font)
+        pen.text((8, number * height + height // 2), label, fill=(0, 0, 0), font=font, anchor="lm")
     drawing.save(path)
     return path
 

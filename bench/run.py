@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.base import Agent, Diverged, Progress
+from glimpsebench.agents.base import Agent, Diverged, Progress, training_on
 from glimpsebench.bench import localisation, records
 from glimpsebench.bench.evaluators import evaluator, identity
 from glimpsebench.bench.rollout import Episodes, prints, replay, rollout
@@ -81,24 +81,43 @@ def is_done(spec: Spec, root: Path) -> bool:
     return (folder / "record.json").exists() and records.Record.read(folder).done
 
 
-def run(spec: Spec, root: Path, progress: Progress[int]) -> records.Record:
-    """Run it and write its record. A run that diverges or fails leaves a record that says so.
+def usable(device: str) -> None:
+    """Check that a device is here.
 
     Raises:
-        UsageError: the specification is wrong; nothing is written.
+        UsageError: it is not.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter is what a torch without CUDA raises
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"no device '{device}' here ({reason}); --device cpu trains anywhere") from None
+
+
+def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") -> records.Record:
+    """Run it and write its record. A run that diverges or fails leaves a record that says so.
+
+    Args:
+        device: where an agent that is `accelerated` trains. Everything else is done on the CPU.
+
+    Raises:
+        UsageError: the specification is wrong, or there is no such device; nothing is written.
     """
     torch.set_num_threads(1)  # one thread per run: more of them change the numbers
     agent, task = spec.make()
+    usable(device)
+    device = device if agent.accelerated else "cpu"
     test = tasks.test_split(task)
     folder = spec.folder(root)
-    about = spec.asked() | _about(agent, task, test) | {"key": folder.name}
+    about = spec.asked() | _about(agent, task, test, device) | {"key": folder.name}
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
     try:
         torch.manual_seed(spec.seed)
         with datasets.sealed():
             agent.prepare(task)
-            agent.fit(task, spec.seed, progress)
+            with training_on(device, agent):
+                agent.fit(task, spec.seed, progress)
             clock.append(time.perf_counter())
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
@@ -149,7 +168,7 @@ def localised(episodes: Episodes, agent: Agent, objects_NHW: Array) -> dict[str,
     return {name: np.stack(rows).astype(np.float32) for name, rows in overlaps.items()} | {"pointed": pointed}
 
 
-def _about(agent: Agent, task: Task, test: Split) -> dict[str, Any]:
+def _about(agent: Agent, task: Task, test: Split, device: str) -> dict[str, Any]:
     """What a reader of the record needs to know beside what was asked."""
     assert test.labels_N is not None
     content = hashlib.sha256(test.images_NCHW.tobytes() + np.asarray(test.labels_N, np.int64).tobytes())
@@ -177,8 +196,12 @@ def _about(agent: Agent, task: Task, test: Split) -> dict[str, Any]:
         "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
         | {"torch": torch.__version__}  # names the build, which the installed version does not
         | {name: version(name) for name in _SOFTWARE},
-        "machine": {"device": "cpu", "threads": torch.get_num_threads(), "processor": _processor()},
+        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": _processor()},
     }
+
+
+def _device(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def _processor() -> str:

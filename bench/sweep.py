@@ -27,7 +27,7 @@ from tqdm import tqdm
 from glimpsebench.bench import records
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.run import Spec, is_done, run
+from glimpsebench.bench.run import Spec, is_done, run, usable
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.tasks import Task
 
@@ -187,7 +187,7 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def _work(number: int, spec: Spec | Task, root: Path) -> str:
+def _work(number: int, spec: Spec | Task, root: Path, device: str) -> str:
     """One unit of work: a run, or the training of a task's evaluator. Returns what went wrong, if anything."""
 
     def report(share: float) -> None:
@@ -196,19 +196,21 @@ def _work(number: int, spec: Spec | Task, root: Path) -> str:
     if isinstance(spec, Task):
         evaluator(spec, root, _Steps(report))
         return ""
-    record = run(spec, root, _Steps(report))
+    record = run(spec, root, _Steps(report), device)
     return "" if record.done else f"{spec}: {record.about['status']}: {record.about['error']}"
 
 
-def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False) -> list[str]:
-    """Run what has no record yet, `workers` at a time with one thread each.
+def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False, device: str = "cpu") -> list[str]:
+    """Run what has no record yet, `workers` at a time with one thread each, training on `device` where agents can.
 
     Returns:
         One line for each run that diverged or failed; their records say so too.
 
     Raises:
+        UsageError: there is no such device.
         KeyboardInterrupt: after the workers were stopped. Finished records stay, unfinished ones leave nothing.
     """
+    usable(device)
     records.sweep_out(root)
     work: list[Spec | Task] = [spec for spec in specs if not is_done(spec, root)]
     if not work:
@@ -227,7 +229,7 @@ def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False) 
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(queue,))
     try:
         with tqdm(total=len(work), unit="run", disable=quiet, bar_format=_BAR) as bar:
-            futures = {pool.submit(_work, n, spec, root): n for n, spec in enumerate(work)}
+            futures = {pool.submit(_work, n, spec, root, device): n for n, spec in enumerate(work)}
             for failure in _watch(futures, queue, bar):
                 failures.append(failure)
                 bar.write(failure)

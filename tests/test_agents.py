@@ -13,7 +13,8 @@ import torch
 
 from conftest import Beacon, hurried
 from glimpsebench import agents
-from glimpsebench.agents.base import Agent
+from glimpsebench.agents.base import Agent, Diverged, tensor, training_on
+from glimpsebench.agents.nets import pixels
 from glimpsebench.agents.uniform import Uniform
 from glimpsebench.bench.localisation import share_on_object
 from glimpsebench.bench.rollout import prints, replay, rollout
@@ -81,6 +82,44 @@ def fitted(name: str, task: Task, seed: int = 0, **settings: object) -> Agent:
     agent.prepare(task)
     agent.fit(task, seed, iter)
     return agent
+
+
+def test_tensors_are_made_where_training_runs(beacon: Task) -> None:
+    images = beacon.val().images_NCHW[:2]
+    with torch.device("meta"):
+        assert tensor(images.copy()).device.type == pixels(images).device.type == "meta"
+    assert pixels(images).device.type == "cpu"
+
+
+@pytest.mark.parametrize(("device", "error"), [("cpu", Diverged), ("meta", NotImplementedError)])
+def test_networks_lie_where_training_runs_and_all_is_as_before_when_it_fails(
+    device: str, error: type[Exception], beacon: Task
+) -> None:
+    agent = hurried("uniform")
+    agent.prepare(beacon)
+    net, before = agent.net, (torch.get_default_device(), torch.get_float32_matmul_precision())
+    assert net is not None
+    during: list[torch.device] = []
+
+    def train() -> None:
+        with training_on(device, agent):
+            during.extend([torch.get_default_device(), *(weight.device for weight in net.parameters())])
+            raise Diverged
+
+    with pytest.raises(error):  # from "meta" no values come back
+        train()
+    assert {each.type for each in during} == {device}
+    assert (torch.get_default_device(), torch.get_float32_matmul_precision()) == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_accelerated_agents_train_on_a_gpu_and_are_rolled_out_on_the_cpu(beacon: Task) -> None:
+    for agent in map(hurried, NAMES):
+        if agent.accelerated:
+            agent.prepare(beacon)
+            with training_on("cuda", agent):
+                agent.fit(beacon, 0, iter)
+            rollout(agent, tasks.test_split(beacon), seed=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
