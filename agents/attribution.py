@@ -32,7 +32,7 @@ Y X rows and columns of the features, D their channels, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -138,6 +138,8 @@ class AttributionAgent(MaskAgent):
 
     pool: Pool = "max"
 
+    untaught: ClassVar[bool] = True
+
     def build(self) -> nn.Module:
         classifier = Classifier(self.shape[0], self.classes, self.width, self.pool)
         return MaskNet(self.shape[0], self.classes, self.width, Explainer(classifier))
@@ -157,11 +159,6 @@ class AttributionAgent(MaskAgent):
     def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         super().learn_to_choose(task, rng, progress)
         self.findings |= self.measured(task.val())
-
-    def learn_to_predict(
-        self, task: Task, rng: np.random.Generator, progress: Progress[int], *, untaught: bool = True
-    ) -> None:
-        super().learn_to_predict(task, rng, progress, untaught=untaught)
 
     @torch.no_grad()
     def measured(self, split: Split) -> dict[str, float]:

@@ -165,13 +165,16 @@ class Agent(ABC):
 def training_on(device: str, agent: Agent) -> Iterator[None]:
     """Within, the agent's networks, new tensors and what `tensor` makes lie on this device; afterwards on the CPU.
 
-    On a GPU matrix products are of TF32, whose 10 bits of mantissa are enough for training.
+    On a GPU matrix products are of TF32, as convolutions are by default: 10 bits of mantissa are enough for training.
     """
+    if device == "cpu":
+        yield  # a default device that is set, be it the CPU, costs some per cent of the time
+        return
     precision = torch.get_float32_matmul_precision()
     try:
         if agent.net is not None:
             agent.net.to(device)
-        torch.set_float32_matmul_precision("highest" if device == "cpu" else "high")
+        torch.set_float32_matmul_precision("high")
         with torch.device(device):
             yield
     finally:
@@ -181,10 +184,10 @@ def training_on(device: str, agent: Agent) -> Iterator[None]:
 
 
 def tensor(array: Array) -> torch.Tensor:
-    """An array where training runs: over the same memory on the CPU."""
+    """An array as a tensor where training runs; over the same memory if that is the CPU."""
     return torch.from_numpy(array).to(torch.get_default_device())
 
 
 def tensors(observation: Observation) -> dict[str, torch.Tensor]:
-    """An observation as tensors over the same memory."""
+    """An observation, for `act` and `predict`, as tensors on the CPU over the same memory."""
     return {name: torch.from_numpy(value) for name, value in observation.items()}

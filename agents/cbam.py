@@ -13,9 +13,9 @@ With `attention=none` it is the same classifier without attention. There is no M
 What differs from the source, and why: three plain blocks in place of a ResNet, for small images; r = 4, since its 16
 would leave one unit of 16 channels.
 
-Track: open. Measured on digits-clutter (validation digits, seed 0) in per cent at 5, 10 and 20 % touched, evaluator /
-own: 54, 84, 92 / 72, 85, 90; without attention 56, 82, 91 / 71, 83, 86. The network on whole images, mean of three
-seeds: 93; without attention 95. Cost: 32 s of one core.
+Track: open. On digits-clutter (suite `attention`, test, mean of seeds 0 to 5) in per cent at 5, 10 and 20 % touched,
+evaluator / own: 56, 82, 95 / 74, 88, 93; without attention 57, 84, 95 / 73, 87, 93. The network on whole validation
+images: 93; without attention 95. Cost: 32 s of one core.
 Command: glimpse run --agent cbam --task digits-clutter
 """
 

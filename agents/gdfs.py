@@ -26,7 +26,8 @@ What differs from the source, and why:
 Track: gated. On digits-clutter (suite `selectors`, test, mean of seeds 0 to 5) at 5, 10, 20 and 30 % touched: evaluator
 28, 56, 86, 94 %, own 31, 56, 84, 90 %. Cost: 40 s of one core. MNIST, pixel by pixel (suite `gdfs-mnist`, test, seed
 0), own after 10, 20 and 50 pixels: 87.8, 95.3 and 97.5 %, from 397 million losses in 7 minutes of a GPU; published:
-87.1, 94.4 and 97.4 % from some 500 million. From 7.2 million, in 50 minutes of one core, 97.1 % after 50.
+87.1, 94.4 and 97.4 % from some 500 million. From 7.2 million, in 77 minutes of a core beside other jobs: 84.2, 93.2
+and 97.1 %.
 Command: glimpse run --agent gdfs --task digits-clutter
 """
 

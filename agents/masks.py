@@ -95,6 +95,8 @@ class MaskAgent(Agent):
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
     accelerated: ClassVar[bool] = True
+    untaught: ClassVar[bool] = False
+    """The predictor has learned nothing when `learn_to_predict` comes, and begins with whole images (`with_whole`)."""
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -163,14 +165,8 @@ class MaskAgent(Agent):
 
         optimise(net.predictor, task, loss_of, steps=steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
 
-    def learn_to_predict(
-        self, task: Task, rng: np.random.Generator, progress: Progress[int], *, untaught: bool = False
-    ) -> None:
-        """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets.
-
-        Args:
-            untaught: it has learned nothing yet, and begins with whole images (`with_whole`).
-        """
+    def learn_to_predict(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets."""
         net = self.nets
         net.scorer.requires_grad_(False)
 
@@ -181,7 +177,7 @@ class MaskAgent(Agent):
             sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
             mask_B1HW = tensor(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
             canvas_BCHW = shown(image_BCHW, mask_B1HW)
-            if untaught:
+            if self.untaught:
                 whole = phase(step, self.steps)
                 canvas_BCHW, mask_B1HW = with_whole(canvas_BCHW, mask_B1HW, image_BCHW, whole, rng)
             return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)

@@ -61,6 +61,7 @@ class PerturbedTopK(torch.autograd.Function):
 
 def scaled(scores_BP: Tensor) -> Tensor:
     """Each row brought to [0, 1]; equal scores to 0."""
+    # Not `aminmax`, of which PyTorch 2.11 has no derivative on a GPU.
     low, high = scores_BP.amin(1, keepdim=True), scores_BP.amax(1, keepdim=True)
     return (scores_BP - low) / (high - low).clamp(min=1e-5)
 

@@ -120,11 +120,9 @@ class RealX(DrawnMaskAgent):
         )
         net.predictor.requires_grad_(True)
 
-    def learn_to_predict(
-        self, task: Task, rng: np.random.Generator, progress: Progress[int], *, untaught: bool = False
-    ) -> None:
+    def learn_to_predict(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         if self.reader == "taught":
-            super().learn_to_predict(task, rng, progress, untaught=untaught)
+            super().learn_to_predict(task, rng, progress)
             return
         net = self.nets
         net.predictor = CanvasNet(self.shape[0], self.classes, self.width)

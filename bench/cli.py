@@ -41,7 +41,9 @@ Settings = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option("--device", help="Where to train: cpu, or cuda for the agents that can; all else is on the CPU."),
+    typer.Option(
+        "--device", help="Where to train: cpu, or cuda (cuda:1, ...) for agents that can; all else is on the CPU."
+    ),
 ]
 
 OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
@@ -154,6 +156,8 @@ def run_command(
         print(f"{spec}: its record is here already (--again runs it again)")
     else:
         started = time.perf_counter()
+        if device != "cpu" and not spec.make()[0].accelerated:
+            print(f"{agent} cannot train on a GPU: on the CPU, then")
         record = run(spec, root, _bar(str(spec)), device)
         print(f"{spec}: {record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:

@@ -87,11 +87,10 @@ def usable(device: str) -> None:
     Raises:
         UsageError: it is not.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter is what a torch without CUDA raises
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UsageError(f"no device '{device}' here ({reason}); --device cpu trains anywhere") from None
+    cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    names = ["cpu", *(["cuda", *cards] if cards else [])]
+    if device not in names:
+        raise UsageError(f"no device '{device}' here, only {', '.join(names)}; this PyTorch is {torch.__version__}")
 
 
 def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") -> records.Record:

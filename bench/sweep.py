@@ -226,7 +226,9 @@ def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False, 
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     failures = []
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(queue,))
+    # An error on a GPU can spoil a process for good, so there each run has its own.
+    runs_each = None if device == "cpu" else 1
+    pool = ProcessPoolExecutor(workers, context, _start, (queue,), max_tasks_per_child=runs_each)
     try:
         with tqdm(total=len(work), unit="run", disable=quiet, bar_format=_BAR) as bar:
             futures = {pool.submit(_work, n, spec, root, device): n for n, spec in enumerate(work)}

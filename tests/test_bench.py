@@ -20,6 +20,7 @@ import pytest
 
 from conftest import Beacon
 from glimpsebench.agents.base import BUDGETS
+from glimpsebench.agents.full import Full
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import evaluators, figures, leaderboard, records
 from glimpsebench.bench.records import Record
@@ -112,6 +113,16 @@ def test_the_last_batch_does_not_depend_on_how_it_is_filled(beacon: Task) -> Non
     assert np.array_equal(whole.predicted_FN[:, :253], part.predicted_FN)
 
 
+def test_only_accelerated_agents_train_on_the_device(beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[run.__module__], "usable", lambda device: None)
+    spec = Spec("full", "beacon", 0, QUICK)
+    record = run(spec, root / "a", iter, "meta")  # where no tensor has values
+    assert (record.about["status"], record.about["machine"]["device"]) == ("failed", "meta")
+    monkeypatch.setattr(Full, "accelerated", False)
+    record = run(spec, root / "b", iter, "meta")
+    assert (record.about["status"], record.about["machine"]["device"]) == ("done", "cpu")
+
+
 def test_a_run_that_diverges_is_a_row_that_says_so(beacon: Task, root: Path) -> None:
     record = run(Spec("full", "beacon", 0, QUICK | {"lr": 1e30}), root, iter)
     assert record.about["status"] == "diverged"
@@ -133,8 +144,6 @@ def test_a_seed_that_fails_counts_as_chance(beacon: Task, root: Path) -> None:
 def test_failures_inside_fit_leave_a_record_and_interrupts_leave_nothing(
     beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from glimpsebench.agents.full import Full
-
     def broken(*_: object) -> None:
         raise ValueError("boom")
 

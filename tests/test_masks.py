@@ -21,6 +21,19 @@ def fitted(name: str, task: Task, **settings: object) -> MaskAgent:
     return agent
 
 
+@pytest.mark.parametrize(
+    ("name", "whole"), [("adcm", True), ("cbam", True), ("gain", True), ("gradcam", True), ("straight_through", False)]
+)
+def test_a_predictor_that_has_learned_nothing_begins_with_whole_images(name: str, whole: bool, beacon: Task) -> None:
+    agent = hurried(name)
+    assert isinstance(agent, MaskAgent)
+    agent.prepare(beacon)
+    areas: list[float] = []
+    agent.nets.predictor.register_forward_pre_hook(lambda _, inputs: areas.append(inputs[1].mean().item()))
+    agent.learn_to_predict(beacon, np.random.default_rng(0), iter)
+    assert (areas[0] == 1) is whole
+
+
 @pytest.mark.parametrize("name", ["straight_through", "hard_concrete", "realx"])
 def test_the_size_that_was_learned_is_recorded(name: str, beacon: Task) -> None:
     agent = fitted(name, beacon)
