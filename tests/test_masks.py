@@ -34,6 +34,25 @@ def test_a_predictor_that_has_learned_nothing_begins_with_whole_images(name: str
     assert (areas[0] == 1) is whole
 
 
+def test_random_pixels_beside_a_concrete_subset_are_phased_out(beacon: Task) -> None:
+    images = beacon.val().images_NCHW
+    areas: dict[bool, list[float]] = {}
+    for phased in (False, True):
+        agent = hurried("concrete_topk", phased=phased, selector_steps=10)
+        assert isinstance(agent, MaskAgent)
+        agent.prepare(beacon)
+        shown = areas.setdefault(phased, [])
+        agent.nets.predictor.register_forward_pre_hook(
+            lambda _, inputs, shown=shown: shown.append(inputs[1].mean().item())
+        )
+        for step in (0, 3, 5, 9):
+            agent.selection_loss(pixels(images), torch.zeros(len(images), dtype=torch.long), step)
+    alone = max(areas[False])
+    assert areas[True][0] == pytest.approx(0.5, abs=0.1)  # of each image a share drawn from 0 to 1
+    assert areas[True][1] == pytest.approx(0.2, abs=0.1)  # from 0 to 0.4
+    assert max(areas[True][2:]) == pytest.approx(alone, abs=0.02)
+
+
 @pytest.mark.parametrize("name", ["straight_through", "hard_concrete", "realx"])
 def test_the_size_that_was_learned_is_recorded(name: str, beacon: Task) -> None:
     agent = fitted(name, beacon)
