@@ -13,8 +13,8 @@ What differs from the source, and why:
 * The predictor first learns on random masks of every size (`pretrain_steps`), as the model to explain is trained
   first in the paper: from a few soft pixels alone it learns too little to guide the scorer.
 * With `phased` random pixels are shown beside V in the first half of the selector's training, fewer and fewer. Without
-  them 2 % of the pixels of a large image tell the predictor nothing until they happen to lie on the object, and the
-  scorer may have moved off it for good by then: two of three seeds did on cluttered-mnist-60 (suite `selectors-60`).
+  them two of three seeds leave the object for good on cluttered-mnist-60 (suite `selectors-60`), where 2 % of the
+  pixels, at random, tell a predictor next to nothing (19 % right); with them none does.
 The subset is part of what the predictor reads, so that the label can be written into it; the evaluator's score says
 whether the pixels themselves are telling.
 
