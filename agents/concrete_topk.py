@@ -10,34 +10,27 @@ What differs from the source, and why:
 * q predicts the label; theirs explains a given model and fits its output.
 * The predictor is the one that all mask selectors share and sees V beside image × V.
 * After training `masks` reveals the k best-scored pixels at every budget; theirs has one k.
-* The predictor first learns on random masks of every size (`pretrain_steps`), as the model to explain is trained
-  first in the paper: from a few soft pixels alone it learns too little to guide the scorer.
-* With `phased` random pixels are shown beside V in the first half of the selector's training, fewer and fewer. Without
-  them two of three seeds leave the object for good on cluttered-mnist-60 (suite `selectors-60`), where 2 % of the
-  pixels, at random, tell a predictor next to nothing (19 % right); with them none does.
+* The predictor first learns on random masks of every size, as the model to explain is trained first in the paper, and
+  random pixels are shown beside V in the first half of the selector's training, fewer and fewer (`JointMaskAgent`).
 The subset is part of what the predictor reads, so that the label can be written into it; the evaluator's score says
 whether the pixels themselves are telling.
 
-Track: open. On digits-clutter (suite `selectors`, test, mean of seeds 0 to 5) at 5, 10 and 20 % touched: evaluator 51,
-73, 87 %, own 79, 85, 89 %; with `phased` 67, 81, 92 and 84, 91, 92 %.
-Cost: 42 s of one core; it grows with k.
+Track: open. On digits-clutter (suite `selectors`, test, mean of seeds 0 to 5) at 5, 10 and 20 % touched, in per cent:
+evaluator 67, 81, 92, own 84, 91, 92. Cost: 42 s of one core; it grows with k.
 Command: glimpse run --agent concrete_topk --task digits-clutter
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Progress
-from glimpsebench.agents.masks import MaskAgent, Share
-from glimpsebench.agents.nets import Positive, Rate, phase
-from glimpsebench.envs.settings import added
-from glimpsebench.envs.tasks import Task
+from glimpsebench.agents.masks import JointMaskAgent, Share
+from glimpsebench.agents.nets import Rate
 
 
 def concrete_subset(scores_BP: Tensor, count: int, temperature: float) -> Tensor:
@@ -48,32 +41,24 @@ def concrete_subset(scores_BP: Tensor, count: int, temperature: float) -> Tensor
 
 
 @dataclass
-class ConcreteTopK(MaskAgent):
+class ConcreteTopK(JointMaskAgent):
     """Reads the whole image, then shows its best pixels; learned with L2X's relaxed subsets.
 
     Settings:
         target: k, as a share of the pixels.
         temperature: τ.
-        pretrain_steps: of the predictor on random masks, before both.
-        phased: random pixels are shown beside the subset at first, of each image a share drawn anew, from at most all
-            of them down to none at half of `selector_steps`.
+        pretrain_steps, phased: as for every selector that learns with its predictor.
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
     target: Share = 0.02
     temperature: Rate = 0.1
-    pretrain_steps: Positive = 200
-    phased: bool = added(False)
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        self.learn_at_random(task, self.pretrain_steps, None, rng, progress)
-        super().learn_to_choose(task, rng, progress)
+    version: ClassVar[int] = 2
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         scores_BP = self.nets.scorer(image_BCHW).flatten(1)
         count = max(1, int(self.target * scores_BP.shape[1]))
         mask_BP = concrete_subset(scores_BP, count, self.temperature)
-        if self.phased:
-            share_B1 = phase(step, self.selector_steps, rest=0.0) * torch.rand(len(mask_BP), 1)
-            mask_BP = torch.maximum(mask_BP, (torch.rand_like(mask_BP) < share_B1).float())
-        return F.cross_entropy(self.nets.under(image_BCHW, mask_BP.reshape(-1, 1, *self.shape[1:])), labels_B)
+        mask_B1HW = self.beside(mask_BP.reshape(-1, 1, *self.shape[1:]), step)
+        return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B)

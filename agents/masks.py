@@ -36,6 +36,7 @@ from glimpsebench.envs.sensors import Mask, Sensor, k_best
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
+Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
 
@@ -202,6 +203,41 @@ class MaskAgent(Agent):
 
     def predict(self, view: Observation) -> Array:
         return reading(self.nets.predictor, view)
+
+
+@dataclass
+class JointMaskAgent(MaskAgent):
+    """A mask selector that learns together with the predictor that reads its masks.
+
+    The two may agree on a code: the predictor reads the label off where the mask lies, or off the hole that it leaves,
+    and the object is never shown. By the time that the predictor could read the object's pixels the scores have left
+    them, and come back no more. Two things make it able to read pixels first, and neither is a term of the loss:
+
+    1. It has learned on random masks of every size (`learn_at_random`).
+    2. Random pixels are shown beside the selection (`beside`), fewer and fewer over the first half of training.
+
+    `straight_through`, whose masks are binary in training too, stays on the object without them.
+
+    Settings:
+        pretrain_steps: how long point 1 lasts; 0 leaves it out.
+        phased: whether point 2 is done.
+    """
+
+    pretrain_steps: Count = 200
+    phased: bool = True
+
+    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        if self.pretrain_steps:
+            self.learn_at_random(task, self.pretrain_steps, None, rng, progress)
+        super().learn_to_choose(task, rng, progress)
+
+    def beside(self, mask_B1HW: Tensor, step: int) -> Tensor:
+        """The mask, and random pixels: of each image a share drawn anew, up to a limit that falls from 1 to 0."""
+        if not self.phased:
+            return mask_B1HW
+        share_B111 = phase(step, self.selector_steps, rest=0.0) * torch.rand(len(mask_B1HW), 1, 1, 1)
+        # For soft masks: of a mask that is 0 with a gradient, as a straight-through one is, a maximum passes on half.
+        return torch.maximum(mask_B1HW, (torch.rand_like(mask_B1HW) < share_B111).float())
 
 
 @dataclass

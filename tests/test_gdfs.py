@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from conftest import hurried
-from glimpsebench.agents.gdfs import GDFS
+from glimpsebench.agents.gdfs import GDFS, CellPolicy
 from glimpsebench.envs.tasks import Task
 
 
@@ -23,6 +23,17 @@ def test_exploring_reveals_as_many_hidden_cells_as_asked(beacon: Task) -> None:
     assert after_BP.sum(1).tolist() == [1, 5, 16]
     assert (after_BP >= before_BP).all()
     assert before_BP.sum() == 3, "the caller's cells are left alone"
+
+
+def test_a_policys_scores_do_not_grow_with_its_features() -> None:
+    torch.manual_seed(0)
+    policy, seen = CellPolicy(1, 4, (4, 4), 8), (torch.rand(3, 1, 16, 16), torch.ones(3, 1, 16, 16))
+    before = policy(*seen)
+    with torch.no_grad():
+        for layer in (policy.cells, policy.near[2], policy.score[0]):
+            for weights in layer.parameters():
+                weights.mul_(100)
+    assert (policy(*seen) - before).abs().max() < 0.01 * before.std(), "but for the epsilon of the norms"
 
 
 @pytest.mark.parametrize(("apart", "stay"), [(None, 1), (3, 2), (2, 3), (1, 6), (9, 1)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import hurried
-from glimpsebench.agents.masks import DrawnMaskAgent, MaskAgent, MaskNet
+from glimpsebench.agents.masks import DrawnMaskAgent, JointMaskAgent, MaskAgent, MaskNet
 from glimpsebench.agents.nets import pixels
 from glimpsebench.envs.tasks import Task
 
@@ -34,23 +34,53 @@ def test_a_predictor_that_has_learned_nothing_begins_with_whole_images(name: str
     assert (areas[0] == 1) is whole
 
 
-def test_random_pixels_beside_a_concrete_subset_are_phased_out(beacon: Task) -> None:
-    images = beacon.val().images_NCHW
-    areas: dict[bool, list[float]] = {}
-    for phased in (False, True):
-        agent = hurried("concrete_topk", phased=phased, selector_steps=10)
-        assert isinstance(agent, MaskAgent)
+JOINT = ["hard_concrete", "concrete_topk", "perturbed_topk"]
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_random_pixels_beside_the_selection_are_phased_out(
+    name: str, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[torch.Tensor] = []
+    under = MaskNet.under
+
+    def watched(self: MaskNet, image_BCHW: torch.Tensor, mask_B1HW: torch.Tensor) -> torch.Tensor:
+        shown.append(mask_B1HW)
+        return under(self, image_BCHW, mask_B1HW)
+
+    agent = hurried(name, selector_steps=10)
+    assert isinstance(agent, JointMaskAgent)
+    agent.prepare(beacon)
+    monkeypatch.setattr(MaskNet, "under", watched)
+    images = pixels(beacon.val().images_NCHW)
+    selections = {step: torch.zeros(len(images), 1, 16, 16) for step in (0, 3, 5, 9)}
+    for step, mask_B1HW in selections.items():
+        shares = agent.beside(mask_B1HW, step).mean((1, 2, 3))
+        limit = max(0.0, 1 - step / 5)
+        assert shares.max() <= limit + 0.15  # a share drawn from 0 to the limit
+        assert shares.mean() == pytest.approx(limit / 2, abs=0.1 if limit else 0)
+    assert torch.equal(agent.beside(selections[9] + 1, 0), selections[9] + 1)
+    areas = {}
+    for phased in (True, False):
+        agent.phased = phased
+        torch.manual_seed(0)
+        agent.selection_loss(images, torch.zeros(len(images), dtype=torch.long), 4)
+        areas[phased] = shown.pop().mean()
+    assert areas[True] > areas[False]
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_a_predictor_learns_on_random_masks_before_a_selector_that_learns_with_it(name: str, beacon: Task) -> None:
+    for steps in (0, 3):
+        agent = hurried(name, pretrain_steps=steps, selector_steps=2)
+        assert isinstance(agent, JointMaskAgent)
         agent.prepare(beacon)
-        shown = areas.setdefault(phased, [])
-        agent.nets.predictor.register_forward_pre_hook(
-            lambda _, inputs, shown=shown: shown.append(inputs[1].mean().item())
-        )
-        for step in (0, 3, 5, 9):
-            agent.selection_loss(pixels(images), torch.zeros(len(images), dtype=torch.long), step)
-    alone = max(areas[False])
-    assert areas[True][0] == pytest.approx(0.5, abs=0.1)  # of each image a share drawn from 0 to 1
-    assert areas[True][1] == pytest.approx(0.2, abs=0.1)  # from 0 to 0.4
-    assert max(areas[True][2:]) == pytest.approx(alone, abs=0.02)
+        scored: list[int] = []
+        read: list[None] = []
+        agent.nets.scorer.register_forward_pre_hook(lambda *_, scored=scored, read=read: scored.append(len(read)))
+        agent.nets.predictor.register_forward_pre_hook(lambda *_, read=read: read.append(None))
+        agent.learn_to_choose(beacon, np.random.default_rng(0), iter)
+        assert scored == [steps, steps + 1]
 
 
 @pytest.mark.parametrize("name", ["straight_through", "hard_concrete", "realx"])
