@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import io
 import pkgutil
-from collections.abc import Mapping
+import sys
+import tokenize
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from glimpsebench.agents.base import Agent
+from glimpsebench.agents.common.base import Agent
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.settings import validated
-
-_SHARED = ("actor_critic", "attentive", "attribution", "bagnet", "base", "masks", "nets", "recurrent")
 
 
 def names() -> list[str]:
     """The agents of this package, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def find(name: str) -> type[Agent]:
@@ -53,3 +58,62 @@ def make(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
     """An untrained agent of this name with these settings; both are checked."""
     kind = find(name)
     return kind(**validated(kind, settings or {}, f"agent '{name}'"))
+
+
+@functools.cache
+def source_hash(name: str) -> str:
+    """The first 16 hex digits of the SHA-256 of an agent's code, as this process has loaded it.
+
+    It covers the agent's module and what that imports, directly or not, from its own folder and the folders below.
+    Comments, docstrings and blank lines do not count: what cannot move a score does not make another contender.
+    """
+    module = sys.modules[find(name).__module__]
+    content = hashlib.sha256()
+    for path in sorted(_sources(module.__name__, Path(str(module.__file__)).parent)):
+        content.update(code_only(path.read_text()).encode())
+    return content.hexdigest()[:16]
+
+
+def _sources(name: str, folder: Path, found: set[Path] | None = None) -> set[Path]:
+    """The files of a loaded module and of the modules in this folder that it imports."""
+    found = set() if found is None else found
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or not Path(file).is_relative_to(folder) or Path(file) in found or Path(file) == Path(__file__):
+        return found
+    found.add(Path(file))
+    for other in _imported(Path(file).read_text(), str(sys.modules[name].__package__)):
+        _sources(other, folder, found)
+    return found
+
+
+def _imported(source: str, package: str) -> Iterator[str]:
+    """The dotted names that a module may have loaded modules under."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parent = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
+            base = ".".join(part for part in (parent, node.module) if part)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def code_only(source: str) -> str:
+    """A module's text without comments, docstrings and blank lines.
+
+    >>> code_only("x = 1  # why" + chr(10) * 2 + "y = 2")
+    'x = 1\\ny = 2'
+    """
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for child in node.body:  # a text as a statement: a docstring, also one below an attribute
+                alone = not lines[child.lineno - 1][: child.col_offset].strip()
+                if alone and isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
+                    for row in range(child.lineno - 1, child.end_lineno or child.lineno):
+                        lines[row] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())

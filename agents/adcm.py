@@ -34,8 +34,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from glimpsebench.agents.attentive import AttentiveAgent, AttentiveNet, Dropout
-from glimpsebench.agents.masks import Share
+from glimpsebench.agents.common.attentive import AttentiveAgent, AttentiveNet, Dropout
+from glimpsebench.agents.common.masks import Share
 
 
 def stochastic_pool(features_BDYX: Tensor, sample: bool) -> Tensor:

@@ -27,8 +27,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from glimpsebench.agents.attentive import AttentiveAgent, AttentiveNet
-from glimpsebench.agents.nets import Positive
+from glimpsebench.agents.common.attentive import AttentiveAgent, AttentiveNet
+from glimpsebench.agents.common.nets import Positive
 
 
 class ChannelAttention(nn.Module):

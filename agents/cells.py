@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.bagnet import BagNetAgent, best_first
+from glimpsebench.agents.common.bagnet import BagNetAgent, best_first
 from glimpsebench.envs.glimpse import Kind, Observation
 
 Array = NDArray[Any]

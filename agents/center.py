@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.base import tensor
-from glimpsebench.agents.nets import CanvasAgent, pixels, shown
+from glimpsebench.agents.common.base import tensor
+from glimpsebench.agents.common.nets import CanvasAgent, masked_canvas, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, k_best
 
@@ -46,7 +46,7 @@ class Center(CanvasAgent):
         sizes = np.floor(rng.choice(self.budgets, count) * height * width).astype(int)
         scores = np.broadcast_to(centrality(height, width).ravel(), (count, height * width))
         mask_B1HW = tensor(k_best(scores, sizes).reshape(count, 1, height, width))
-        return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
+        return masked_canvas(to_float(images_BCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         count, height, width = observation["action"].shape

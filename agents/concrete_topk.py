@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.masks import JointMaskAgent, Share
-from glimpsebench.agents.nets import Rate
+from glimpsebench.agents.common.masks import JointMaskAgent, Share
+from glimpsebench.agents.common.nets import Rate
 
 
 def concrete_subset(scores_BP: Tensor, count: int, temperature: float) -> Tensor:
@@ -47,7 +47,7 @@ class ConcreteTopK(JointMaskAgent):
     Settings:
         target: k, as a share of the pixels.
         temperature: τ.
-        pretrain_steps, phased: as for every selector that learns with its predictor.
+        pretrain_steps, random_pixels: as for every selector that learns with its predictor.
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
@@ -60,5 +60,5 @@ class ConcreteTopK(JointMaskAgent):
         scores_BP = self.nets.scorer(image_BCHW).flatten(1)
         count = max(1, int(self.target * scores_BP.shape[1]))
         mask_BP = concrete_subset(scores_BP, count, self.temperature)
-        mask_B1HW = self.beside(mask_BP.reshape(-1, 1, *self.shape[1:]), step)
+        mask_B1HW = self.with_random_pixels(mask_BP.reshape(-1, 1, *self.shape[1:]), step)
         return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B)

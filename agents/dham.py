@@ -45,9 +45,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensor, tensors
-from glimpsebench.agents.masks import Share, Weight
-from glimpsebench.agents.nets import Backbone, Positive, Rate, optimise, phase, pixels
+from glimpsebench.agents.common.base import Agent, Progress, tensor, tensors
+from glimpsebench.agents.common.masks import Share, Weight
+from glimpsebench.agents.common.nets import Backbone, Positive, Rate, linear_decay, optimise, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Crop
 from glimpsebench.envs.tasks import Task
@@ -176,10 +176,10 @@ class DHAM(Agent):
         rng, net, crop = np.random.default_rng(seed), self.nets, self.sensor()
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            image_BCHW = pixels(images)
+            image_BCHW = to_float(images)
             place_B2, scale_B = self.window(image_BCHW)
             budget_B = rng.choice(np.array(self.budgets, np.float32), len(images))
-            budget_B[rng.random(len(images)) < phase(step, self.steps)] = 1  # first the window of its own size
+            budget_B[rng.random(len(images)) < linear_decay(step, self.steps)] = 1  # first the window of its own size
             action_B3 = self.aim(place_B2, scale_B, tensor(budget_B))
             loss = F.cross_entropy(net.classify(crop.crop(image_BCHW, action_B3)), labels_B)
             if self.target_area is not None:
@@ -193,7 +193,7 @@ class DHAM(Agent):
     def own_area(self, task: Task) -> float:
         """The mean of s² over the validation images."""
         parts = np.array_split(task.val().images_NCHW, 20)
-        return float(torch.cat([self.window(pixels(some))[1] ** 2 for some in parts if len(some)]).mean())
+        return float(torch.cat([self.window(to_float(some))[1] ** 2 for some in parts if len(some)]).mean())
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.nets import CanvasAgent, pixels
+from glimpsebench.agents.common.nets import CanvasAgent, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor
 
@@ -34,7 +34,7 @@ class Full(CanvasAgent):
 
     def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         count, _, height, width = images_BCHW.shape
-        return pixels(images_BCHW), torch.ones(count, 1, height, width, dtype=torch.bool)
+        return to_float(images_BCHW), torch.ones(count, 1, height, width, dtype=torch.bool)
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         return np.zeros_like(observation["action"])

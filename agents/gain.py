@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from glimpsebench.agents.attribution import AttributionAgent, mining_loss, without
-from glimpsebench.agents.masks import Weight
-from glimpsebench.agents.nets import Rate
+from glimpsebench.agents.common.attribution import AttributionAgent, mining_loss, without
+from glimpsebench.agents.common.masks import Weight
+from glimpsebench.agents.common.nets import Rate
 
 
 @dataclass

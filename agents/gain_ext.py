@@ -30,10 +30,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.attribution import AttributionAgent, mining_loss, without
-from glimpsebench.agents.base import Progress, tensor
-from glimpsebench.agents.masks import Array, Weight
-from glimpsebench.agents.nets import Rate, batches, optimise_on, pixels
+from glimpsebench.agents.common.attribution import AttributionAgent, mining_loss, without
+from glimpsebench.agents.common.base import Progress, tensor
+from glimpsebench.agents.common.masks import Array, Weight
+from glimpsebench.agents.common.nets import Rate, batches, optimise_on, to_float
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
 
@@ -82,12 +82,12 @@ class GainExt(AttributionAgent):
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         return self.self_guided(image_BCHW, labels_B)[0]
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         labelled_N = drawn(task.sizes["train"], self.share, rng)
 
         def loss_on(split: Split, rows_B: Array, step: int) -> Tensor:
             assert split.labels_N is not None
-            image_BCHW, labels_B = pixels(split.images_NCHW[rows_B]), tensor(split.labels_N[rows_B])
+            image_BCHW, labels_B = to_float(split.images_NCHW[rows_B]), tensor(split.labels_N[rows_B])
             loss, attention_B1HW = self.self_guided(image_BCHW, labels_B)
             known_B = labelled_N[rows_B]
             if known_B.any():

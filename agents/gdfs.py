@@ -13,10 +13,10 @@ arXiv:2301.00557; settings from its released code.
 
 What differs from the source, and why:
 * Each image of a batch contributes the loss of one step, drawn uniformly, instead of all: the same expectation at a
-  fraction of the cost. With `apart` it stays for several steps of the optimiser and that many cells are revealed
-  between two of them. With `apart=1` the choice that a loss was computed for is the next cell revealed, as in the
-  source, and nothing is explored beside it; but the images of a batch are at different steps. Images that stay hurt a
-  predictor with batch norm, so that this is for `mlp`.
+  fraction of the cost. With `cells_per_loss` an image stays for several steps of the optimiser and that many cells
+  are revealed between two of them. With `cells_per_loss=1` the choice that a loss was computed for is the next cell
+  revealed, but the images of a batch are at different steps. Images that stay hurt a predictor with batch norm, so
+  that this is for `mlp`.
 * τ falls at every step of training, not in five rounds with early stopping.
 * Revealed cells are excluded from the relaxed choice as well.
 * `kind=cells`: the shared predictor, and a policy of three convolutions over cells, with a learned value per place
@@ -45,11 +45,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensor, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels, reading
+from glimpsebench.agents.common.base import Agent, Progress, tensor, tensors
+from glimpsebench.agents.common.nets import CanvasNet, Positive, Rate, optimise, predict_canvas, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Shape
-from glimpsebench.envs.settings import added
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
@@ -138,7 +138,7 @@ class GDFS(Agent):
         kind: `cells`, for objects anywhere, or `mlp`, the paper's.
         pretrain_steps: of the predictor on random cells.
         steps, batch, lr: of both together; `batch` images at once.
-        apart: cells revealed between two losses of an image, 1 as in the source; None gives it one loss.
+        cells_per_loss: cells revealed between two losses of an image, 1 as in the source; None gives it one loss.
         width: of both networks under `cells`.
         dropout: in both networks under `mlp`.
     """
@@ -150,9 +150,9 @@ class GDFS(Agent):
     steps: Positive = 500
     batch: Positive = 64
     lr: Rate = 4e-3
-    apart: Positive | None = None
+    cells_per_loss: Positive | None = renamed(None, "apart")
     width: Positive = 16
-    dropout: Annotated[float, Field(ge=0, lt=1)] = added(0.3)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
     observation: ClassVar[Kind] = "canvas"
@@ -213,17 +213,17 @@ class GDFS(Agent):
         def on_random_cells(images: Array, labels_B: Tensor, step: int) -> Tensor:
             noise_BP = torch.rand(len(images), rows * columns)
             seen_BP = (noise_BP > torch.rand(len(images), 1)).float()
-            return F.cross_entropy(self.under(net.predictor, pixels(images), seen_BP), labels_B)
+            return F.cross_entropy(self.under(net.predictor, to_float(images), seen_BP), labels_B)
 
-        apart = min(self.apart or horizon, horizon)
-        stay = -(-horizon // apart)
+        cells_per_loss = min(self.cells_per_loss or horizon, horizon)
+        stay = -(-horizon // cells_per_loss)
         line = (torch.empty(0, *self.shape), torch.empty(0, dtype=torch.long), torch.empty(0, rows * columns))
 
         def greedily(images: Array, labels_B: Tensor, step: int) -> Tensor:
             nonlocal line
-            fresh = (pixels(images), labels_B, torch.zeros(len(images), rows * columns))
-            more_B = tensor(rng.integers(0, apart, len(images)))
-            more_B = torch.cat([more_B, torch.full((len(line[0]),), apart - 1)])[: stay * len(images)]
+            fresh = (to_float(images), labels_B, torch.zeros(len(images), rows * columns))
+            more_B = tensor(rng.integers(0, cells_per_loss, len(images)))
+            more_B = torch.cat([more_B, torch.full((len(line[0]),), cells_per_loss - 1)])[: stay * len(images)]
             image_BCHW, labels_B, seen_BP = (torch.cat(pair)[: len(more_B)] for pair in zip(fresh, line, strict=True))
             seen_BP = self.explored(image_BCHW, seen_BP, more_B)
             temperature = START * (END / START) ** (step / self.steps)
@@ -252,4 +252,4 @@ class GDFS(Agent):
         return action
 
     def predict(self, view: Observation) -> Array:
-        return reading(self.nets.predictor, view)
+        return predict_canvas(self.nets.predictor, view)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.attribution import AttributionAgent
+from glimpsebench.agents.common.attribution import AttributionAgent
 
 
 @dataclass

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.masks import DrawnMaskAgent, JointMaskAgent, Share, Weight
+from glimpsebench.agents.common.masks import DrawnMaskAgent, JointMaskAgent, Share, Weight
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2 / 3
 
@@ -60,7 +60,7 @@ class HardConcrete(JointMaskAgent, DrawnMaskAgent):
         target: the share of open gates that training aims at.
         weight: of the squared deviation, or of the size itself under `price`.
         ascent: how fast the multiplier of `lagrangian` follows the deviation.
-        pretrain_steps, phased: as for every selector that learns with its predictor.
+        pretrain_steps, random_pixels: as for every selector that learns with its predictor.
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
@@ -85,5 +85,5 @@ class HardConcrete(JointMaskAgent, DrawnMaskAgent):
             self.multiplier = 0.0 if step == 0 else self.multiplier
             penalty = penalty + self.multiplier * excess
             self.multiplier += self.ascent * excess.item()
-        mask_B1HW = self.beside(gates(log_alpha_B1HW), step)
+        mask_B1HW = self.with_random_pixels(gates(log_alpha_B1HW), step)
         return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B) + penalty

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.base import tensor
-from glimpsebench.agents.nets import CanvasAgent
+from glimpsebench.agents.common.base import tensor
+from glimpsebench.agents.common.nets import CanvasAgent
 from glimpsebench.envs.glimpse import Currency, Kind, Observation
 from glimpsebench.envs.sensors import Sensor, Thumbnail
 

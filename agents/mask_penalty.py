@@ -60,9 +60,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Finding, Progress
-from glimpsebench.agents.masks import MaskAgent, Share, Weight
-from glimpsebench.agents.nets import Rate, pixels
+from glimpsebench.agents.common.base import Finding, Progress
+from glimpsebench.agents.common.masks import MaskAgent, Share, Weight
+from glimpsebench.agents.common.nets import Rate, to_float
 from glimpsebench.envs.tasks import Task
 
 Form = Literal["mse_zero", "entropy", "tilted", "target_budget", "target_entropy"]
@@ -115,9 +115,9 @@ class MaskPenalty(MaskAgent):
         norm = features_BD.abs().sum(1).mean()
         return F.cross_entropy(net.predictor.head(features_BD), labels_B) + self.beta * penalty + self.gap * norm
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         val = task.val()
-        image_BCHW, labels_B = pixels(val.images_NCHW), torch.tensor(np.asarray(val.labels_N))
+        image_BCHW, labels_B = to_float(val.images_NCHW), torch.tensor(np.asarray(val.labels_N))
         first = slice(CURVE_IMAGES)
         moments = set(np.linspace(0, self.selector_steps, CURVE_POINTS + 1).round().astype(int).tolist())
         points: list[dict[str, float]] = []
@@ -131,7 +131,7 @@ class MaskPenalty(MaskAgent):
                     self.nets.train()
                 yield step
 
-        super().learn_to_choose(task, rng, watched)
+        super().fit_selector(task, rng, watched)
         points.append(self.measured(image_BCHW[first], labels_B[first]))
         final = self.measured(image_BCHW, labels_B)
         curves: dict[str, Finding] = {f"{name}_curve": [point[name] for point in points] for name in final}

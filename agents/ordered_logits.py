@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from glimpsebench.agents.bagnet import BagNetAgent, cells_of, ordered_logits
+from glimpsebench.agents.common.bagnet import BagNetAgent, cells_of, ordered_logits
 
 
 @dataclass
@@ -32,7 +32,7 @@ class OrderedLogits(BagNetAgent):
         glimpses: how many cells it visits at most at test time.
         blocks, widths, strides, wide, stem, expansion: of the BagNet.
         loss: of the representation network: `every` cell must tell the class, or the `mean` of their logits.
-        steps, batch, lr: of the representation network's training.
+        representation_steps, batch, lr: of the representation network's training.
     """
 
     def visits(self, image_BCHW: Tensor, count: int) -> Tensor:

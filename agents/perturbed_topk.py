@@ -38,8 +38,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.masks import JointMaskAgent, Share
-from glimpsebench.agents.nets import Rate
+from glimpsebench.agents.common.masks import JointMaskAgent, Share
+from glimpsebench.agents.common.nets import Rate
 
 
 class PerturbedTopK(torch.autograd.Function):
@@ -77,7 +77,7 @@ class Perturbed(JointMaskAgent):
         target: k, as a share of the pixels.
         draws: n.
         sigma: of the noise at first, where scores span [0, 1].
-        pretrain_steps, phased: as for every selector that learns with its predictor.
+        pretrain_steps, random_pixels: as for every selector that learns with its predictor.
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
@@ -93,5 +93,5 @@ class Perturbed(JointMaskAgent):
         sigma = self.sigma * max(0.1, 1 - step / self.selector_steps)
         noise_nBP = torch.randn(self.draws, *scores_BP.shape)
         mask_BP: Tensor = PerturbedTopK.apply(scores_BP, noise_nBP, count, sigma)  # type: ignore[no-untyped-call]
-        mask_B1HW = self.beside(mask_BP.reshape(-1, 1, *self.shape[1:]), step)
+        mask_B1HW = self.with_random_pixels(mask_BP.reshape(-1, 1, *self.shape[1:]), step)
         return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B)

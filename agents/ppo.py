@@ -47,9 +47,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from glimpsebench.agents.actor_critic import PPOAgent, Schedule
-from glimpsebench.agents.base import Progress
-from glimpsebench.agents.nets import Positive
+from glimpsebench.agents.common.actor_critic import PPOAgent, Schedule
+from glimpsebench.agents.common.base import Progress
+from glimpsebench.agents.common.nets import Positive
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.grid import VectorGridFixations

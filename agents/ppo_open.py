@@ -24,8 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from glimpsebench.agents.actor_critic import ImageReader, PPOAgent, Reader
-from glimpsebench.agents.nets import Positive
+from glimpsebench.agents.common.actor_critic import ImageReader, PPOAgent, Reader
+from glimpsebench.agents.common.nets import Positive
 from glimpsebench.envs.glimpse import Kind
 
 

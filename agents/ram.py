@@ -11,7 +11,7 @@ Mnih, Heess, Graves, Kavukcuoglu, Recurrent Models of Visual Attention, NeurIPS 
 
 What differs from the paper, and why:
 * Cross-entropy and reward are means over all steps, not those of the last alone: a curve of accuracy over budgets
-  needs a prediction after every glimpse (`told=last` is the paper's).
+  needs a prediction after every glimpse (`loss_at=last` is the paper's).
 * ±1 are the last places at which the finest window lies inside the image; in the paper it may leave it.
 * The first fixation is the centre, not random (`first=random`): a better start that knows nothing of the image.
 * The policy's mean is a two-layer network (as in the usual PyTorch port, whose authors found it to matter).
@@ -19,8 +19,8 @@ What differs from the paper, and why:
 * Predictions come from the predictor that all agents share, trained afterwards on this policy's own windows, so
   that agents differ by their looking; `predictor=core` takes the paper's classifier, which needs far more
   training than the quick suite gives.
-* `standard=true` brings pixels to mean 0 and deviation 1 first, as the ports do. With it and `reinforce_core` the first
-  look goes to the digit on 60×60, and without either hardly (validation images, 4,000 steps; see suite `ram-60`).
+* `standardize=true` brings pixels to mean 0 and deviation 1 first, as the ports do. With it and `reinforce_core` the
+  first look goes to the digit on 60×60, and without either hardly (validation images, 4,000 steps; see suite `ram-60`).
 
 The network, its losses and its training are in `recurrent`, shared with `ram_pathwise`.
 
@@ -44,11 +44,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.base import tensor
-from glimpsebench.agents.nets import Positive, pixels, shown
-from glimpsebench.agents.recurrent import Eye, RecurrentAgent
+from glimpsebench.agents.common.base import tensor
+from glimpsebench.agents.common.nets import Positive, masked_canvas, to_float
+from glimpsebench.agents.common.recurrent import GlimpseReader, RecurrentAgent
 from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
-from glimpsebench.envs.settings import added
 
 Array = NDArray[Any]
 
@@ -66,8 +65,8 @@ class RAM(RecurrentAgent):
         reinforce: the weight of the REINFORCE term. Nothing else trains the policy, and AdamW divides by the gradient's
             size, so only 0 makes a difference, unless `reinforce_core`.
         policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
-        told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
-        standard: the glimpse network reads values less the mean of the training images' pixels, over their deviation.
+        loss_at: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
+        standardize: the glimpse network reads values less the mean of the training pixels, over their deviation.
         reinforce_core: REINFORCE trains core and glimpse network as well, through the h_t that the policy reads.
         rollouts: Monte-Carlo rollouts at test, of `glimpses` each. With more than one, fixations are drawn from the
             policy and `core` averages the rollouts' probabilities; the union of them all is what was touched.
@@ -77,17 +76,17 @@ class RAM(RecurrentAgent):
     """
 
     scales: Positive = 1
-    reinforce_core: bool = added(False)
+    reinforce_core: bool = False
 
     version: ClassVar[int] = 2
 
     def sensor(self) -> Sensor:
         return Window(self.size, self.scales, border="inside")
 
-    def told_to_policy(self, hidden_BH: Tensor) -> Tensor:
-        return hidden_BH if self.reinforce_core else super().told_to_policy(hidden_BH)
+    def policy_input(self, hidden_BH: Tensor) -> Tensor:
+        return hidden_BH if self.reinforce_core else super().policy_input(hidden_BH)
 
-    def eye(self, images: Array) -> Eye:
+    def glimpse_reader(self, images: Array) -> GlimpseReader:
         sensor, index_B, room_B = self.sensor(), np.arange(len(images)), np.zeros(len(images))
         read = sensor.reader(images)
 
@@ -103,7 +102,7 @@ class RAM(RecurrentAgent):
         mask_BHW = np.logical_or.accumulate(prints_BTHW, axis=1)[np.arange(len(images)), prefix_B]
         mask_B1HW = tensor(mask_BHW)[:, None]
         if self.scales == 1:
-            return shown(pixels(images), mask_B1HW), mask_B1HW
+            return masked_canvas(to_float(images), mask_B1HW), mask_B1HW
         # Coarse scales show block means, as the env paints them.
         read, index_B = sensor.reader(images), np.arange(len(images))
         canvas_BCHW = np.zeros(images.shape, np.float32)

@@ -37,9 +37,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from glimpsebench.agents.base import tensor
-from glimpsebench.agents.nets import Positive, pixels
-from glimpsebench.agents.recurrent import Eye, RAMNet, RecurrentAgent, Reward, losses
+from glimpsebench.agents.common.base import tensor
+from glimpsebench.agents.common.nets import Positive, to_float
+from glimpsebench.agents.common.recurrent import GlimpseReader, RAMNet, RecurrentAgent, Reward, losses
 from glimpsebench.envs.sensors import Crop
 
 Array = NDArray[Any]
@@ -55,7 +55,7 @@ class RAMPathwise(RecurrentAgent):
         mix: the share of the pathwise gradient where the estimator is `mixed`.
         reward: what REINFORCE maximises: `correct` (0 or 1, as in ram) or `likelihood` (log p of the label).
         shape_core: the pathwise gradient flows on into h_t; without, it ends at the policy, as ram's does.
-        glimpses, first, std, policy_steps, policy_batch, policy_lr, reinforce, policy, told, predictor: as ram's.
+        glimpses, first, std, policy_steps, policy_batch, policy_lr, reinforce, policy, loss_at, predictor: as ram's.
         steps, batch, lr, width: of the shared predictor, as for everyone.
     """
 
@@ -93,8 +93,8 @@ class RAMPathwise(RecurrentAgent):
     def fixation_of(self, action: Tensor) -> Tensor:
         return action[:, :2] / max(1 - self.scale, 1e-6)
 
-    def eye(self, images: Array) -> Eye:
-        crop, image_BCHW = self.sensor(), pixels(images)
+    def glimpse_reader(self, images: Array) -> GlimpseReader:
+        crop, image_BCHW = self.sensor(), to_float(images)
 
         def look(fixation_B2: Tensor) -> tuple[Tensor, Array]:
             action_B3 = self.crops(fixation_B2)
@@ -131,4 +131,4 @@ class RAMPathwise(RecurrentAgent):
 
     def loss_of(self, logits_BTK: Tensor, baselines_BT: Tensor, log_probs_BT: Tensor, labels_B: Tensor) -> Tensor:
         weight = (1 - self.share) * self.reinforce
-        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, weight, self.reward, self.told)
+        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, weight, self.reward, self.loss_at)

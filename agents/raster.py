@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.base import tensor
-from glimpsebench.agents.nets import CanvasAgent, Positive, pixels, shown
+from glimpsebench.agents.common.base import tensor
+from glimpsebench.agents.common.nets import CanvasAgent, Positive, masked_canvas, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Sensor, Window
 
@@ -55,7 +55,7 @@ class Raster(CanvasAgent):
         prefixes_THW = np.logical_or.accumulate(prints_THW)
         mask = prefixes_THW[rng.integers(0, len(path), len(images_BCHW))]
         mask_B1HW = tensor(mask)[:, None]
-        return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
+        return masked_canvas(to_float(images_BCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         step = observation["valid"].sum(1).astype(int)

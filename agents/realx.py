@@ -14,7 +14,7 @@ What differs from the source, and why:
 * The predictor is the one that all mask selectors share and sees the mask beside the masked image. From halves of an
   image (`share=0.5`, the paper's) it does not learn what a few pixels mean; `share=any` draws the share anew for
   each image, so that the frozen predictor knows masks of the size that the selector ends at.
-* Whole images among the random masks, phased out over the first half of that training (`with_whole`): without
+* Whole images among the random masks, phased out over the first half of that training (`with_whole_images`): without
   them this predictor learns nothing on digits-clutter in 300 steps.
 * After the selector is trained `masks` trains the predictor on, on the k best pixels at every budget; the paper
   predicts with the frozen one. `reader=random` predicts with a network of its own, trained on random masks alone:
@@ -38,9 +38,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Progress
-from glimpsebench.agents.masks import Array, DrawnMaskAgent, Share, Weight
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, pixels
+from glimpsebench.agents.common.base import Progress
+from glimpsebench.agents.common.masks import Array, DrawnMaskAgent, Share, Weight
+from glimpsebench.agents.common.nets import CanvasNet, Positive, Rate, optimise, to_float
 from glimpsebench.envs.tasks import Task
 
 
@@ -97,16 +97,16 @@ class RealX(DrawnMaskAgent):
 
     @property
     def shown(self) -> float | None:
-        """`share` as `learn_at_random` takes it."""
+        """`share` as `pretrain_predictor` takes it."""
         return None if self.share == "any" else self.share
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         net = self.nets
 
         def by_rebar(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            return self.selection_loss(pixels(images), labels_B, step)
+            return self.selection_loss(to_float(images), labels_B, step)
 
-        self.learn_at_random(task, self.pretrain_steps, self.shown, rng, progress)
+        self.pretrain_predictor(task, self.pretrain_steps, self.shown, rng, progress)
         net.predictor.requires_grad_(False)
         optimise(
             net.scorer,
@@ -120,13 +120,13 @@ class RealX(DrawnMaskAgent):
         )
         net.predictor.requires_grad_(True)
 
-    def learn_to_predict(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         if self.reader == "taught":
-            super().learn_to_predict(task, rng, progress)
+            super().fit_predictor(task, rng, progress)
             return
         net = self.nets
         net.predictor = CanvasNet(self.shape[0], self.classes, self.width)
-        self.learn_at_random(task, self.steps, self.shown, rng, progress)
+        self.pretrain_predictor(task, self.predictor_steps, self.shown, rng, progress)
 
     def odds(self, scores_B1HW: Tensor) -> Tensor:
         return torch.sigmoid(scores_B1HW)

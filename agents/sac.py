@@ -6,13 +6,13 @@ Gupta, Abbeel, Levine 2018, arXiv:1812.05905. The learner is Stable-Baselines3's
 1. Reader f(s) over the set of glimpses, reward and rounds with the predictor: ppo's. Actor, critic and the critic's
    target have a reader each.
 2. Policy: a = tanh(u), u ~ N(μ(f), σ(f)²), a fixation inside the image.
-3. Critic: Q_i(s, a) = MLP_i([f(s); place(a)]), i = 1, 2; place(a) is a with its sines and cosines at three
+3. Critic: Q_i(s, a) = MLP_i([f(s); φ(a)]), i = 1, 2; φ(a) is a with its sines and cosines at three
    frequencies, as the reader is told fixations. Target: r + γ (min_i Q̄_i(s', a') − α log π(a' | s')).
 4. Actor: α log π(a | s) − min_i Q_i(s, a). Temperature: α follows the entropy that is asked for (`target_entropy`).
 5. Q̄ ← Q̄ + τ (Q − Q̄) after each update, τ = 0.01.
 
 What differs from the source, and why:
-* Q of a raw (x, y) is too smooth to say that a visited place has nothing left to tell, hence place(a).
+* Q of a raw (x, y) is too smooth to say that a visited place has nothing left to tell, hence φ(a).
 * α starts at 0.01, not 1: a glimpse is worth tenths of a nat or less.
 * The reader starts from the supervised training of ppo's reader.
 * What was replayed in one round is kept for the next, with the rewards of the predictor of its time.
@@ -41,8 +41,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 
-from glimpsebench.agents.actor_critic import OCTAVES, ActorCriticAgent, Extractor, Schedule, place
-from glimpsebench.agents.nets import Positive, Rate
+from glimpsebench.agents.common.actor_critic import FREQUENCIES, ActorCriticAgent, Extractor, Schedule, fourier_features
+from glimpsebench.agents.common.nets import Positive, Rate
 from glimpsebench.envs.glimpse import Observation
 
 Array = NDArray[Any]
@@ -52,13 +52,13 @@ class PlaceCritic(ContinuousCritic):
     """Q of what has been seen and of a place."""
 
     def __init__(self, *, features_dim: int, **settings: Any) -> None:
-        super().__init__(features_dim=features_dim + 4 * OCTAVES, **settings)
+        super().__init__(features_dim=features_dim + 4 * FREQUENCIES, **settings)
 
     def forward(self, obs: Any, actions: Tensor) -> tuple[Tensor, ...]:
         # The actor's loss needs the gradient to the action alone; the reader's would be thrown away.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not actions.requires_grad):
             features_BD = self.extract_features(obs, self.features_extractor)
-        input_BF = torch.cat([features_BD, place(actions)], 1)
+        input_BF = torch.cat([features_BD, fourier_features(actions)], 1)
         return tuple(network(input_BF) for network in self.q_networks)
 
 

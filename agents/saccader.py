@@ -50,10 +50,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.bagnet import BagNet, BagNetAgent, cells_of, gathered, ordered_logits
-from glimpsebench.agents.base import Progress
-from glimpsebench.agents.nets import Positive, Rate, optimise, pixels
-from glimpsebench.envs.settings import added
+from glimpsebench.agents.common.bagnet import BagNet, BagNetAgent, cells_of, gathered, ordered_logits
+from glimpsebench.agents.common.base import Progress
+from glimpsebench.agents.common.nets import Positive, Rate, optimise, to_float
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
@@ -165,7 +164,7 @@ class Saccader(BagNetAgent):
         glimpses: how many cells it visits at most at test time.
         blocks, widths, strides, wide, stem, expansion: of the BagNet.
         loss: of stage 1: `every` cell must tell the class, or the `mean` of their logits.
-        steps, batch, lr: of stage 1; `batch` is that of all stages.
+        representation_steps, batch, lr: of stage 1; `batch` is that of all stages.
         location_steps, location_lr, location_glimpses: of stage 2, T the last; no steps, no stage.
         joint_steps, joint_lr, joint_glimpses: of stage 3, likewise.
         reinforce: the weight of the REINFORCE term in stage 3, against the cross-entropy in the BagNet; the location
@@ -183,7 +182,7 @@ class Saccader(BagNetAgent):
     joint_lr: Rate = 2e-3
     joint_glimpses: Positive = 6
     reinforce: Annotated[float, Field(ge=0)] = 1.0
-    reinforce_bagnet: bool = added(True)
+    reinforce_bagnet: bool = True
     samples: Positive = 1
     visited: bool = True
 
@@ -218,7 +217,7 @@ class Saccader(BagNetAgent):
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
             with torch.no_grad():
-                features, what, logits = self.bagnet(self.inside(pixels(images)))
+                features, what, logits = self.bagnet(self.inside(to_float(images)))
                 targets_BT = ordered_logits(cells_of(logits), self.location_glimpses)
             return location_loss(self.location, self.location(features, what), targets_BT, remember=self.visited)
 
@@ -231,7 +230,7 @@ class Saccader(BagNetAgent):
         assert net is not None
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            features, what, logits = self.bagnet(self.inside(pixels(images)))
+            features, what, logits = self.bagnet(self.inside(to_float(images)))
             if not self.reinforce_bagnet:
                 features, what = features.detach(), what.detach()
             mixed_BPd = self.location(features, what).repeat_interleave(self.samples, 0)

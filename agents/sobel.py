@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.bagnet import BagNetAgent, best_first
+from glimpsebench.agents.common.bagnet import BagNetAgent, best_first
 
 
 def edges(image_BCHW: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Sobel(BagNetAgent):
         glimpses: how many cells it visits at most at test time.
         blocks, widths, strides, wide, stem, expansion: of the BagNet.
         loss: of the representation network: `every` cell must tell the class, or the `mean` of their logits.
-        steps, batch, lr: of the representation network's training.
+        representation_steps, batch, lr: of the representation network's training.
     """
 
     statistic: Literal["mean", "var"] = "mean"

@@ -35,9 +35,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.masks import DrawnMaskAgent, Share, Weight
-from glimpsebench.agents.nets import Rate
-from glimpsebench.envs.settings import added
+from glimpsebench.agents.common.masks import DrawnMaskAgent, Share, Weight
+from glimpsebench.agents.common.nets import Rate
 
 
 def gumbel_mask(scores: Tensor, temperature: float) -> Tensor:
@@ -75,7 +74,7 @@ class StraightThrough(DrawnMaskAgent):
         selector_steps, steps, batch, lr, width: as for every mask selector.
     """
 
-    mask: Literal["gumbel", "topk"] = added("gumbel")
+    mask: Literal["gumbel", "topk"] = "gumbel"
     target: Share = 0.05
     temperature: Rate = 2 / 3
     weight: Weight = 100.0

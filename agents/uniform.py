@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.base import tensor
-from glimpsebench.agents.nets import CanvasAgent, Positive, pixels, shown
+from glimpsebench.agents.common.base import tensor
+from glimpsebench.agents.common.nets import CanvasAgent, Positive, masked_canvas, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, Window
-from glimpsebench.envs.settings import added
 
 Array = NDArray[Any]
 
@@ -43,7 +42,7 @@ class Uniform(CanvasAgent):
     kind: Literal["window", "mask"] = "window"
     size: Positive = 6
     glimpses: Positive = 24
-    cell: Positive = added(1)
+    cell: Positive = 1
 
     version: ClassVar[int] = 2
     reference: ClassVar[bool] = True
@@ -68,7 +67,7 @@ class Uniform(CanvasAgent):
             room_B = np.floor(rng.choice(self.budgets, count) * (shape[1] * shape[2])).astype(int)
             mask = sensor.aim(rng.random((count, *sensor.grid(shape))), shape, room_B)
         mask_B1HW = tensor(mask)[:, None]
-        return shown(pixels(images_BCHW), mask_B1HW), mask_B1HW
+        return masked_canvas(to_float(images_BCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         shape = observation["action"].shape

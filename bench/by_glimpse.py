@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from glimpsebench.agents.base import Agent, Progress
+from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench.compare import cell, named, pipe, shown, track, with_failed
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.figures import STYLE, made_again, outside, shade, styled
+from glimpsebench.bench.figures import STYLE, outside, rebuilt, shade, styled
 from glimpsebench.bench.leaderboard import Row
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import Judge, replay_steps
@@ -108,7 +108,7 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
         UsageError: weights that are missing, or weights, code or images that are not those of the record.
     """
     torch.set_num_threads(1)  # as in `run`
-    task, _ = made_again(row.runs[0])
+    task, _ = rebuilt(row.runs[0])
     test = tasks.test_split(task)
     if row.runs[0].about["evaluator"] != identity(task):
         raise UsageError(f"{row.name} on {row.task}: judged by another evaluator than this version's; {_MEND}")
@@ -131,7 +131,7 @@ _MEND = "run the sweep again with another --root, or delete this record first"
 
 
 def _trained(record: Record, task: Task) -> Agent:
-    _, agent = made_again(record)
+    _, agent = rebuilt(record)
     path = record.folder / "weights.safetensors"
     try:
         agent.load(path, task)

@@ -147,7 +147,7 @@ def run_command(
     from glimpsebench.bench import leaderboard
     from glimpsebench.bench.records import Record
     from glimpsebench.bench.run import is_done, run
-    from glimpsebench.bench.sweep import spec_of
+    from glimpsebench.bench.suites import spec_of
 
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
     spec = spec_of({"agent": agent, "task": task, "seed": seed, **parse_settings(settings or [])})
@@ -187,7 +187,8 @@ def sweep_command(
 ) -> None:
     """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures."""
     from glimpsebench.bench.run import is_done
-    from glimpsebench.bench.sweep import read_suite, sweep
+    from glimpsebench.bench.suites import read_suite
+    from glimpsebench.bench.sweep import sweep
 
     sys.path.insert(0, str(Path.cwd()))
     plan = read_suite(suite)

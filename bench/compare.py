@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpsebench.agents.base import BUDGETS
+from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench.leaderboard import Row
 from glimpsebench.bench.stats import Difference, crossed, holm
 from glimpsebench.envs.errors import UsageError, unknown

@@ -20,9 +20,16 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import BUDGETS, Progress
-from glimpsebench.agents.nets import CanvasNet, optimise, phase, pixels, reading, with_whole
-from glimpsebench.bench.records import asked_of, digest
+from glimpsebench.agents.common.base import BUDGETS, Progress
+from glimpsebench.agents.common.nets import (
+    CanvasNet,
+    linear_decay,
+    optimise,
+    predict_canvas,
+    to_float,
+    with_whole_images,
+)
+from glimpsebench.bench.records import digest, settings_of
 from glimpsebench.envs import datasets
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.sensors import UNSEEN, Crop, Sensor, Shape, Thumbnail, Window, k_best
@@ -45,7 +52,7 @@ class Recipe:
 
 def identity(task: Task, recipe: Recipe = Recipe()) -> str:
     """The content hash that names the evaluator of a task."""
-    return digest({"task": task.id, "settings": asked_of(task), "recipe": asdict(recipe), "budgets": BUDGETS})
+    return digest({"task": task.id, "settings": settings_of(task), "recipe": asdict(recipe), "budgets": BUDGETS})
 
 
 class Evaluator:
@@ -55,7 +62,7 @@ class Evaluator:
         self.net, self.name = net.eval(), name
 
     def __call__(self, view: Observation) -> Array:
-        return reading(self.net, view)
+        return predict_canvas(self.net, view)
 
 
 def evaluator(task: Task, root: Path, progress: Progress[int], recipe: Recipe = Recipe()) -> Evaluator:
@@ -75,7 +82,7 @@ def evaluator(task: Task, root: Path, progress: Progress[int], recipe: Recipe = 
         try:
             torch.manual_seed(recipe.seed)
             net = CanvasNet(task.shape[0], task.classes, recipe.width)
-            with datasets.sealed():
+            with datasets.test_split_closed():
                 _train(net, task, recipe, progress)
             temporary = path.with_suffix(f".{os.getpid()}")
             save_file({key: value.contiguous() for key, value in net.state_dict().items()}, temporary)
@@ -114,7 +121,7 @@ def _train(net: CanvasNet, task: Task, recipe: Recipe, progress: Progress[int]) 
 
     def loss_of(images: Array, labels_B: torch.Tensor, step: int) -> torch.Tensor:
         canvas, mask = (torch.from_numpy(part) for part in random_canvases(images, rng))
-        canvas, mask = with_whole(canvas, mask, pixels(images), phase(step, recipe.steps), rng)
+        canvas, mask = with_whole_images(canvas, mask, to_float(images), linear_decay(step, recipe.steps), rng)
         return F.cross_entropy(net(canvas, mask.float()), labels_B)
 
     optimise(
@@ -140,7 +147,7 @@ def random_canvases(images_BCHW: Array, rng: np.random.Generator) -> tuple[Array
     if kind in ("crop", "thumbnail"):
         return _delivered(images_BCHW, kind, budget_B, rng)
     mask = {"pixels": _scattered, "blobs": _blobs, "windows": _windows}[kind](shape, budget_B, rng)
-    canvas = np.where(mask, pixels(images_BCHW).numpy(), np.float32(0))
+    canvas = np.where(mask, to_float(images_BCHW).numpy(), np.float32(0))
     return canvas, mask.astype(np.float32)
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from glimpsebench import agents
-from glimpsebench.agents.base import BUDGETS, Agent
+from glimpsebench.agents.common.base import BUDGETS, Agent
 from glimpsebench.bench.leaderboard import Row, rows_of
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rollout import prints
+from glimpsebench.bench.rollout import footprints_of
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.pictures import box_of, picture, sheet
@@ -171,7 +171,7 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
             continue
         record = row.runs[0]
         try:
-            task, agent = made_again(record)
+            task, agent = rebuilt(record)
             selection = record.selection
         except UsageError as error:  # somebody's own images or module, not at hand here; or a copy without selections
             print(f"no pictures of {row.name} on {row.task}: {error}", file=sys.stderr)
@@ -196,7 +196,7 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
     return path
 
 
-def made_again(record: Record) -> tuple[Task, Agent]:
+def rebuilt(record: Record) -> tuple[Task, Agent]:
     """The task and the agent of a record, untrained."""
     about = record.about
     task = tasks.make(about["task"]["id"], _settable(about["task"]["settings"]))
@@ -210,7 +210,7 @@ def _looks(record: Record, at: int, selection: Array, task: Task, agent: Agent) 
     sensor, shape = agent.sensor(), task.shape
     test = tasks.test_split(task)
     arrays, budget = record.arrays, record.budgets[at]
-    footprints = prints(selection, arrays["steps"][at, : len(selection)], budget, sensor, shape)
+    footprints = footprints_of(selection, arrays["steps"][at, : len(selection)], budget, sensor, shape)
     looks = []
     for image, steps in enumerate(footprints):
         boxes = [] if isinstance(sensor, Mask) else [box_of(one) for one in steps]

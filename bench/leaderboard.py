@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from glimpsebench.agents.base import BUDGETS
+from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import metrics
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.stats import Interval, over_seeds, paired
@@ -113,21 +113,21 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
         agent, task = record.about["agent"], record.about["task"]
         evaluated = task["settings"] | {"evaluator": record.about["evaluator"]}
         same_task = [other.about for other in records if other.task == record.task]
-        on = _told_apart(
+        on = _with_differences(
             record.task, evaluated, [a["task"]["settings"] | {"evaluator": a["evaluator"]} for a in same_task]
         )
         same_name = [
             other.about["agent"] for other in records if other.name == record.name and other.task == record.task
         ]
         versions = [{"version": other["version"]} for other in same_name]
-        groups[on, _told_apart(record.name, {"version": agent["version"]}, versions)].append(record)
+        groups[on, _with_differences(record.name, {"version": agent["version"]}, versions)].append(record)
     rows = [
         Row(name, task, tuple(sorted(group, key=lambda record: record.seed))) for (task, name), group in groups.items()
     ]
     return sorted(rows, key=lambda row: (row.task, row.about["reference"], row.about["track"], -_rank(row), row.name))
 
 
-def _told_apart(name: str, mine: Mapping[str, Any], all_of_that_name: Sequence[Mapping[str, Any]]) -> str:
+def _with_differences(name: str, mine: Mapping[str, Any], all_of_that_name: Sequence[Mapping[str, Any]]) -> str:
     """The name, with the entries in which those that share it differ: what is not the same stands in two rows."""
     differing = [key for key in mine if any(other.get(key) != mine[key] for other in all_of_that_name)]
     return f"{name} ({', '.join(f'{key}={mine[key]}' for key in differing)})" if differing else name

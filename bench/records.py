@@ -165,7 +165,7 @@ def replacing(folder: Path) -> Iterator[Path]:
             folder.parent.rmdir()  # leave no empty folder behind a failure
 
 
-def sweep_out(root: Path) -> None:
+def remove_unfinished(root: Path) -> None:
     """Remove what killed processes left half-written."""
     for temporary in (root / "records").glob("*/*/.*.*"):
         try:
@@ -179,12 +179,6 @@ def settings_of(agent: Any) -> dict[str, Any]:
     values = {f.name: getattr(agent, f.name) for f in dataclasses.fields(agent) if f.init}
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
-
-
-def asked_of(agent: Any) -> dict[str, Any]:
-    """The settings that a record is addressed by: all but those added later (`settings.added`), at their defaults."""
-    later = {f.name: f.default for f in dataclasses.fields(agent) if f.metadata.get("added")}
-    return {name: value for name, value in settings_of(agent).items() if name not in later or value != later[name]}
 
 
 def changed_of(agent: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from glimpsebench.agents.base import Agent
+from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench.localisation import peak_of, pixel_of
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, Shape, Thumbnail, Window
@@ -57,7 +57,7 @@ class Episodes:
 def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
     """Let an agent look at every image, through an env that has no labels."""
     rng = np.random.default_rng([seed, 2])
-    return _fly(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, agent.predict)
+    return _roll_out(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, agent.predict)
 
 
 def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Episodes:
@@ -67,7 +67,7 @@ def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Epi
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
-    again = _fly(agent, images, choose, "canvas", judge)
+    again = _roll_out(agent, images, choose, "canvas", judge)
     if not np.array_equal(again.steps_FN, episodes.steps_FN) or not np.array_equal(
         again.touched_FN, episodes.touched_FN
     ):
@@ -97,7 +97,7 @@ def replay_steps(
     return _after(predicted_NT, upto_TN, -1).T, _after(touched_NT, upto_TN, 0).T
 
 
-def _fly(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) -> Episodes:
+def _roll_out(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) -> Episodes:
     single = agent.horizon() == 1
     groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
     passes = [_pass(agent, images, number, group, choose, view, judge) for number, group in enumerate(groups)]
@@ -194,7 +194,7 @@ def unpacked(selection: Array, sensor: Sensor, shape: Shape) -> Array:
     return bits.reshape(*selection.shape[:-1], *size).astype(np.float32)
 
 
-def prints(selection: Array, steps_N: Array, budget: float, sensor: Sensor, shape: Shape) -> Array:
+def footprints_of(selection: Array, steps_N: Array, budget: float, sensor: Sensor, shape: Shape) -> Array:
     """The footprints of recorded selections (N, T, …) within a budget: boolean (N, T, H, W), empty after `steps_N`."""
     actions = unpacked(selection, sensor, shape)
     count, horizon = actions.shape[:2]

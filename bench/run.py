@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.base import Agent, Diverged, Progress, training_on
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, training_on
 from glimpsebench.bench import localisation, records
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.rollout import Episodes, prints, replay, rollout
+from glimpsebench.bench.rollout import Episodes, footprints_of, replay, rollout
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
@@ -56,9 +56,10 @@ class Spec:
             "agent": {
                 "name": self.agent,
                 "version": agent.version,
-                "settings": records.asked_of(agent),
+                "source": agents.source_hash(self.agent),
+                "settings": records.settings_of(agent),
             },
-            "task": {"id": task.id, "settings": records.asked_of(task)},
+            "task": {"id": task.id, "settings": records.settings_of(task)},
             "seed": self.seed,
             "evaluator": identity(task),
         }
@@ -113,7 +114,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     arrays: dict[str, Any] = {}
     try:
         torch.manual_seed(spec.seed)
-        with datasets.sealed():
+        with datasets.test_split_closed():
             agent.prepare(task)
             with training_on(device, agent):
                 agent.fit(task, spec.seed, progress)
@@ -160,7 +161,7 @@ def localised(episodes: Episodes, agent: Agent, objects_NHW: Array) -> dict[str,
     single = len(episodes.selection) == len(agent.budgets)
     for at, budget in enumerate(agent.budgets):
         selection = episodes.selection[at if single else 0]
-        chosen = np.asarray(prints(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape).any(1))
+        chosen = np.asarray(footprints_of(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape).any(1))
         overlaps["iou"].append(localisation.intersection_over_union(chosen, objects_NHW))
         overlaps["on_object"].append(localisation.share_on_object(chosen, objects_NHW))
     pointed = localisation.pointing_game(episodes.points_N2, objects_NHW)
@@ -174,6 +175,7 @@ def _about(agent: Agent, task: Task, test: Split, device: str) -> dict[str, Any]
     asked_agent = {
         "name": type(agent).__module__.removeprefix("glimpsebench.agents."),
         "version": agent.version,
+        "source": agents.source_hash(type(agent).__module__.removeprefix("glimpsebench.agents.")),
         "settings": records.settings_of(agent),
         "changed": records.changed_of(agent),
         "track": agent.track,

@@ -31,8 +31,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glimpsebench.agents.common.recurrent import RAMNet, log_likelihoods
 from glimpsebench.agents.ram_pathwise import RAMPathwise
-from glimpsebench.agents.recurrent import RAMNet, log_likelihoods
 from glimpsebench.envs import tasks
 from glimpsebench.envs.tasks import Task
 

@@ -123,7 +123,7 @@ def load(name: str, half: Half) -> ImageSet:
 
     Raises:
         UsageError: no such set or half, or the set is not installed.
-        PermissionError: the test half, inside `sealed()`.
+        PermissionError: the test half, inside `test_split_closed()`.
     """
     source = info(name)
     check_half(half)
@@ -136,7 +136,7 @@ def load(name: str, half: Half) -> ImageSet:
 
 
 def check_half(half: str) -> None:
-    """Raise UsageError for what is no half, and PermissionError for the test half inside `sealed()`."""
+    """Raise UsageError for what is no half, and PermissionError for the test half inside `test_split_closed()`."""
     if half not in get_args(Half):
         raise unknown("half", half, get_args(Half))
     if half == "test" and _seals:
@@ -144,7 +144,7 @@ def check_half(half: str) -> None:
 
 
 @contextmanager
-def sealed() -> Iterator[None]:
+def test_split_closed() -> Iterator[None]:
     """Refuse the test half to every thread of this process until the outermost `with` is left."""
     global _seals
     _seals += 1

@@ -348,7 +348,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         if not isinstance(envs, slice):
             glimpse[~revealed] = 0
         self._aims[envs, steps] = aim[envs]
-        self._actions[envs, steps] = self.sensor.carried_out(action, aim, self.shape)[envs]
+        self._actions[envs, steps] = self.sensor.executed_action(action, aim, self.shape)[envs]
         self._footprints.keep(aim, envs, steps)
         self._remember(glimpse, envs, steps)
         self._touched += added * revealed

@@ -82,7 +82,7 @@ class Sensor(ABC):
         """Values that each aim returns, per channel (B,): compare with H·W."""
 
     @abstractmethod
-    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+    def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         """The action as it was carried out, in the action space; a mask's is 1 where it revealed, else 0."""
 
     @abstractmethod
@@ -213,7 +213,7 @@ class Window(Sensor):
     def delivered(self, aim: Array, shape: Shape) -> Array:
         return np.full(len(aim), self.scales * self.size**2)
 
-    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+    def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
     def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
@@ -370,7 +370,7 @@ class Crop(Sensor):
     def delivered(self, aim: Array, shape: Shape) -> Array:
         return np.full(len(aim), self.size**2)
 
-    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+    def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
     def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
@@ -505,7 +505,7 @@ class Mask(Sensor):
         delivered: Array = aim.sum((1, 2))
         return delivered
 
-    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+    def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         if self.cell > 1:
             aim = aim[:, :: self.cell, :: self.cell]
         return aim.astype(np.float32)
@@ -586,7 +586,7 @@ class Thumbnail(Sensor):
         delivered: Array = aim.prod(1)
         return delivered
 
-    def carried_out(self, action: Array, aim: Array, shape: Shape) -> Array:
+    def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
     def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:

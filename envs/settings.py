@@ -15,10 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 from glimpsebench.envs.errors import UsageError, unknown
 
 
-def added(default: Any) -> Any:
-    """The default of a setting that an agent or task gained after records of it were made, and that changes nothing
-    at this default. There it is left out of what a record is addressed by, so that those records stay valid."""
-    return dataclasses.field(default=default, metadata={"added": True})
+def renamed(default: Any, formerly: str) -> Any:
+    """The default of a setting that had another name in earlier versions, whose records stay readable (`current`)."""
+    return dataclasses.field(default=default, metadata={"formerly": formerly})
+
+
+def current(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a dataclass as an earlier version wrote them, by the names of now."""
+    names_now = {field.metadata.get("formerly", field.name): field.name for field in dataclasses.fields(kind)}
+    return {names_now.get(name, name): value for name, value in settings.items()}
 
 
 def names(kind: type, fixed: Collection[str] = ()) -> list[str]:

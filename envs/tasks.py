@@ -2,7 +2,7 @@
 
 Placed tasks draw fresh training images each epoch (`train(epoch)`) and fixed ones for `val()` and the test
 split. Anything that could move a score bumps the task's version. The test split is not a method: it is
-`test_split(task)`, the bench's, and closed while an agent is at work (`datasets.sealed`).
+`test_split(task)`, the bench's, and closed while an agent is at work (`datasets.test_split_closed`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 from glimpsebench import agents  # noqa: E402
-from glimpsebench.agents.base import Agent  # noqa: E402
+from glimpsebench.agents.common.base import Agent  # noqa: E402
 from glimpsebench.envs import tasks  # noqa: E402
 from glimpsebench.envs.datasets import Half  # noqa: E402
 from glimpsebench.envs.tasks import Split, Task  # noqa: E402

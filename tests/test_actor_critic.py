@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
 from conftest import hurried
-from glimpsebench.agents.actor_critic import ActorCriticAgent, ImageReader, SetReader, place
-from glimpsebench.agents.base import Diverged
+from glimpsebench.agents.common.actor_critic import ActorCriticAgent, ImageReader, SetReader, fourier_features
+from glimpsebench.agents.common.base import Diverged
 from glimpsebench.agents.ppo import PPOLooks
 from glimpsebench.agents.sac import PlaceCritic
 from glimpsebench.envs.errors import UsageError
@@ -202,7 +202,7 @@ def test_the_critic_hands_the_actor_the_whole_gradient(beacon: Task) -> None:
     critic(seen, action)[0].sum().backward()
     assert action.grad is not None
     again = action.detach().requires_grad_()
-    critic.q_networks[0](torch.cat([critic.features_extractor(seen), place(again)], 1)).sum().backward()
+    critic.q_networks[0](torch.cat([critic.features_extractor(seen), fourier_features(again)], 1)).sum().backward()
     torch.testing.assert_close(action.grad, again.grad)
     critic.zero_grad()
     critic(seen, action.detach())[0].sum().backward()

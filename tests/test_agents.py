@@ -13,11 +13,11 @@ import torch
 
 from conftest import Beacon, hurried
 from glimpsebench import agents
-from glimpsebench.agents.base import Agent, Diverged, tensor, training_on
-from glimpsebench.agents.nets import pixels
+from glimpsebench.agents.common.base import Agent, Diverged, tensor, training_on
+from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.uniform import Uniform
 from glimpsebench.bench.localisation import share_on_object
-from glimpsebench.bench.rollout import prints, replay, rollout
+from glimpsebench.bench.rollout import footprints_of, replay, rollout
 from glimpsebench.bench.stats import paired
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.datasets import Half
@@ -26,16 +26,22 @@ from glimpsebench.envs.tasks import Split, Task
 
 NAMES = agents.names()
 SMALL_CELLS = {"blocks": (1,), "widths": (32,), "strides": (2,), "wide": (1,), "glimpses": 3}  # 5×5, every 2 pixels
-LOOKS = {"size": 5, "rounds": 1, "reader_steps": 150, "steps": 200, "features": 64}  # an actor-critic's, in seconds
+LOOKS = {
+    "size": 5,
+    "rounds": 1,
+    "reader_steps": 150,
+    "predictor_steps": 200,
+    "features": 64,
+}  # an actor-critic's, in seconds
 LEARNED: dict[str, dict[str, Any]] = {
-    "adcm": {"selector_steps": 100, "steps": 150},
-    "cbam": {"selector_steps": 100, "steps": 150},
+    "adcm": {"selector_steps": 100, "predictor_steps": 150},
+    "cbam": {"selector_steps": 100, "predictor_steps": 150},
     "concrete_topk": {},
     "dham": {},
-    "gain": {"selector_steps": 100, "steps": 150},
-    "gain_ext": {"selector_steps": 100, "steps": 150},
+    "gain": {"selector_steps": 100, "predictor_steps": 150},
+    "gain_ext": {"selector_steps": 100, "predictor_steps": 150},
     "gdfs": {"glimpses": 5},
-    "gradcam": {"selector_steps": 100, "steps": 150},
+    "gradcam": {"selector_steps": 100, "predictor_steps": 150},
     "hard_concrete": {},
     "mask_penalty": {},
     "ordered_logits": SMALL_CELLS,
@@ -87,8 +93,8 @@ def fitted(name: str, task: Task, seed: int = 0, **settings: object) -> Agent:
 def test_tensors_are_made_where_training_runs(beacon: Task) -> None:
     images = beacon.val().images_NCHW[:2]
     with torch.device("meta"):
-        assert tensor(images.copy()).device.type == pixels(images).device.type == "meta"
-    assert pixels(images).device.type == "cpu"
+        assert tensor(images.copy()).device.type == to_float(images).device.type == "meta"
+    assert to_float(images).device.type == "cpu"
 
 
 @pytest.mark.parametrize(("device", "error"), [("cpu", Diverged), ("meta", NotImplementedError)])
@@ -222,7 +228,7 @@ def test_fit_cannot_reach_the_test_split(name: str, beacon: Task, monkeypatch: p
         return render(self, half, epoch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(beacon), "render", watched)
-    with datasets.sealed():
+    with datasets.test_split_closed():
         fitted(name, beacon)
     assert "test" not in asked
 
@@ -236,14 +242,14 @@ def looked(name: str, task: Task, settings: dict[str, Any], budget: float) -> tu
     episodes = rollout(agent, images, seed=0)
     at, of = agent.budgets.index(0.3), agent.budgets.index(budget)
     selection = episodes.selection[0 if agent.horizon() > 1 else of]
-    touched_NTHW = prints(selection, episodes.steps_FN[of], budget, agent.sensor(), agent.shape)
+    touched_NTHW = footprints_of(selection, episodes.steps_FN[of], budget, agent.sensor(), agent.shape)
     return episodes.predicted_FN[at] == images.labels_N, touched_NTHW.max(1)
 
 
 @cache
 def floor(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """The same of random windows."""
-    return looked("uniform", task, {"steps": 300, "size": 5}, 0.3)
+    return looked("uniform", task, {"predictor_steps": 300, "size": 5}, 0.3)
 
 
 @pytest.mark.slow
@@ -269,7 +275,7 @@ def test_uniform_cells_are_whole_in_training_and_at_test(beacon: Task) -> None:
     _, learned_B1HW = agent.canvases(np.asarray(images.images_NCHW), np.random.default_rng(0))
     agent.fit(beacon, 0, iter)
     episodes, of = rollout(agent, images, seed=0), agent.budgets.index(0.3)
-    shown_BHW = prints(episodes.selection[of], episodes.steps_FN[of], 0.3, agent.sensor(), agent.shape).max(1)
+    shown_BHW = footprints_of(episodes.selection[of], episodes.steps_FN[of], 0.3, agent.sensor(), agent.shape).max(1)
     for mask_BHW in (learned_B1HW[:, 0].numpy(), shown_BHW):
         side = agent.shape[1]
         cells = mask_BHW.reshape(len(mask_BHW), side // 4, 4, side // 4, 4)

@@ -11,8 +11,8 @@ from torch import nn
 from conftest import hurried
 from glimpsebench import agents
 from glimpsebench.agents.adcm import stochastic_pool
-from glimpsebench.agents.attentive import AttentiveAgent, AttentiveNet, Dropout, product
 from glimpsebench.agents.cbam import ChannelAttention, SpatialAttention
+from glimpsebench.agents.common.attentive import AttentiveAgent, AttentiveNet, Dropout, product
 from glimpsebench.envs.tasks import Task
 
 
@@ -146,7 +146,7 @@ def test_the_findings_are_what_a_run_needs(beacon: Task) -> None:
 
 
 def test_the_attentive_network_itself_learns(beacon: Task) -> None:
-    agent = agents.make("cbam", {"selector_steps": 100, "steps": 1})
+    agent = agents.make("cbam", {"selector_steps": 100, "predictor_steps": 1})
     torch.manual_seed(0)
     agent.prepare(beacon)
     agent.fit(beacon, 0, iter)

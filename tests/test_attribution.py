@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conftest import Beacon, hurried
-from glimpsebench.agents.attribution import (
+from glimpsebench.agents.common.attribution import (
     AttributionAgent,
     Classifier,
     Explainer,

@@ -19,21 +19,21 @@ import numpy as np
 import pytest
 
 from conftest import Beacon
-from glimpsebench.agents.base import BUDGETS
+from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import evaluators, figures, leaderboard, records
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rollout import prints, replay, rollout
+from glimpsebench.bench.rollout import footprints_of, replay, rollout
 from glimpsebench.bench.run import Spec, is_done, run
 from glimpsebench.bench.sweep import sweep
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.sensors import Mask, Window
-from glimpsebench.envs.settings import added
+from glimpsebench.envs.settings import current, renamed
 from glimpsebench.envs.tasks import Split, Task
 
-QUICK = {"steps": 2}
+QUICK = {"predictor_steps": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["uniform", "straight_through", "dham", "lowres"])
 def test_the_same_run_twice_gives_the_same_bytes(name: str, beacon: Task, root: Path) -> None:
-    settings = QUICK | ({"selector_steps": 2} if name == "straight_through" else {})
+    settings = {"straight_through": QUICK | {"selector_steps": 2}, "dham": {"steps": 2}}.get(name, QUICK)
     first = run(Spec(name, "beacon", 0, settings), root / "a", iter)
     second = run(Spec(name, "beacon", 0, settings), root / "b", iter)
     assert first.done, first.about
@@ -60,22 +60,17 @@ def test_the_same_run_twice_gives_the_same_bytes(name: str, beacon: Task, root: 
     assert {"record.json", "images.npz", "selections.npz"} <= set(contents(first.folder))
 
 
-def test_a_setting_that_is_added_leaves_the_records_made_before_valid() -> None:
+def test_a_setting_that_was_renamed_is_read_by_its_old_name_too() -> None:
     @dataclass
-    class Before(Raster):
-        pass
+    class Now(Raster):
+        eyelids: int = renamed(1, "lids")
 
-    @dataclass
-    class After(Raster):
-        blink: int = added(1)
-
-    assert records.asked_of(After()) == records.asked_of(Before())
-    assert records.asked_of(After(blink=2)) == records.asked_of(Before()) | {"blink": 2}
-    assert records.settings_of(After())["blink"] == 1
+    assert current(Now, {"lids": 2, "glimpses": 3}) == {"eyelids": 2, "glimpses": 3}
+    assert current(Now, {"eyelids": 2}) == {"eyelids": 2}
 
 
 def test_a_prefix_is_the_longest_that_stays_within_the_budget(beacon: Task) -> None:
-    agent = Raster(size=4, steps=2)
+    agent = Raster(size=4, predictor_steps=2)
     agent.prepare(beacon)
     agent.net = agent.net.eval() if agent.net is not None else None
     episodes = rollout(agent, tasks.test_split(beacon), seed=0)
@@ -87,7 +82,7 @@ def test_a_prefix_is_the_longest_that_stays_within_the_budget(beacon: Task) -> N
 
 
 def test_a_replay_touches_what_the_agent_touched_and_shows_only_that(beacon: Task) -> None:
-    agent = Raster(size=5, steps=2)
+    agent = Raster(size=5, predictor_steps=2)
     agent.prepare(beacon)
     images = tasks.test_split(beacon)
     episodes = rollout(agent, images, seed=0)
@@ -106,7 +101,7 @@ def test_a_replay_touches_what_the_agent_touched_and_shows_only_that(beacon: Tas
 
 def test_the_last_batch_does_not_depend_on_how_it_is_filled(beacon: Task) -> None:
     images = tasks.test_split(beacon)
-    agent = Raster(size=5, steps=2)
+    agent = Raster(size=5, predictor_steps=2)
     agent.prepare(beacon)
     whole = rollout(agent, images, seed=0)
     part = rollout(agent, Split(images.images_NCHW[:253]), seed=0)
@@ -182,9 +177,9 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
 
 
 def test_points_beside_the_grid_and_findings_stand_in_the_tables(beacon: Task, root: Path) -> None:
-    few = {"selector_steps": 2, "steps": 2, "points": [0.03]}
+    few = {"selector_steps": 2, "predictor_steps": 2, "points": [0.03]}
     records = [run(Spec("straight_through", "beacon", seed, few), root, iter) for seed in (0, 1)]
-    records.append(run(Spec("uniform", "beacon", 0, {"steps": 2}), root, iter))
+    records.append(run(Spec("uniform", "beacon", 0, {"predictor_steps": 2}), root, iter))
     rows = leaderboard.rows_of(records)
     at = records[0].budgets.index(0.03)
     own = np.mean([record.accuracy("own")[at] for record in records[:2]])
@@ -302,7 +297,7 @@ def test_a_sweep_is_the_same_with_one_worker_and_two_and_has_nothing_to_do_twice
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
     suite = tmp_path / "long.toml"
-    suite.write_text('[base]\nagent = "full"\ntask = "digits"\n"agent.steps" = 1_000_000\n')
+    suite.write_text('[base]\nagent = "full"\ntask = "digits"\n"agent.predictor_steps" = 1_000_000\n')
     command = [sys.executable, "-m", "glimpsebench", "sweep", str(suite), "--workers", "1", "--root", str(tmp_path)]
     # A session of its own, so that whatever is left of it can be found, and ended if the test fails.
     sweeping = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -334,7 +329,7 @@ def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
 
 def test_footprints_of_selections_that_ended_early_are_empty() -> None:
     for sensor, selection in ((Mask(at_once=1), np.zeros((2, 3, 32), np.uint8)), (Window(4), np.zeros((2, 3, 2)))):
-        none = prints(selection, np.zeros(2, int), 0.1, sensor, (1, 16, 16))
+        none = footprints_of(selection, np.zeros(2, int), 0.1, sensor, (1, 16, 16))
         assert none.shape == (2, 3, 16, 16)
         assert not none.any()
 

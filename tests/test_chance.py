@@ -17,14 +17,21 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from conftest import Beacon, hurried
-from glimpsebench.agents.base import Agent
+from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench.rollout import rollout
 from glimpsebench.envs import tasks
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.tasks import Split, Task
 
-LOOKS = {"size": 6, "glimpses": 3, "rounds": 1, "reader_steps": 50, "steps": 60, "features": 32}  # an actor-critic's
+LOOKS = {
+    "size": 6,
+    "glimpses": 3,
+    "rounds": 1,
+    "reader_steps": 50,
+    "predictor_steps": 60,
+    "features": 32,
+}  # an actor-critic's
 FEW: dict[str, dict[str, Any]] = {
     "dham": {"steps": 30},
     "gdfs": {"pretrain_steps": 100, "steps": 30, "glimpses": 5},
@@ -32,9 +39,16 @@ FEW: dict[str, dict[str, Any]] = {
     "ram": {"policy_steps": 150, "policy_batch": 64, "predictor": "core", "size": 6, "glimpses": 3},
     "ram_pathwise": {"policy_steps": 150, "policy_batch": 64, "predictor": "core", "size": 5, "glimpses": 3},
     "sac": LOOKS | {"policy_steps": 600, "buffer_steps": 600, "warmup_steps": 200},
-    "saccader": {"blocks": (1,), "widths": (16,), "strides": (2,), "wide": (1,), "glimpses": 3, "steps": 60}
+    "saccader": {
+        "blocks": (1,),
+        "widths": (16,),
+        "strides": (2,),
+        "wide": (1,),
+        "glimpses": 3,
+        "representation_steps": 60,
+    }
     | {"location_steps": 30, "joint_steps": 30},
-    "straight_through": {"steps": 60},
+    "straight_through": {"predictor_steps": 60},
 }
 """A learner of each kind, with settings that find the true labels well above chance in a few seconds."""
 

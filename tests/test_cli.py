@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from glimpsebench.bench import cli
-from glimpsebench.bench.sweep import expand, read_suite, suite_names
+from glimpsebench.bench.suites import expand, read_suite, suite_names
 
 OWN_AGENT = (Path(__file__).parents[1] / "README.md").read_text().split("```python")[1].split("```")[0]
 
@@ -155,8 +155,8 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
     (package / "__init__.py").touch()
     (package / "my_module.py").write_text(OWN_AGENT)
     (tmp_path / "tiny.toml").write_text(
-        "[base]\ntask='digits'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.steps'=3\n"
-        "[[compare]]\nname='against-full'\nb='full (steps=3)'\nmeasure=['own','evaluator']\n"
+        "[base]\ntask='digits'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.predictor_steps'=3\n"
+        "[[compare]]\nname='against-full'\nb='full (predictor_steps=3)'\nmeasure=['own','evaluator']\n"
     )
     command = [sys.executable, "-m", "glimpsebench"]
     for words in (
@@ -167,7 +167,7 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
             "--task",
             "digits",
             "--set",
-            "agent.steps=3",
+            "agent.predictor_steps=3",
             "--root",
             "here",
         ],

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from conftest import Beacon
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import by_glimpse, compare, evaluators, leaderboard, records, stats
-from glimpsebench.bench.figures import made_again
+from glimpsebench.bench.figures import rebuilt
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rollout import prints, replay_steps, rollout
+from glimpsebench.bench.rollout import footprints_of, replay_steps, rollout
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.stats import crossed, holm, paired
 from glimpsebench.envs import tasks
@@ -29,7 +29,7 @@ from test_cli import glimpse
 
 Array = NDArray[Any]
 
-UNIFORM, RASTER = "uniform (glimpses=4, steps=2)", "raster (size=5, steps=2)"
+UNIFORM, RASTER = "uniform (glimpses=4, predictor_steps=2)", "raster (size=5, predictor_steps=2)"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_first_look_has_no_budget(made: Path) -> None:
 
 
 def test_a_seed_that_fails_counts_as_chance(made: Path) -> None:
-    full = row_of(made, "full (steps=2)").records[0]
+    full = row_of(made, "full (predictor_steps=2)").records[0]
     about = dict(full.about) | {"seed": 1, "status": "failed", "error": "x"}
     row = leaderboard.Row("full", full.task, (full, Record(made, about)))
     values = compare.scores(row, "own", 1.0)
@@ -155,13 +155,13 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
     row = row_of(made, UNIFORM)
     result = by_glimpse.replayed(row, made, iter)
-    task, agent = made_again(row.records[0])
+    task, agent = rebuilt(row.records[0])
     images = tasks.test_split(task).images_NCHW
     judges: dict[str, Any] = {"evaluator": evaluators.evaluator(task, made, iter), "own": agent.predict}
     assert {by: array.shape for by, array in result.correct.items()} == dict.fromkeys(("evaluator", "own"), (3, 248, 4))
     touched = np.zeros((3, 4))
     for number, record in enumerate(row.records):
-        looks = prints(record.selection[0], record.arrays["steps"][-1], 1.0, agent.sensor(), task.shape)
+        looks = footprints_of(record.selection[0], record.arrays["steps"][-1], 1.0, agent.sensor(), task.shape)
         agent.load(record.folder / "weights.safetensors", task)
         for t in range(4):
             mask = np.asarray(looks[:, : t + 1].any(1))[:, None]
@@ -182,7 +182,7 @@ def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
 def test_episodes_that_end_early_keep_their_last_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Raster, "budgets", (0.1, 0.3))
     task = Beacon(count=5)
-    agent = Raster(size=5, steps=2)
+    agent = Raster(size=5, predictor_steps=2)
     agent.prepare(task)
     images = tasks.test_split(task)
     episodes = rollout(agent, images, seed=0)
@@ -234,7 +234,7 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
     elif how == "no selections":
         (record.folder / "selections.npz").unlink()
     else:
-        task, agent = made_again(record)
+        task, agent = rebuilt(record)
         agent.load(path, task)
         assert agent.net is not None
         with torch.no_grad():
@@ -256,11 +256,11 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
     ("words", "says"),
     [
         (["compare", "unifrom", RASTER], "unknown contender 'unifrom'"),
-        (["compare", "raster (size=6, steps=2)", UNIFORM], f"did you mean '{RASTER}'?"),
+        (["compare", "raster (size=6, predictor_steps=2)", UNIFORM], f"did you mean '{RASTER}'?"),
         (["compare", RASTER, UNIFORM, "--measure", "evalator"], "did you mean 'evaluator'?"),
         (["compare", RASTER, UNIFORM, "--task", "baecon"], "did you mean 'beacon-v1'?"),
-        (["compare", "full (steps=2)", UNIFORM], "no task and budget at which both have that"),
-        (["by-glimpse", "--agent", "full (steps=2)"], "no run of several glimpses"),
+        (["compare", "full (predictor_steps=2)", UNIFORM], "no task and budget at which both have that"),
+        (["by-glimpse", "--agent", "full (predictor_steps=2)"], "no run of several glimpses"),
         (["by-glimpse", "--against", "rma"], "unknown contender 'rma'"),
     ],
 )
@@ -274,7 +274,7 @@ def test_a_mistake_is_one_line(words: list[str], says: str, made: Path, capsys: 
 def test_an_agents_name_will_do_where_no_other_settings_are_there(made: Path) -> None:
     rows = leaderboard.rows_of(records.read_all(made))
     assert [row.name for row in compare.named(rows, "raster")] == [RASTER]
-    other = replace(row_of(made, RASTER), name="raster (size=6, steps=2)")
+    other = replace(row_of(made, RASTER), name="raster (size=6, predictor_steps=2)")
     with pytest.raises(UsageError, match=r"several contenders are 'raster'.*size=5.*size=6"):
         compare.named([*rows, other], "raster")
 

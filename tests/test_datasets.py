@@ -89,8 +89,8 @@ def test_digits_are_shared_and_therefore_read_only() -> None:
 
 
 def test_the_seal_holds_until_the_outermost_with_is_left() -> None:
-    with datasets.sealed():
-        with datasets.sealed(), pytest.raises(PermissionError, match="the test split is the bench's"):
+    with datasets.test_split_closed():
+        with datasets.test_split_closed(), pytest.raises(PermissionError, match="the test split is the bench's"):
             datasets.load("digits", "test")
         with pytest.raises(PermissionError):
             datasets.load("digits", "test")
@@ -99,7 +99,7 @@ def test_the_seal_holds_until_the_outermost_with_is_left() -> None:
 
 
 def test_the_seal_is_lifted_after_an_error() -> None:
-    with pytest.raises(RuntimeError), datasets.sealed():
+    with pytest.raises(RuntimeError), datasets.test_split_closed():
         raise RuntimeError
     assert len(datasets.load("digits", "test")) == 500
 

@@ -130,7 +130,7 @@ class TestFolder:
         copy = pickle.loads(pickle.dumps(task))
         assert "_content" not in vars(copy)
         assert copy.id == task.id
-        with datasets.sealed(), pytest.raises(PermissionError):
+        with datasets.test_split_closed(), pytest.raises(PermissionError):
             tasks.test_split(task)
         with pytest.raises(UsageError, match="unknown half"):
             task.render("all", 0)  # type: ignore[arg-type]

@@ -36,9 +36,9 @@ def test_a_policys_scores_do_not_grow_with_its_features() -> None:
     assert (policy(*seen) - before).abs().max() < 0.01 * before.std(), "but for the epsilon of the norms"
 
 
-@pytest.mark.parametrize(("apart", "stay"), [(None, 1), (3, 2), (2, 3), (1, 6), (9, 1)])
+@pytest.mark.parametrize(("cells_per_loss", "stay"), [(None, 1), (3, 2), (2, 3), (1, 6), (9, 1)])
 def test_an_image_stays_for_as_many_losses_as_fit_its_glimpses(
-    apart: int | None, stay: int, beacon: Task, monkeypatch: pytest.MonkeyPatch
+    cells_per_loss: int | None, stay: int, beacon: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     explored = GDFS.explored
@@ -49,13 +49,13 @@ def test_an_image_stays_for_as_many_losses_as_fit_its_glimpses(
         return after_BP
 
     monkeypatch.setattr(GDFS, "explored", watched)
-    agent = hurried("gdfs", glimpses=6, apart=apart, batch=6, steps=9)
+    agent = hurried("gdfs", glimpses=6, cells_per_loss=cells_per_loss, batch=6, steps=9)
     agent.prepare(beacon)
     agent.fit(beacon, 0, iter)
 
     assert [len(images) for images, _ in seen] == [min(step, stay) * (6 // stay) for step in range(1, 10)]
     first = seen[0][0][0]
     life = [int(cells[(images == first).flatten(1).all(1)].sum()) for images, cells in seen[:stay]]
-    assert life[0] < (apart or 6)
-    assert np.diff(life).tolist() == [apart] * (stay - 1)
+    assert life[0] < (cells_per_loss or 6)
+    assert np.diff(life).tolist() == [cells_per_loss] * (stay - 1)
     assert not (seen[stay][0] == first).flatten(1).all(1).any(), "it has left"

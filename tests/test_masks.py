@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from conftest import hurried
-from glimpsebench.agents.masks import DrawnMaskAgent, JointMaskAgent, MaskAgent, MaskNet
-from glimpsebench.agents.nets import pixels
+from glimpsebench.agents.common.masks import DrawnMaskAgent, JointMaskAgent, MaskAgent, MaskNet
+from glimpsebench.agents.common.nets import to_float
 from glimpsebench.envs.tasks import Task
 
 
@@ -30,7 +30,7 @@ def test_a_predictor_that_has_learned_nothing_begins_with_whole_images(name: str
     agent.prepare(beacon)
     areas: list[float] = []
     agent.nets.predictor.register_forward_pre_hook(lambda _, inputs: areas.append(inputs[1].mean().item()))
-    agent.learn_to_predict(beacon, np.random.default_rng(0), iter)
+    agent.fit_predictor(beacon, np.random.default_rng(0), iter)
     assert (areas[0] == 1) is whole
 
 
@@ -52,17 +52,17 @@ def test_random_pixels_beside_the_selection_are_phased_out(
     assert isinstance(agent, JointMaskAgent)
     agent.prepare(beacon)
     monkeypatch.setattr(MaskNet, "under", watched)
-    images = pixels(beacon.val().images_NCHW)
+    images = to_float(beacon.val().images_NCHW)
     selections = {step: torch.zeros(len(images), 1, 16, 16) for step in (0, 3, 5, 9)}
     for step, mask_B1HW in selections.items():
-        shares = agent.beside(mask_B1HW, step).mean((1, 2, 3))
+        shares = agent.with_random_pixels(mask_B1HW, step).mean((1, 2, 3))
         limit = max(0.0, 1 - step / 5)
         assert shares.max() <= limit + 0.15  # a share drawn from 0 to the limit
         assert shares.mean() == pytest.approx(limit / 2, abs=0.1 if limit else 0)
-    assert torch.equal(agent.beside(selections[9] + 1, 0), selections[9] + 1)
+    assert torch.equal(agent.with_random_pixels(selections[9] + 1, 0), selections[9] + 1)
     areas = {}
     for phased in (True, False):
-        agent.phased = phased
+        agent.random_pixels = phased
         torch.manual_seed(0)
         agent.selection_loss(images, torch.zeros(len(images), dtype=torch.long), 4)
         areas[phased] = shown.pop().mean()
@@ -79,7 +79,7 @@ def test_a_predictor_learns_on_random_masks_before_a_selector_that_learns_with_i
         read: list[None] = []
         agent.nets.scorer.register_forward_pre_hook(lambda *_, scored=scored, read=read: scored.append(len(read)))
         agent.nets.predictor.register_forward_pre_hook(lambda *_, read=read: read.append(None))
-        agent.learn_to_choose(beacon, np.random.default_rng(0), iter)
+        agent.fit_selector(beacon, np.random.default_rng(0), iter)
         assert scored == [steps, steps + 1]
 
 
@@ -88,7 +88,7 @@ def test_the_size_that_was_learned_is_recorded(name: str, beacon: Task) -> None:
     agent = fitted(name, beacon)
     assert isinstance(agent, DrawnMaskAgent)
     with torch.no_grad():
-        odds = agent.odds(agent.nets.scorer(pixels(beacon.val().images_NCHW)))
+        odds = agent.odds(agent.nets.scorer(to_float(beacon.val().images_NCHW)))
     assert agent.findings["expected_size"] == pytest.approx(float(odds.mean()), rel=1e-5)
 
 
@@ -148,7 +148,7 @@ def test_random_masks_show_the_share_that_is_asked(
     agent.prepare(beacon)
     monkeypatch.setattr(torch.nn.Module, "__call__", watched)
     rng = np.random.default_rng(0)
-    agent.learn_to_choose(beacon, rng, iter)
+    agent.fit_selector(beacon, rng, iter)
     rest = np.array(shares[10 * agent.batch : 20 * agent.batch])  # whole images have been phased out by then
     assert rest.min() >= low
     assert rest.max() <= high

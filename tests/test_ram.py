@@ -11,8 +11,8 @@ from scipy.stats import norm
 from torch import nn
 
 from conftest import hurried
-from glimpsebench.agents.base import Agent
-from glimpsebench.agents.recurrent import RAMNet, RecurrentAgent, losses
+from glimpsebench.agents.common.base import Agent
+from glimpsebench.agents.common.recurrent import RAMNet, RecurrentAgent, losses
 from glimpsebench.bench.rollout import rollout
 from glimpsebench.envs import tasks
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
@@ -66,7 +66,7 @@ def test_reinforce_shapes_the_core_only_if_asked(reinforce_core: bool, beacon: T
 
 def test_standardised_values_have_the_pixels_mean_and_deviation(beacon: Task) -> None:
     torch.manual_seed(0)
-    agent = hurried("ram", size=16, glimpses=1, standard=True, predictor="core")
+    agent = hurried("ram", size=16, glimpses=1, standardize=True, predictor="core")
     agent.prepare(beacon)
     agent.fit(beacon, 0, iter)
     assert isinstance(agent.net, RAMNet)
@@ -134,7 +134,7 @@ def test_told_the_last_alone_every_fixation_returns_the_last_reward() -> None:
     logits = torch.tensor([[[9.0, -9.0], [9.0, -9.0], [0.0, 2.0]]], requires_grad=True)
     baselines = torch.tensor([[0.5, 0.25, 7.0]])
     log_probs = torch.tensor([[-1.0, -2.0, -3.0]], requires_grad=True)
-    loss = losses(logits, baselines, log_probs, torch.tensor([0]), weight=1.0, told="last")
+    loss = losses(logits, baselines, log_probs, torch.tensor([0]), weight=1.0, loss_at="last")
     loss.backward()  # type: ignore[no-untyped-call]
     assert log_probs.grad is not None
     assert logits.grad is not None
@@ -143,12 +143,12 @@ def test_told_the_last_alone_every_fixation_returns_the_last_reward() -> None:
     torch.testing.assert_close(logits.grad, torch.tensor([[[0.0, 0.0], [0.0, 0.0], [-wrong, wrong]]]))
 
 
-@pytest.mark.parametrize("told", ["all", "last"])
-def test_reinforce_is_unbiased_on_a_small_case(told: str, beacon: Task) -> None:
+@pytest.mark.parametrize("loss_at", ["all", "last"])
+def test_reinforce_is_unbiased_on_a_small_case(loss_at: str, beacon: Task) -> None:
     # Draws are (x, y) ~ N(m, s²). Step 1 is wrong, step 2 is right if x of the first draw exceeds 0.1, step 3 if that
     # and y of the second add up to more than 0.5: what a reward's mean gains with a draw's m is a normal density.
     std, copies = 0.5, 100_000
-    agent = hurried("ram", glimpses=3, std=std, reinforce=1.0, told=told)
+    agent = hurried("ram", glimpses=3, std=std, reinforce=1.0, loss_at=loss_at)
     assert isinstance(agent, RecurrentAgent)
     torch.manual_seed(0)
     agent.prepare(beacon)
@@ -164,9 +164,9 @@ def test_reinforce_is_unbiased_on_a_small_case(told: str, beacon: Task) -> None:
     labels_B = torch.zeros(copies, dtype=torch.int64)
     agent.policy_loss(np.empty(0), labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
 
-    second = norm.pdf(0.1, 0.3, std) if told == "all" else 0.0
+    second = norm.pdf(0.1, 0.3, std) if loss_at == "all" else 0.0
     third = norm.pdf(0.5, 0.3 + 0.1, std * 2**0.5)
-    share = 1 / 3 if told == "all" else 1.0  # of a step's reward in what is maximised
+    share = 1 / 3 if loss_at == "all" else 1.0  # of a step's reward in what is maximised
     for mean_B2, exact in zip(means, ([share * (second + third), 0.0], [0.0, share * third]), strict=False):
         assert mean_B2.grad is not None
         each_B2 = -copies * mean_B2.grad

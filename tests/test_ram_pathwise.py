@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from conftest import hurried
+from glimpsebench.agents.common.recurrent import RAMNet, log_likelihoods
 from glimpsebench.agents.ram_pathwise import RAMPathwise
-from glimpsebench.agents.recurrent import RAMNet, log_likelihoods
 from glimpsebench.bench.rollout import rollout
 from glimpsebench.envs import tasks
 from glimpsebench.envs.tasks import Task

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from conftest import hurried
 from glimpsebench import agents
-from glimpsebench.agents.bagnet import (
+from glimpsebench.agents.common.bagnet import (
     PUBLISHED,
     BagNet,
     BagNetAgent,
@@ -23,7 +23,7 @@ from glimpsebench.agents.bagnet import (
     ordered_logits,
     representation_loss,
 )
-from glimpsebench.agents.base import Agent
+from glimpsebench.agents.common.base import Agent
 from glimpsebench.agents.saccader import Location, Saccader, SaccaderNet, joint_loss, location_loss, walk
 from glimpsebench.agents.sobel import edges, window_scores
 from glimpsebench.bench.rollout import rollout
@@ -328,7 +328,14 @@ def test_a_field_that_does_not_fit_is_refused(beacon: Task) -> None:
 
 def test_the_floors_visit_every_cell_once(beacon: Task) -> None:
     """At its full horizon `center` goes from the middle outwards, `uniform` without repeats and by the generator."""
-    settings = {"blocks": (1,), "widths": (4,), "strides": (3,), "wide": (1,), "glimpses": 16, "steps": 2}
+    settings = {
+        "blocks": (1,),
+        "widths": (4,),
+        "strides": (3,),
+        "wide": (1,),
+        "glimpses": 16,
+        "representation_steps": 2,
+    }
     split = tasks.test_split(beacon)
     assert split.labels_N is not None
     images = Split(split.images_NCHW[:12], split.labels_N[:12])

@@ -13,15 +13,15 @@ import torch
 
 from conftest import Beacon, hurried
 from glimpsebench import agents
+from glimpsebench.agents.common.masks import MaskAgent
+from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.mask_penalty import CURVE_POINTS, MaskPenalty, mask_loss
-from glimpsebench.agents.masks import MaskAgent
-from glimpsebench.agents.nets import pixels
 from glimpsebench.bench import cli, studies
 from glimpsebench.bench import run as runner
 from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.studies import mask_penalty
-from glimpsebench.bench.sweep import suite_names
+from glimpsebench.bench.suites import suite_names
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
@@ -40,7 +40,7 @@ def fitted(task: Task, **settings: object) -> MaskPenalty:
 
 def test_measuring_leaves_no_trace_on_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = fitted(FEW, selector_steps=5, batch=16).nets.state_dict()
-    monkeypatch.setattr(MaskPenalty, "learn_to_choose", MaskAgent.learn_to_choose)
+    monkeypatch.setattr(MaskPenalty, "fit_selector", MaskAgent.fit_selector)
     plain = fitted(FEW, selector_steps=5, batch=16)
     assert not plain.findings
     assert all(torch.equal(value, measured[name]) for name, value in plain.nets.state_dict().items())
@@ -67,7 +67,7 @@ def test_an_empty_and_a_full_mask_are_measured_as_such(bias: float, empty: float
     torch.nn.init.constant_(final.bias, bias)
     val = FEW.val()
     agent.nets.eval()
-    found = agent.measured(pixels(val.images_NCHW), torch.tensor(np.asarray(val.labels_N)))
+    found = agent.measured(to_float(val.images_NCHW), torch.tensor(np.asarray(val.labels_N)))
     assert (found["mask_empty"], found["mask_full"], found["mask_shown"]) == (empty, full, full)
     assert found["mask_binary"] == 1
     assert found["mask_alike"] == pytest.approx(alike)

@@ -130,7 +130,7 @@ def test_the_halves_of_generated_images_differ() -> None:
 @pytest.mark.parametrize("name", tasks.names())
 def test_the_test_half_is_closed_while_sealed(name: str) -> None:
     task = tasks.make(name)
-    with datasets.sealed():
+    with datasets.test_split_closed():
         assert len(task.train())
         assert len(task.val())
         with pytest.raises(PermissionError, match="the bench's"):

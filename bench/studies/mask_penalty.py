@@ -20,10 +20,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.mask_penalty import MaskPenalty
-from glimpsebench.agents.nets import pixels
 from glimpsebench.bench.compare import pipe
-from glimpsebench.bench.figures import STYLE, made_again
+from glimpsebench.bench.figures import STYLE, rebuilt
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.stats import Interval, over_seeds
 from glimpsebench.envs.errors import UsageError
@@ -284,7 +284,7 @@ def masks(settings: Sequence[Setting], path: Path, images: int = 5) -> Path | No
     if not drawn:
         return None
     half = -(-len(drawn) // 2)
-    shown = made_again(drawn[0][0].runs[0])[0].val().images_NCHW[:images]
+    shown = rebuilt(drawn[0][0].runs[0])[0].val().images_NCHW[:images]
     with mpl.rc_context(STYLE):
         figure = plt.figure(figsize=(2 * (0.78 * images + 1.2), 0.78 * (half + 1)), layout="constrained")
         grid = figure.add_gridspec(half + 1, 2 * images + 2, width_ratios=2 * [1.5, *[1] * images])
@@ -324,14 +324,14 @@ def _fate(one: Setting) -> str:
 def _soft(record: Record, images: int) -> Array:
     """The soft masks (B, H, W) of the first validation images; empty without weights."""
     weights = record.folder / "weights.safetensors"
-    task, agent = made_again(record)
+    task, agent = rebuilt(record)
     assert isinstance(agent, MaskPenalty)
     if not weights.exists():
         print(f"no masks of {record.name}: {weights} is not here", file=sys.stderr)
         return np.zeros((0, *task.shape[1:]))
     agent.load(weights, task)
     with torch.no_grad():
-        soft: Array = agent.soft_mask(pixels(task.val().images_NCHW[:images]))[:, 0].numpy()
+        soft: Array = agent.soft_mask(to_float(task.val().images_NCHW[:images]))[:, 0].numpy()
     return soft
 
 

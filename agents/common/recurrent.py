@@ -18,40 +18,49 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensor, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, reading, with_whole
+from glimpsebench.agents.common.base import Agent, Progress, tensor, tensors
+from glimpsebench.agents.common.nets import (
+    CanvasNet,
+    Positive,
+    Rate,
+    linear_decay,
+    optimise,
+    predict_canvas,
+    to_float,
+    with_whole_images,
+)
 from glimpsebench.envs.glimpse import Kind, Observation
-from glimpsebench.envs.settings import added
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
 Reward = Literal["correct", "likelihood"]
-Told = Literal["all", "last"]
+LossAt = Literal["all", "last"]
 SAMPLED = 5000
 """Training images that tell the mean and deviation of their pixels."""
-Eye = Callable[[Tensor], tuple[Tensor, Array]]
+GlimpseReader = Callable[[Tensor], tuple[Tensor, Array]]
 """Fixations (B, 2) → glimpses (B, V) and the sensor's aims."""
 
 
 class RAMNet(nn.Module):
     """Glimpse network, core, classifier, fixation policy and baseline, by the paper's names; a shared predictor.
 
-    With `standard` the glimpse network reads values less `mean_level`, over `deviation`.
+    With `standardize` the glimpse network reads values less `mean_level`, over `deviation`.
     """
 
     mean_level: Tensor
     deviation: Tensor
 
     def __init__(
-        self, glimpse_values: int, classes: int, shared: CanvasNet | None, hidden: int = 256, standard: bool = False
+        self, glimpse_values: int, classes: int, shared: CanvasNet | None, hidden: int = 256, standardize: bool = False
     ) -> None:
         super().__init__()
         half = hidden // 2
         self.hidden = hidden
-        if standard:
+        if standardize:
             self.register_buffer("mean_level", torch.zeros(()))
             self.register_buffer("deviation", torch.ones(()))
-        self.standard = standard
+        self.standardize = standardize
         self.what = nn.Sequential(nn.Linear(glimpse_values, half), nn.ReLU(), nn.Linear(half, hidden))
         self.where = nn.Sequential(nn.Linear(2, half), nn.ReLU(), nn.Linear(half, hidden))
         self.recur, self.inject = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
@@ -62,7 +71,7 @@ class RAMNet(nn.Module):
 
     def forward(self, hidden_BH: Tensor | None, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
         """One step of the core: h_{t−1}, ρ_t, l_t → h_t. Before the first glimpse h is 0: None saves its product."""
-        if self.standard:
+        if self.standardize:
             glimpse_BV = (glimpse_BV - self.mean_level) / self.deviation
         glimpse_BH = F.relu(self.what(glimpse_BV) + self.where(fixation_B2))
         recalled = self.recur.bias if hidden_BH is None else self.recur(hidden_BH)
@@ -80,7 +89,7 @@ def losses(
     labels_B: Tensor,
     weight: float,
     reward: Reward = "correct",
-    told: Told = "all",
+    loss_at: LossAt = "all",
 ) -> Tensor:
     """Cross-entropy + baseline's squared error + weight × REINFORCE.
 
@@ -91,8 +100,8 @@ def losses(
     is then every draw's return, and all weights are 1.
     """
     steps = logits_BTK.shape[1]
-    told_BTK = logits_BTK if told == "all" else logits_BTK[:, -1:]
-    entropy = F.cross_entropy(told_BTK.flatten(0, 1), labels_B.repeat_interleave(told_BTK.shape[1]))
+    scored_BTK = logits_BTK if loss_at == "all" else logits_BTK[:, -1:]
+    entropy = F.cross_entropy(scored_BTK.flatten(0, 1), labels_B.repeat_interleave(scored_BTK.shape[1]))
     if steps == 1:
         return entropy
     if reward == "correct":
@@ -100,7 +109,7 @@ def losses(
     else:
         reward_BT = log_likelihoods(logits_BTK.detach(), labels_B)
     return_BT, weight_T = reward_BT[:, -1:].expand(-1, steps - 1), torch.ones(steps - 1)
-    if told == "all":
+    if loss_at == "all":
         later_T = torch.arange(steps - 1, 0, -1)
         return_BT, weight_T = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / later_T, later_T / steps
     advantage_BT = return_BT - baselines_BT[:, :-1]
@@ -114,7 +123,7 @@ def log_likelihoods(logits_BTK: Tensor, labels_B: Tensor) -> Tensor:
     return logits_BTK.log_softmax(2).gather(2, index_BT1)[..., 0]
 
 
-def anywhere(count: int, rng: np.random.Generator) -> Array:
+def uniform_fixations(count: int, rng: np.random.Generator) -> Array:
     """Fixations (B, 2) drawn uniformly."""
     return rng.uniform(-1, 1, (count, 2)).astype(np.float32)
 
@@ -132,18 +141,18 @@ class RecurrentAgent(Agent):
         reinforce: the weight of the REINFORCE term. Where nothing else trains the policy, and its optimiser divides by
             the gradient's size, only 0 makes a difference.
         policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
-        told: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
-        standard: the glimpse network reads values less the mean of the training images' pixels, over their deviation.
+        loss_at: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
+        standardize: the glimpse network reads values less the mean of the training pixels, over their deviation.
         rollouts: Monte-Carlo rollouts at test, of `glimpses` each. With more than one, fixations are drawn from the
             policy and `core` averages the rollouts' probabilities; the union of them all is what was touched.
         predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
             `core`, the paper's own classifier on h_t.
-        steps, batch, lr, width: of the shared predictor, as for everyone.
+        predictor_steps, batch, lr, width: of the shared predictor, as for everyone.
     """
 
     size: Positive = 8
     glimpses: Positive = 6
-    rollouts: Positive = added(1)
+    rollouts: Positive = 1
     first: Literal["center", "random"] = "center"
     std: Annotated[float, Field(gt=0)] = 0.25
     policy_steps: Positive = 1100
@@ -151,10 +160,10 @@ class RecurrentAgent(Agent):
     policy_lr: Rate = 2e-3
     reinforce: Annotated[float, Field(ge=0)] = 0.1
     policy: Literal["learned", "random"] = "learned"
-    told: Told = "all"
-    standard: bool = added(False)
+    loss_at: LossAt = renamed("all", "told")
+    standardize: bool = renamed(False, "standard")
     predictor: Literal["shared", "core"] = "shared"
-    steps: Positive = 600
+    predictor_steps: Positive = renamed(600, "steps")
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
@@ -177,10 +186,10 @@ class RecurrentAgent(Agent):
     def build(self) -> nn.Module:
         shared = CanvasNet(self.shape[0], self.classes, self.width) if self.predictor == "shared" else None
         values = int(np.prod(self.sensor().glimpse_shape(self.shape)))
-        return RAMNet(values, self.classes, shared, standard=self.standard)
+        return RAMNet(values, self.classes, shared, standardize=self.standardize)
 
     @abstractmethod
-    def eye(self, images: Array) -> Eye:
+    def glimpse_reader(self, images: Array) -> GlimpseReader:
         """What the sensor reads of a batch of images (uint8 BCHW) at given fixations."""
 
     @abstractmethod
@@ -204,7 +213,7 @@ class RecurrentAgent(Agent):
 
     def loss_of(self, logits_BTK: Tensor, baselines_BT: Tensor, log_probs_BT: Tensor, labels_B: Tensor) -> Tensor:
         """The losses of one batch of episodes, put together."""
-        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, self.reinforce, told=self.told)
+        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, self.reinforce, loss_at=self.loss_at)
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng, net = np.random.default_rng(seed), self.net
@@ -219,13 +228,15 @@ class RecurrentAgent(Agent):
                 aims = [aim for episode in episodes for _, aim, _, _ in episode]
             prefix_B = rng.integers(0, self.horizon(), len(images))
             canvas_BCHW, mask_B1HW = self.canvases(images, aims, prefix_B)
-            seen = with_whole(canvas_BCHW, mask_B1HW, pixels(images), phase(step, self.steps), rng)
+            seen = with_whole_images(
+                canvas_BCHW, mask_B1HW, to_float(images), linear_decay(step, self.predictor_steps), rng
+            )
             assert shared is not None
             logits_BK: Tensor = shared(seen[0], seen[1].float())
             return F.cross_entropy(logits_BK, labels_B)
 
-        if self.standard:
-            deviation, mean = torch.std_mean(pixels(task.train().images_NCHW[:SAMPLED]))
+        if self.standardize:
+            deviation, mean = torch.std_mean(to_float(task.train().images_NCHW[:SAMPLED]))
             net.mean_level.copy_(mean)
             net.deviation.copy_(deviation.clamp(min=1e-6))
         common: dict[str, Any] = {"rng": rng, "progress": progress}
@@ -233,27 +244,27 @@ class RecurrentAgent(Agent):
         optimise(net, task, policy_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common)
         if shared is not None:
             net.shared = shared
-            optimise(shared, task, predictor_loss, steps=self.steps, batch=self.batch, lr=self.lr, **common)
+            optimise(shared, task, predictor_loss, steps=self.predictor_steps, batch=self.batch, lr=self.lr, **common)
 
     def episode(
         self, images: Array, rng: np.random.Generator, std: float
     ) -> Iterator[tuple[Tensor, Array, Tensor, Tensor]]:
         """The glimpses of one batch: at each step h_t, the aim, and the mean and draw of the next fixation."""
-        net, look, count = self.net, self.eye(images), len(images)
+        net, look, count = self.net, self.glimpse_reader(images), len(images)
         assert isinstance(net, RAMNet)
         hidden_BH: Tensor | None = None
         fixation_B2 = tensor(self.start(count, rng))
         for _ in range(self.glimpses):
             glimpse_BV, aim = look(fixation_B2)
             hidden_BH = net(hidden_BH, glimpse_BV, fixation_B2)
-            mean_B2 = net.mean(self.told_to_policy(hidden_BH))
+            mean_B2 = net.mean(self.policy_input(hidden_BH))
             drawn_B2 = self.draw(hidden_BH, mean_B2, std * torch.randn_like(mean_B2))
             yield hidden_BH, aim, mean_B2, drawn_B2
             fixation_B2 = drawn_B2.clamp(-1, 1)
             if self.policy == "random":
-                fixation_B2 = tensor(anywhere(count, rng))
+                fixation_B2 = tensor(uniform_fixations(count, rng))
 
-    def told_to_policy(self, hidden_BH: Tensor) -> Tensor:
+    def policy_input(self, hidden_BH: Tensor) -> Tensor:
         """h_t as the policy reads it: without a gradient, so that the policy does not shape what tells it."""
         return hidden_BH.detach()
 
@@ -263,7 +274,7 @@ class RecurrentAgent(Agent):
 
     def start(self, count: int, rng: np.random.Generator) -> Array:
         """The first fixations (B, 2), which see nothing yet."""
-        drawn = anywhere(count, rng)
+        drawn = uniform_fixations(count, rng)
         return drawn if self.first == "random" else np.zeros_like(drawn)
 
     def action_of(self, fixation_B2: Array) -> Array:
@@ -298,7 +309,7 @@ class RecurrentAgent(Agent):
         valid_BT = observation["valid"]
         first = self.start(len(valid_BT), rng)
         if self.policy == "random":
-            later = anywhere(len(valid_BT), rng)
+            later = uniform_fixations(len(valid_BT), rng)
         else:
             later = self.net.mean(self._hidden(observation)[-1]).numpy()
             if self.spread:
@@ -310,7 +321,7 @@ class RecurrentAgent(Agent):
     def predict(self, view: Observation) -> Array:
         assert isinstance(self.net, RAMNet)
         if self.net.shared is not None:
-            return reading(self.net.shared, view)
+            return predict_canvas(self.net.shared, view)
         logits_BRK = torch.stack([self.net.classifier(end_BH) for end_BH in self._hidden(view)], 1)
         if self.rollouts > 1:
             begun_B1 = tensor(np.ceil(view["valid"].sum(1, keepdims=True) / self.glimpses).clip(1))

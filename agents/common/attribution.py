@@ -40,9 +40,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Progress, tensor
-from glimpsebench.agents.masks import MaskAgent, MaskNet
-from glimpsebench.agents.nets import conv, pixels
+from glimpsebench.agents.common.base import Progress, tensor
+from glimpsebench.agents.common.masks import MaskAgent, MaskNet
+from glimpsebench.agents.common.nets import conv, to_float
 from glimpsebench.envs.tasks import Split, Task
 
 Pool = Literal["mean", "max"]
@@ -138,7 +138,7 @@ class AttributionAgent(MaskAgent):
 
     pool: Pool = "max"
 
-    untaught: ClassVar[bool] = True
+    predictor_untrained: ClassVar[bool] = True
 
     def build(self) -> nn.Module:
         classifier = Classifier(self.shape[0], self.classes, self.width, self.pool)
@@ -156,8 +156,8 @@ class AttributionAgent(MaskAgent):
         loss = F.cross_entropy(self.classifier.logits(features_BDYX), labels_B)
         return loss, attention(self.classifier.evidence(features_BDYX, labels_B, image_BCHW.shape[2:]))
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        super().learn_to_choose(task, rng, progress)
+    def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        super().fit_selector(task, rng, progress)
         self.findings |= self.measured(task.val())
 
     @torch.no_grad()
@@ -167,7 +167,7 @@ class AttributionAgent(MaskAgent):
         rows: dict[str, list[Tensor]] = {}
         for start in range(0, min(len(split), MEASURED), 250):
             some = np.arange(start, min(start + 250, MEASURED, len(split)))
-            image_BCHW, labels_B = pixels(split.images_NCHW[some]), tensor(split.labels_N[some])
+            image_BCHW, labels_B = to_float(split.images_NCHW[some]), tensor(split.labels_N[some])
             features_BDYX = self.classifier.features(image_BCHW)
             predicted_B = self.classifier.logits(features_BDYX).argmax(1)
             evidence_B1HW = self.classifier.evidence(features_BDYX, predicted_B, image_BCHW.shape[2:])

@@ -18,21 +18,22 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensor, tensors
-from glimpsebench.agents.nets import (
+from glimpsebench.agents.common.base import Agent, Progress, tensor, tensors
+from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
     Rate,
     conv,
+    linear_decay,
+    masked_canvas,
     optimise,
-    phase,
-    pixels,
-    reading,
-    shown,
-    with_whole,
+    predict_canvas,
+    to_float,
+    with_whole_images,
 )
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, k_best
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
@@ -80,14 +81,14 @@ class MaskAgent(Agent):
 
     Settings:
         selector_steps: of the selector's training, which comes first; `selection_loss` is its loss.
-        steps: of the predictor's, on the k best pixels of the frozen scores at every budget of the grid, so that
-            one selector gives a whole curve.
+        predictor_steps: of the predictor's, on the k best pixels of the frozen scores at every budget of the grid, so
+            that one selector gives a whole curve.
         batch, lr, width: of both, as for every predictor.
         points: budgets to enter at beside the grid's.
     """
 
     selector_steps: Positive = 400
-    steps: Positive = 600
+    predictor_steps: Positive = renamed(600, "steps")
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
@@ -96,8 +97,8 @@ class MaskAgent(Agent):
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
     accelerated: ClassVar[bool] = True
-    untaught: ClassVar[bool] = False
-    """The predictor has learned nothing when `learn_to_predict` comes, and begins with whole images (`with_whole`)."""
+    predictor_untrained: ClassVar[bool] = False
+    """The predictor has learned nothing when `fit_predictor` comes, and begins with whole images."""
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -121,18 +122,18 @@ class MaskAgent(Agent):
 
     def annealed(self, target: float, step: int) -> float:
         """The size to aim at: from the whole image down to `target` over the first half of the selector's training."""
-        return max(target, phase(step, self.selector_steps, rest=0.0))
+        return max(target, linear_decay(step, self.selector_steps, rest=0.0))
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng = np.random.default_rng(seed)
-        self.learn_to_choose(task, rng, progress)
-        self.learn_to_predict(task, rng, progress)
+        self.fit_selector(task, rng, progress)
+        self.fit_predictor(task, rng, progress)
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Train the networks on `selection_loss`: the selector, and the predictor where the loss reads it."""
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            return self.selection_loss(pixels(images), labels_B, step)
+            return self.selection_loss(to_float(images), labels_B, step)
 
         optimise(
             self.nets,
@@ -145,7 +146,7 @@ class MaskAgent(Agent):
             progress=progress,
         )
 
-    def learn_at_random(
+    def pretrain_predictor(
         self, task: Task, steps: int, share: float | None, rng: np.random.Generator, progress: Progress[int]
     ) -> None:
         """Train the predictor alone on i.i.d. Bernoulli masks, whole images phased out over the first half.
@@ -156,38 +157,40 @@ class MaskAgent(Agent):
         net = self.nets
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            image_BCHW = pixels(images)
+            image_BCHW = to_float(images)
             count = len(images)
             share_B111 = torch.rand(count, 1, 1, 1) if share is None else torch.full((count, 1, 1, 1), share)
             mask_B1HW = torch.rand(count, 1, *self.shape[1:]) < share_B111
-            whole = phase(step, steps, rest=0.0)
-            canvas_BCHW, mask_B1HW = with_whole(shown(image_BCHW, mask_B1HW), mask_B1HW, image_BCHW, whole, rng)
+            whole = linear_decay(step, steps, rest=0.0)
+            canvas_BCHW, mask_B1HW = with_whole_images(
+                masked_canvas(image_BCHW, mask_B1HW), mask_B1HW, image_BCHW, whole, rng
+            )
             return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
         optimise(net.predictor, task, loss_of, steps=steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
 
-    def learn_to_predict(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets."""
         net = self.nets
         net.scorer.requires_grad_(False)
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            image_BCHW = pixels(images)
+            image_BCHW = to_float(images)
             with torch.no_grad():
                 scores_BP = net.scorer(image_BCHW).flatten(1).cpu().numpy()
             sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
             mask_B1HW = tensor(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
-            canvas_BCHW = shown(image_BCHW, mask_B1HW)
-            if self.untaught:
-                whole = phase(step, self.steps)
-                canvas_BCHW, mask_B1HW = with_whole(canvas_BCHW, mask_B1HW, image_BCHW, whole, rng)
+            canvas_BCHW = masked_canvas(image_BCHW, mask_B1HW)
+            if self.predictor_untrained:
+                whole = linear_decay(step, self.predictor_steps)
+                canvas_BCHW, mask_B1HW = with_whole_images(canvas_BCHW, mask_B1HW, image_BCHW, whole, rng)
             return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
         optimise(
             net.predictor,
             task,
             loss_of,
-            steps=self.steps,
+            steps=self.predictor_steps,
             batch=self.batch,
             lr=self.lr,
             rng=rng,
@@ -202,7 +205,7 @@ class MaskAgent(Agent):
         return action
 
     def predict(self, view: Observation) -> Array:
-        return reading(self.nets.predictor, view)
+        return predict_canvas(self.nets.predictor, view)
 
 
 @dataclass
@@ -213,8 +216,8 @@ class JointMaskAgent(MaskAgent):
     and the object is never shown. By the time that the predictor could read the object's pixels the scores have left
     them, and come back no more. Two things make it able to read pixels first, and neither is a term of the loss:
 
-    1. It has learned on random masks of every size (`learn_at_random`).
-    2. Random pixels are shown beside the selection (`beside`), fewer and fewer over the first half of training.
+    1. It has learned on random masks of every size (`pretrain_predictor`).
+    2. Random pixels are shown beside the selection (`with_random_pixels`), fewer and fewer over the first half.
 
     On cluttered-mnist-60 (suite `selectors-60`, test, seeds 0 to 4, evaluator at 10 % touched) the two are worth
     27.6 ± 22.3 points to `concrete_topk` and 3.4 ± 4.8 to `hard_concrete`. `straight_through`, whose masks are binary
@@ -222,22 +225,22 @@ class JointMaskAgent(MaskAgent):
 
     Settings:
         pretrain_steps: how long point 1 lasts; 0 leaves it out.
-        phased: whether point 2 is done.
+        random_pixels: whether point 2 is done.
     """
 
     pretrain_steps: Count = 200
-    phased: bool = True
+    random_pixels: bool = renamed(True, "phased")
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         if self.pretrain_steps:
-            self.learn_at_random(task, self.pretrain_steps, None, rng, progress)
-        super().learn_to_choose(task, rng, progress)
+            self.pretrain_predictor(task, self.pretrain_steps, None, rng, progress)
+        super().fit_selector(task, rng, progress)
 
-    def beside(self, mask_B1HW: Tensor, step: int) -> Tensor:
+    def with_random_pixels(self, mask_B1HW: Tensor, step: int) -> Tensor:
         """The mask, and random pixels: of each image a share drawn anew, up to a limit that falls from 1 to 0."""
-        if not self.phased:
+        if not self.random_pixels:
             return mask_B1HW
-        share_B111 = phase(step, self.selector_steps, rest=0.0) * torch.rand(len(mask_B1HW), 1, 1, 1)
+        share_B111 = linear_decay(step, self.selector_steps, rest=0.0) * torch.rand(len(mask_B1HW), 1, 1, 1)
         # For soft masks: of a mask that is 0 with a gradient, as a straight-through one is, a maximum passes on half.
         return torch.maximum(mask_B1HW, (torch.rand_like(mask_B1HW) < share_B111).float())
 
@@ -258,5 +261,5 @@ class DrawnMaskAgent(MaskAgent):
         super().fit(task, seed, progress)
         with torch.no_grad():
             parts = [some for some in np.array_split(task.val().images_NCHW, 20) if len(some)]
-            odds_NHW = torch.cat([self.odds(self.nets.scorer(pixels(some)))[:, 0] for some in parts])
+            odds_NHW = torch.cat([self.odds(self.nets.scorer(to_float(some)))[:, 0] for some in parts])
         self.findings |= {"expected_size": float(odds_NHW.mean())}

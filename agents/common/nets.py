@@ -18,8 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Diverged, Progress, tensor, tensors
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, tensor, tensors
 from glimpsebench.envs.glimpse import Observation
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
@@ -42,7 +43,7 @@ def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Ite
         epoch += 1
 
 
-def pixels(images: Array) -> Tensor:
+def to_float(images: Array) -> Tensor:
     """uint8 images, which may be read-only, as float32 in [0, 1]."""
     return tensor(np.array(images)).float().div_(255)
 
@@ -146,19 +147,19 @@ class CanvasNet(nn.Module):
 
 
 @torch.no_grad()
-def reading(predictor: nn.Module, view: Observation) -> Array:
+def predict_canvas(predictor: nn.Module, view: Observation) -> Array:
     """What a predictor makes of a view of kind `canvas`: logits (B, K)."""
     seen = tensors(view)
     logits: Array = predictor(seen["canvas"], seen["mask"]).numpy()
     return logits
 
 
-def shown(images_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+def masked_canvas(images_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
     """The canvas of a boolean mask: `where`, not a product, so that nothing outside it gets through."""
     return torch.where(mask_B1HW, images_BCHW, torch.zeros(()))
 
 
-def with_whole(
+def with_whole_images(
     canvas_BCHW: Tensor, mask_B1HW: Tensor, image_BCHW: Tensor, share: float, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Replace a share of the canvases by whole images.
@@ -170,7 +171,7 @@ def with_whole(
     return torch.where(whole_B, image_BCHW, canvas_BCHW), mask_B1HW.bool() | whole_B
 
 
-def phase(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -> float:
+def linear_decay(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -> float:
     """A share that falls linearly from 1 to `rest` over the first `until` of all steps, then stays."""
     return max(rest, 1 - step / (until * steps))
 
@@ -183,10 +184,10 @@ class CanvasAgent(Agent):
     (`canvases`) and how to choose (`act`).
 
     Settings:
-        steps, batch, lr, width: of the predictor's training, the same for everyone.
+        predictor_steps, batch, lr, width: of the predictor's training, the same for everyone.
     """
 
-    steps: Positive = 600
+    predictor_steps: Positive = renamed(600, "steps")
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
@@ -207,11 +208,15 @@ class CanvasAgent(Agent):
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
             shown_so = self.canvases(images, rng)
-            canvas_BCHW, mask_B1HW = with_whole(*shown_so, pixels(images), phase(step, self.steps), rng)
+            canvas_BCHW, mask_B1HW = with_whole_images(
+                *shown_so, to_float(images), linear_decay(step, self.predictor_steps), rng
+            )
             return F.cross_entropy(net(canvas_BCHW, mask_B1HW.float()), labels_B)
 
-        optimise(net, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
+        optimise(
+            net, task, loss_of, steps=self.predictor_steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress
+        )
 
     def predict(self, view: Observation) -> Array:
         assert self.net is not None
-        return reading(self.net, view)
+        return predict_canvas(self.net, view)

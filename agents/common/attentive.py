@@ -36,9 +36,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Progress, tensor
-from glimpsebench.agents.masks import MaskAgent, MaskNet
-from glimpsebench.agents.nets import conv, pixels
+from glimpsebench.agents.common.base import Progress, tensor
+from glimpsebench.agents.common.masks import MaskAgent, MaskNet
+from glimpsebench.agents.common.nets import conv, to_float
 from glimpsebench.envs.tasks import Task
 
 Score = Literal["spatial", "energy"]
@@ -155,7 +155,7 @@ class AttentiveAgent(MaskAgent):
     score: Score = "energy"
 
     version: ClassVar[int] = 2
-    untaught: ClassVar[bool] = True
+    predictor_untrained: ClassVar[bool] = True
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         return F.cross_entropy(self.attentive.logits(image_BCHW), labels_B)
@@ -173,8 +173,8 @@ class AttentiveAgent(MaskAgent):
         assert isinstance(self.nets.scorer, AttentiveNet)
         return self.nets.scorer
 
-    def learn_to_choose(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        super().learn_to_choose(task, rng, progress)
+    def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        super().fit_selector(task, rng, progress)
         self.findings = dict(self.measured(task))
 
     @torch.no_grad()
@@ -185,7 +185,7 @@ class AttentiveAgent(MaskAgent):
         correct: list[Tensor] = []
         weights: dict[str, list[Tensor]] = {"mean_channel": [], "mean_spatial": []}
         for rows in np.array_split(np.arange(len(val)), -(-len(val) // 250)):
-            features, *attentions = net.attended(pixels(val.images_NCHW[rows]))
+            features, *attentions = net.attended(to_float(val.images_NCHW[rows]))
             correct.append(net.head(features[-1].mean((2, 3))).argmax(1) == tensor(val.labels_N[rows]))
             for means, maps in zip(weights.values(), attentions, strict=True):
                 means += [one.mean((1, 2, 3)) for one in maps]

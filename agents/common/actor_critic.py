@@ -27,11 +27,21 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Diverged, Progress, tensors
-from glimpsebench.agents.nets import CanvasNet, Positive, Rate, optimise, phase, pixels, reading, with_whole
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, tensors
+from glimpsebench.agents.common.nets import (
+    CanvasNet,
+    Positive,
+    Rate,
+    linear_decay,
+    optimise,
+    predict_canvas,
+    to_float,
+    with_whole_images,
+)
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.sb3 import VecGlimpse
 from glimpsebench.envs.sensors import Sensor, Window
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
@@ -39,20 +49,20 @@ Schedule = Callable[[float], float]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
-OCTAVES = 3
+FREQUENCIES = 3
 """A fixation is told with its sines and cosines at so many frequencies, so that near places differ."""
 QUERIES = 4
-HUGE = 1e9
+LARGEST_WEIGHT = 1e9
 """A policy with such a weight puts out infinities."""
 POINTS = 20
 """Of the learning curve among the findings."""
-SILENT = 1 << 60
+NO_LOG = 1 << 60
 """Rollouts or episodes between two log entries: never."""
 
 
-def place(fixation_n2: Tensor) -> Tensor:
-    """A fixation with its sines and cosines (…, 2 + 4·OCTAVES)."""
-    angles = torch.cat([fixation_n2 * (math.pi / 2 * 2**octave) for octave in range(OCTAVES)], -1)
+def fourier_features(fixation_n2: Tensor) -> Tensor:
+    """A fixation with its sines and cosines (…, 2 + 4·FREQUENCIES)."""
+    angles = torch.cat([fixation_n2 * (math.pi / 2 * 2**octave) for octave in range(FREQUENCIES)], -1)
     return torch.cat([fixation_n2, angles.sin(), angles.cos()], -1)
 
 
@@ -73,7 +83,7 @@ class SetReader(Reader):
         d, half = features, (features + 1) // 2
         self.features = d
         self.what = nn.Sequential(nn.Linear(values, half), nn.ReLU(), nn.Linear(half, d))
-        self.where = nn.Linear(2 + 4 * OCTAVES, d)
+        self.where = nn.Linear(2 + 4 * FREQUENCIES, d)
         self.nothing = nn.Parameter(torch.randn(d) / math.sqrt(d))
         self.tell = nn.Linear(d, QUERIES + half)
         self.out = nn.Linear(QUERIES * half + horizon, d)
@@ -82,7 +92,10 @@ class SetReader(Reader):
         valid_BT = seen["valid"]
         # Empty slots need no arithmetic. At test all rows drop the same ones: no row may move another's last bits.
         some_BT = valid_BT.bool() if self.training else (valid_BT.amax(0) > 0).expand_as(valid_BT)
-        what_nD, where_nD = self.what(seen["glimpses"][some_BT].flatten(1)), self.where(place(seen["actions"][some_BT]))
+        what_nD, where_nD = (
+            self.what(seen["glimpses"][some_BT].flatten(1)),
+            self.where(fourier_features(seen["actions"][some_BT])),
+        )
         score_BTQ, value_BTV = self.tokens(F.relu(what_nD + where_nD), some_BT)
         attention_BTQ = (score_BTQ - 1e6 * (1 - with_first(valid_BT)[..., None])).softmax(1)
         pooled_BQV = attention_BTQ.transpose(1, 2) @ value_BTV
@@ -181,7 +194,9 @@ class Watch(BaseCallback):
         return True
 
     def check(self) -> None:
-        if not all(bool((value.abs() < HUGE).all()) for value in self.model.policy.parameters()):  # NaN is not less
+        if not all(
+            bool((value.abs() < LARGEST_WEIGHT).all()) for value in self.model.policy.parameters()
+        ):  # NaN is not less
             raise Diverged(f"the policy has lost all bounds after {self.num_timesteps} env steps of its round")
 
 
@@ -208,7 +223,7 @@ class ActorCriticAgent(Agent):
         gamma: the discount per glimpse.
         features: the width of reader, policy and critic (D).
         explore: the share of images with random windows in training a predictor between rounds.
-        steps, batch, lr, width: of each predictor, as for everyone.
+        predictor_steps, batch, lr, width: of each predictor, as for everyone.
     """
 
     size: Positive = 8
@@ -225,7 +240,7 @@ class ActorCriticAgent(Agent):
     gamma: Share = 0.9
     features: Positive = 128
     explore: Share = 0.5
-    steps: Positive = 600
+    predictor_steps: Positive = renamed(600, "steps")
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
@@ -294,8 +309,8 @@ class ActorCriticAgent(Agent):
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng, net = np.random.default_rng(seed), self.nets
-        self.learn_to_predict(task, 1.0, rng, progress)
-        self.learn_to_read(task, rng, progress)
+        self.fit_predictor(task, 1.0, rng, progress)
+        self.fit_reader(task, rng, progress)
         env = GlimpseVectorEnv(
             task,
             self.num_envs,
@@ -313,21 +328,21 @@ class ActorCriticAgent(Agent):
                 module.reader.load_state_dict(net.reader.state_dict())
         returns: list[float] = []
         for number in range(1, self.rounds + 1):
-            returns += self.learn_to_look(learner, progress)
+            returns += self.fit_policy(learner, progress)
             net.predictor = self.predictor()
-            self.learn_to_predict(task, self.explore if number < self.rounds else 0.0, rng, progress)
+            self.fit_predictor(task, self.explore if number < self.rounds else 0.0, rng, progress)
         self.findings = {
             "return_curve": [returns[math.ceil((k + 1) / POINTS * len(returns)) - 1] for k in range(POINTS)]
         }
 
-    def learn_to_look(self, learner: BaseAlgorithm, progress: Progress[int]) -> list[float]:
+    def fit_policy(self, learner: BaseAlgorithm, progress: Progress[int]) -> list[float]:
         """One round of the policy against the predictor as it is: the mean return of 100 episodes, rollout by rollout.
 
         `learn` begins new episodes, so that no reward compares two predictors.
         """
         watch = Watch(iter(progress(range(self.rollouts))))
         try:
-            learner.learn(self.rollouts * self.rollout_steps(), watch, log_interval=SILENT)
+            learner.learn(self.rollouts * self.rollout_steps(), watch, log_interval=NO_LOG)
         except ValueError:  # what torch's distributions and the env say of NaN
             watch.check()
             raise
@@ -363,21 +378,30 @@ class ActorCriticAgent(Agent):
             observation, *_ = env.step(np.column_stack([fixation_B2, stop_B]).astype(np.float32))
         return env
 
-    def learn_to_predict(
-        self, task: Task, random_share: float, rng: np.random.Generator, progress: Progress[int]
-    ) -> None:
+    def fit_predictor(self, task: Task, random_share: float, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Train the predictor on random windows for a share of the images, and on the policy's."""
         predictor = self.nets.predictor
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
             view = tensors(self.looked(images, random_share, rng).observe("canvas"))
-            seen = with_whole(view["canvas"], view["mask"], pixels(images), phase(step, self.steps), rng)
+            seen = with_whole_images(
+                view["canvas"], view["mask"], to_float(images), linear_decay(step, self.predictor_steps), rng
+            )
             logits_BK: Tensor = predictor(seen[0], seen[1].float())
             return F.cross_entropy(logits_BK, labels_B)
 
-        optimise(predictor, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
+        optimise(
+            predictor,
+            task,
+            loss_of,
+            steps=self.predictor_steps,
+            batch=self.batch,
+            lr=self.lr,
+            rng=rng,
+            progress=progress,
+        )
 
-    def learn_to_read(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+    def fit_reader(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Train the reader to tell the class: from rewards alone it learns slowly what a glimpse says."""
         net = self.nets
 
@@ -401,7 +425,7 @@ class ActorCriticAgent(Agent):
         return self.fixations(self.nets(observation), observation)
 
     def predict(self, view: Observation) -> Array:
-        return reading(self.nets.predictor, view)
+        return predict_canvas(self.nets.predictor, view)
 
 
 @dataclass

@@ -21,11 +21,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.base import Agent, Progress, tensors
-from glimpsebench.agents.nets import Positive, Rate, optimise, pixels
+from glimpsebench.agents.common.base import Agent, Progress, tensors
+from glimpsebench.agents.common.nets import Positive, Rate, optimise, to_float
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Window
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
@@ -174,7 +175,7 @@ class BagNetAgent(Agent):
         blocks, widths, strides, wide, stem, expansion: of the BagNet; by default a receptive field of 9 pixels,
             every 4 pixels. `PUBLISHED` holds the paper's.
         loss: of the representation network: `every` cell must tell the class, or the `mean` of their logits.
-        steps, batch, lr: of the representation network's training.
+        representation_steps, batch, lr: of the representation network's training.
     """
 
     glimpses: Positive = 6
@@ -185,7 +186,7 @@ class BagNetAgent(Agent):
     stem: Positive = 16
     expansion: Positive = 4
     loss: Literal["every", "mean"] = "every"
-    steps: Positive = 600
+    representation_steps: Positive = renamed(600, "steps")
     batch: Positive = 64
     lr: Rate = 1e-2
 
@@ -268,11 +269,11 @@ class BagNetAgent(Agent):
         """Stage 1: the BagNet learns to tell the class from its cells."""
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            logits_BPK = cells_of(self.bagnet(self.inside(pixels(images)))[2])
+            logits_BPK = cells_of(self.bagnet(self.inside(to_float(images)))[2])
             return representation_loss(logits_BPK, labels_B, self.loss)
 
         common: dict[str, Any] = {"rng": rng, "progress": progress}
-        optimise(self.bagnet, task, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, **common)
+        optimise(self.bagnet, task, loss_of, steps=self.representation_steps, batch=self.batch, lr=self.lr, **common)
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
