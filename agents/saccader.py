@@ -142,7 +142,7 @@ def location_loss(location: LocationNetwork, mixed_BPd: Tensor, targets_BT: Tens
 def joint_loss(
     logits_BTK: Tensor, log_probs_BT: Tensor, labels_B: Tensor, reinforce: float, samples: int = 1
 ) -> Tensor:
-    """Stage 3: cross-entropy of the mean logits of the cells visited + `reinforce` · REINFORCE, rewarded if it is right.
+    """Stage 3: cross-entropy of the visited cells' mean logits + `reinforce` · REINFORCE with reward 1 if it is right.
 
     Rows are sequences, the `samples` of an image beside each other. The baseline is the mean reward of the batch, or
     of the image's other sequences where there are any: an image that is hard wherever one looks then teaches nothing.

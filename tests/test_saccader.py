@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from conftest import hurried
 from glimpsebench import agents
+from glimpsebench.agents.cells import Cells
 from glimpsebench.agents.common.bagnet import (
     NETWORKS,
     BagNet,
@@ -33,7 +35,8 @@ from glimpsebench.agents.saccader import (
 from glimpsebench.agents.saccader import rollout as rollout_of
 from glimpsebench.agents.sobel import edge_strength, window_scores
 from glimpsebench.bench.rollout import rollout
-from glimpsebench.envs import tasks
+from glimpsebench.bench.suites import read_suite, suite_names
+from glimpsebench.envs import settings, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.tasks import Split, Task
@@ -321,6 +324,80 @@ def test_reinforce_reaches_the_bagnet_or_the_location_network_alone(
     assert reached(reinforce_bagnet=False) == (set(), every)
 
 
+def test_without_reinforce_no_gradient_and_no_weight_decay_moves_the_location_network(beacon: Task) -> None:
+    names = {name for name, _ in LocationNetwork(8, 2).named_parameters()}
+    before = state(fitted(beacon, joint_steps=0))
+    agent = fitted(beacon, reinforce=0.0)
+    by_third = moved(before, state(agent))
+    assert "bagnet.local.0.weight" in by_third
+    assert not {f"location.{name}" for name in names} & by_third
+    assert {f"location.{name}" for name in names} <= moved(before, state(fitted(beacon)))
+    assert agent.net is not None
+    assert all(value.requires_grad for value in agent.net.parameters()), "frozen during the stage only"
+
+
+def bagnet_steps(agent: Agent) -> int:
+    """How many optimiser steps train its BagNet, in all stages together."""
+    assert isinstance(agent, BagNetAgent)
+    return agent.representation_steps + (agent.joint_steps if isinstance(agent, Saccader) else 0)
+
+
+BAGNET_AGENTS = ("saccader", "ordered_logits", "sobel", "cells")
+
+
+def test_by_default_every_bagnet_is_trained_equally_long() -> None:
+    assert len({bagnet_steps(agents.make(name)) for name in BAGNET_AGENTS}) == 1
+
+
+@pytest.mark.parametrize("suite", [name for name in suite_names() if name.startswith("saccader-")])
+def test_the_suites_have_every_arm_and_train_them_equally(suite: str) -> None:
+    specs = read_suite(suite).specs
+    made = [(spec.agent, spec.seed, spec.make()[0]) for spec in specs if spec.agent in BAGNET_AGENTS]
+    assert len({bagnet_steps(agent) for _, _, agent in made}) == 1
+    assert {name for name, *_ in made} == set(BAGNET_AGENTS)
+    assert {agent.order for *_, agent in made if isinstance(agent, Cells)} == {"uniform", "center"}
+    saccaders = [agent for *_, agent in made if isinstance(agent, Saccader)]
+    with_policy, without = (
+        {(agent.joint_steps, agent.joint_lr) for agent in saccaders if agent.joint_steps and chosen(agent.reinforce)}
+        for chosen in (operator.truth, operator.not_)
+    )
+    assert with_policy == without
+    assert any(not agent.joint_steps for agent in saccaders)
+    seeds = {name: sorted(seed for other, seed, _ in made if other == name) for name in ("sobel", "ordered_logits")}
+    assert seeds["sobel"] == seeds["ordered_logits"]
+    assert len(seeds["sobel"]) >= 3
+    assert suite != "saccader-parts" or all(agents.make(name) in [a for *_, a in made] for name in BAGNET_AGENTS)
+
+
+@pytest.mark.parametrize("suite", [name for name in suite_names() if name.startswith("saccader-")])
+def test_the_suites_run_in_a_small_form(suite: str, beacon: Task) -> None:
+    split = tasks.test_split(beacon)
+    images = Split(split.images_NCHW[:4], None)
+    for spec in read_suite(suite).specs:
+        if spec.seed == 0 and spec.agent in BAGNET_AGENTS:
+            steps = {name: min(value, 2) for name, value in spec.agent_settings.items() if name.endswith("steps")}
+            agent = hurried(
+                spec.agent, **dict(spec.agent_settings) | steps | {"network": "bagnet-5", "batch": 4, "glimpses": 3}
+            )
+            agent.prepare(beacon)
+            agent.fit(beacon, 0, iter)
+            assert (rollout(agent, images, seed=0).predicted_FN[agent.budgets.index(0.3)] >= 0).all(), spec
+
+
+def test_every_setting_is_described() -> None:
+    for name in BAGNET_AGENTS:
+        described = (agents.find(name).__doc__ or "").partition("Settings:")[2]
+        entries = {word.strip() for line in described.splitlines() for word in line.partition(": ")[0].split(",")}
+        assert set(settings.names(agents.find(name))) <= entries, name
+
+
+def test_settings_by_their_earlier_names_are_understood() -> None:
+    earlier = {"steps": 7, "lr": 0.5, "visited": False, "joint_steps": 3}
+    now = {"representation_steps": 7, "representation_lr": 0.5, "mask_visited": False, "joint_steps": 3}
+    assert settings.current(Saccader, earlier) == now
+    agents.make("saccader", now)
+
+
 def test_a_field_that_does_not_fit_is_refused(beacon: Task) -> None:
     agent = agents.make("saccader", {"network": "bagnet-77"})
     with pytest.raises(UsageError, match="77 pixels does not fit"):
@@ -329,9 +406,10 @@ def test_a_field_that_does_not_fit_is_refused(beacon: Task) -> None:
         agents.make("sobel", {"network": "bagnet-78"})
 
 
-def test_the_floors_visit_every_cell_once(beacon: Task) -> None:
+def test_the_floors_visit_every_cell_once(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its full horizon `center` goes from the middle outwards, `uniform` without repeats and by the generator."""
-    settings = {"network": "bagnet-5", "glimpses": 36, "representation_steps": 2}
+    settings = {"network": "bagnet-5", "glimpses": 36}
+    monkeypatch.setattr(Cells, "predict", lambda agent, view: None)  # not what this is about, and slow
     split = tasks.test_split(beacon)
     assert split.labels_N is not None
     images = Split(split.images_NCHW[:4], split.labels_N[:4])
@@ -339,7 +417,6 @@ def test_the_floors_visit_every_cell_once(beacon: Task) -> None:
     def visited(order: str, seed: int) -> tuple[Any, Any]:
         agent = agents.make("cells", settings | {"order": order})
         agent.prepare(beacon)
-        agent.fit(beacon, 0, iter)
         fixations_NT2 = rollout(agent, images, seed=seed).selection[0]
         corners = agent.sensor().aim(fixations_NT2.reshape(-1, 2), agent.shape, np.zeros(0))
         return agent, corners.reshape(len(images), -1, 2)
