@@ -1,7 +1,7 @@
 """cells: the floors of the agents that visit cells. A BagNet's cells in a random order, or from the centre outwards.
 
-Elsayed, Kornblith, Le, Saccader: Improving Accuracy and Interpretability of Image Classification with Hard
-Attention, NeurIPS 2019, arXiv:1908.07644, names the policies `random` and `center`. The orders here are ours: in the
+Elsayed, Kornblith, Le, Saccader: Improving Accuracy of Hard Attention Models for Vision, NeurIPS 2019,
+arXiv:1908.07644, names the policies `random` and `center`. The orders here are ours: in the
 released code `random` draws each cell anew, so that cells repeat, and `center` returns cell 0 at every step.
 
 1. `uniform`: the next cell is drawn uniformly from those not visited yet. `center`: the nearest to the middle of the

@@ -1,7 +1,7 @@
 """ordered_logits: a BagNet's cells, visited by their logit for the class that the whole image is taken for.
 
-Elsayed, Kornblith, Le, Saccader: Improving Accuracy and Interpretability of Image Classification with Hard
-Attention, NeurIPS 2019, arXiv:1908.07644: its engineered policy, and the target of Saccader's second stage.
+Elsayed, Kornblith, Le, Saccader: Improving Accuracy of Hard Attention Models for Vision, NeurIPS 2019,
+arXiv:1908.07644: its engineered policy, and the target of Saccader's second stage.
 
 1. A BagNet gives class logits per cell; the class is the argmax of their mean (the prediction, not the label).
 2. Cells are visited in descending order of that class's logit.

@@ -1,7 +1,7 @@
 """saccader: a network that reads the whole image and learns, in three stages, which few of its cells to classify.
 
-Elsayed, Kornblith, Le, Saccader: Improving Accuracy and Interpretability of Image Classification with Hard
-Attention, NeurIPS 2019, arXiv:1908.07644, and its released code (google-research/saccader).
+Elsayed, Kornblith, Le, Saccader: Improving Accuracy of Hard Attention Models for Vision, NeurIPS 2019,
+arXiv:1908.07644, and its released code (google-research/saccader).
 
 1. Representation network: a BagNet gives each cell of a grid features F ∈ R^D, "what" features and class logits, from
    the cell's own window of the image alone.
@@ -24,7 +24,7 @@ What differs from the release, and why:
 * In a block that changes shape, batch norm follows the projected shortcut; the release puts it on the main path.
 * The published network is `network=bagnet-77`; the default, `bagnet-9`, suits images of 32 to 60 pixels. A grid of
   fewer cells than T ends a sequence early.
-* AdamW on a one-cycle schedule per stage. The paper's optimiser and its settings were not published.
+* AdamW on a one-cycle schedule per stage. The released code has no optimiser.
 * The grid is centred in the image; every window lies inside.
 
 Ablations: `location_steps=0` leaves out stage 2, `joint_steps=0` stage 3, `mask_visited=false` the state C,

@@ -1,7 +1,7 @@
 """sobel: a BagNet's cells, visited by how strong the edges in their windows are. Nothing about looking is learned.
 
-Elsayed, Kornblith, Le, Saccader: Improving Accuracy and Interpretability of Image Classification with Hard
-Attention, NeurIPS 2019, arXiv:1908.07644: its engineered policies `sobel_mean` and `sobel_var`.
+Elsayed, Kornblith, Le, Saccader: Improving Accuracy of Hard Attention Models for Vision, NeurIPS 2019,
+arXiv:1908.07644: its engineered policies `sobel_mean` and `sobel_var`.
 
 1. Edge strength: the norm of the two Sobel derivatives of the grey image (mean of the channels; reflected at the
    border).
