@@ -25,7 +25,7 @@ from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.tasks import Split, Task
 
 NAMES = agents.names()
-SMALL_CELLS = {"blocks": (1,), "widths": (32,), "strides": (2,), "wide": (1,), "glimpses": 3}  # 5×5, every 2 pixels
+SMALL_CELLS = {"network": "bagnet-5", "glimpses": 3}
 LOOKS = {
     "size": 5,
     "rounds": 1,

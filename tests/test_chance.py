@@ -40,10 +40,7 @@ FEW: dict[str, dict[str, Any]] = {
     "ram_pathwise": {"policy_steps": 150, "policy_batch": 64, "predictor": "core", "size": 5, "glimpses": 3},
     "sac": LOOKS | {"policy_steps": 600, "buffer_steps": 600, "warmup_steps": 200},
     "saccader": {
-        "blocks": (1,),
-        "widths": (16,),
-        "strides": (2,),
-        "wide": (1,),
+        "network": "bagnet-5",
         "glimpses": 3,
         "representation_steps": 60,
     }

@@ -1,23 +1,23 @@
 """What agents over a grid of local features share: the BagNet, its cells, and an agent that visits cells in turn.
 
 Brendel and Bethge, Approximating CNNs with Bag-of-local-Features Models, ICLR 2019, arXiv:1904.00760, in the form
-of Elsayed, Kornblith and Le, Saccader, NeurIPS 2019, arXiv:1908.07644 ("BagNet-lowD"): no convolution is padded,
-so a cell sees its receptive field and nothing else. What a network says of a cell is the same whether it reads the
-whole image, a canvas that shows that window, or the window alone. Shapes: B batch, T step, C H W image, D features,
-Y X rows and columns of cells, P = Y·X cells in raster order, g the receptive field's side, K classes.
+of Elsayed, Kornblith and Le, Saccader, NeurIPS 2019, arXiv:1908.07644 ("BagNet-77-lowD"): no convolution is padded,
+so the network's output at one position of its last map, a cell, depends on its receptive field and nothing else. It
+is the same whether the network reads the whole image, a canvas that shows that window, or the window alone.
+
+Shapes: B batch, T step, C H W image, D channels of the features, Y X rows and columns of cells, P = Y·X cells in
+raster order, g the receptive field's side, K classes.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,17 +30,56 @@ from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
-Counts = tuple[Annotated[int, Field(ge=0)], ...]
 
-PUBLISHED: dict[str, Any] = {
-    "blocks": (3, 4, 6, 3),
-    "widths": (64, 128, 256, 512),
-    "strides": (2, 2, 2, 1),
-    "wide": (2, 2, 2, 2),
-    "stem": 64,
-    "expansion": 4,
+
+class Group(NamedTuple):
+    """A group of bottleneck blocks.
+
+    Attributes:
+        blocks: how many.
+        blocks_3x3: how many of them, the first ones, have a 3×3 convolution in the middle; the others' is 1×1.
+        width: channels of the middle convolution.
+        stride: of the first block.
+    """
+
+    blocks: int
+    blocks_3x3: int
+    width: int
+    stride: int
+
+
+class Architecture(NamedTuple):
+    """A BagNet: a 3×3 convolution of `stem` channels, then groups of blocks whose outputs are `expansion` × width."""
+
+    groups: tuple[Group, ...]
+    stem: int = 16
+    expansion: int = 4
+
+    @property
+    def geometry(self) -> tuple[int, int]:
+        """The side of a cell's receptive field and the distance between neighbouring cells, pixels.
+
+        >>> NETWORKS["bagnet-77"].geometry
+        (77, 8)
+        """
+        receptive_field, stride = 3, 1
+        for group in self.groups:
+            for block in range(group.blocks):
+                receptive_field += 2 * stride * (block < group.blocks_3x3)
+                stride *= group.stride if block == 0 else 1
+        return receptive_field, stride
+
+
+Network = Literal["bagnet-5", "bagnet-9", "bagnet-17", "bagnet-77"]
+NETWORKS: dict[Network, Architecture] = {
+    "bagnet-5": Architecture((Group(1, 1, 32, 2),)),
+    "bagnet-9": Architecture((Group(1, 1, 16, 2), Group(2, 1, 32, 2))),
+    "bagnet-17": Architecture((Group(1, 1, 16, 2), Group(2, 1, 32, 2), Group(1, 1, 32, 1))),
+    "bagnet-77": Architecture(
+        (Group(3, 2, 64, 2), Group(4, 2, 128, 2), Group(6, 2, 256, 2), Group(3, 2, 512, 1)), stem=64
+    ),
 }
-"""BagNet-77-lowD as published: receptive field 77, one cell every 8 pixels."""
+"""By the side of the receptive field. The last is BagNet-77-lowD as published, for images of 224×224."""
 
 
 class Bottleneck(nn.Module):
@@ -73,45 +112,30 @@ class BagNet(nn.Module):
     Args:
         channels: C.
         classes: K.
-        blocks: per group, how many bottlenecks.
-        widths: per group, the channels inside a bottleneck.
-        strides: per group, of its first bottleneck.
-        wide: per group, how many of its first bottlenecks have a 3×3 convolution.
-        stem: channels of the first 3×3 convolution.
-        expansion: a bottleneck's output channels over its width.
+        architecture: its layers.
 
     Attributes:
-        field: the side of a cell's receptive field, pixels.
-        jump: the distance between neighbouring cells, pixels.
-        features: channels of a cell ("where" features); a fourth of them are the "what" features.
+        features: D, channels of the features.
+        what_features: D/4, channels of the "what" features ("lowD"), from which the logits are computed.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        classes: int,
-        *,
-        blocks: Sequence[int],
-        widths: Sequence[int],
-        strides: Sequence[int],
-        wide: Sequence[int],
-        stem: int,
-        expansion: int,
-    ) -> None:
+    def __init__(self, channels: int, classes: int, architecture: Architecture) -> None:
         super().__init__()
+        stem, expansion = architecture.stem, architecture.expansion
         layers: list[nn.Module] = [nn.Conv2d(channels, stem, 3, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
         inputs = stem
-        for count, width, stride, threes in zip(blocks, widths, strides, wide, strict=True):
-            for block in range(count):
-                kernel = 3 if block < threes else 1
-                layers.append(Bottleneck(inputs, width, kernel, stride if block == 0 else 1, expansion))
-                inputs = width * expansion
-        self.field, self.jump = geometry(blocks, strides, wide)
-        self.features, self.lowd = inputs, inputs // 4
+        for group in architecture.groups:
+            for block in range(group.blocks):
+                kernel, stride = 3 if block < group.blocks_3x3 else 1, group.stride if block == 0 else 1
+                layers.append(Bottleneck(inputs, group.width, kernel, stride, expansion))
+                inputs = group.width * expansion
+        self.features, self.what_features = inputs, inputs // 4
         self.local = nn.Sequential(*layers)
         self.local.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.what = nn.Sequential(nn.Conv2d(inputs, self.lowd, 1, bias=False), nn.BatchNorm2d(self.lowd), nn.ReLU())
-        self.logits = nn.Conv2d(self.lowd, classes, 1)
+        self.what = nn.Sequential(
+            nn.Conv2d(inputs, self.what_features, 1, bias=False), nn.BatchNorm2d(self.what_features), nn.ReLU()
+        )
+        self.logits = nn.Conv2d(self.what_features, classes, 1)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features (B, D, Y, X), "what" features (B, D/4, Y, X) and logits (B, K, Y, X) of every cell."""
@@ -120,44 +144,33 @@ class BagNet(nn.Module):
         return features, what, self.logits(what)
 
 
-def geometry(blocks: Sequence[int], strides: Sequence[int], wide: Sequence[int]) -> tuple[int, int]:
-    """The receptive field of a BagNet's cells and the distance between them, pixels.
-
-    >>> geometry((3, 4, 6, 3), (2, 2, 2, 1), (2, 2, 2, 2))
-    (77, 8)
-    """
-    field, jump = 3, 1
-    for count, stride, threes in zip(blocks, strides, wide, strict=True):
-        for block in range(count):
-            field += 2 * jump * (block < threes)
-            jump *= stride if block == 0 else 1
-    return field, jump
-
-
-def cells_of(maps_BKYX: Tensor) -> Tensor:
+def per_cell(maps_BKYX: Tensor) -> Tensor:
     """Maps as one row per cell: (B, P, K)."""
     return maps_BKYX.flatten(2).transpose(1, 2)
 
 
-def gathered(values_BPK: Tensor, cells_BT: Tensor) -> Tensor:
-    """The values at the visited cells, hard: (B, T, K)."""
+def gather_cells(values_BPK: Tensor, cells_BT: Tensor) -> Tensor:
+    """The values at the cells of a scanpath: (B, T, K)."""
     return values_BPK.gather(1, cells_BT[..., None].expand(-1, -1, values_BPK.shape[2]))
 
 
-def best_first(scores_BP: Tensor, count: int) -> Tensor:
-    """The cells (B, count) with the highest scores, best first, among equals the first."""
+def top_cells(scores_BP: Tensor, count: int) -> Tensor:
+    """The `count` cells with the highest scores, best first, the earlier one of equals: (B, count)."""
     return scores_BP.sort(dim=1, descending=True, stable=True).indices[:, :count]
 
 
 def ordered_logits(logits_BPK: Tensor, count: int) -> Tensor:
     """Cells by their logit for the class that the mean logits predict (not the label), best first: (B, count)."""
     predicted_B11 = logits_BPK.mean(1).argmax(1)[:, None, None]
-    return best_first(logits_BPK.gather(2, predicted_B11.expand(-1, logits_BPK.shape[1], 1))[..., 0], count)
+    return top_cells(logits_BPK.gather(2, predicted_B11.expand(-1, logits_BPK.shape[1], 1))[..., 0], count)
 
 
-def representation_loss(logits_BPK: Tensor, labels_B: Tensor, loss: str) -> Tensor:
-    """Stage 1: cross-entropy at `every` cell (the paper's equation 1), or of the `mean` logits (the release's)."""
-    if loss == "mean":
+RepresentationLoss = Literal["each_cell", "mean_logits"]
+
+
+def representation_loss(logits_BPK: Tensor, labels_B: Tensor, loss: RepresentationLoss) -> Tensor:
+    """Cross-entropy of each cell's logits, averaged (Saccader's equation 1), or of the mean logits (its release)."""
+    if loss == "mean_logits":
         return F.cross_entropy(logits_BPK.mean(1), labels_B)
     return F.cross_entropy(logits_BPK.flatten(0, 1), labels_B.repeat_interleave(logits_BPK.shape[1]))
 
@@ -166,29 +179,25 @@ def representation_loss(logits_BPK: Tensor, labels_B: Tensor, loss: str) -> Tens
 class BagNetAgent(Agent):
     """Reads the whole image, visits cells of a grid, and averages the class logits of the cells visited.
 
-    The selector may read everything; the predictor reads the windows alone. Each window lies inside the image; what
-    the last cells leave at the right and the bottom (less than the distance between cells) is cut off evenly on
-    both sides.
+    The selector may read everything; the predictor reads the windows alone. Each window lies inside the image: the
+    grid is centred, and up to a cell's stride of pixels at the image's border belongs to no cell.
 
     Settings:
         glimpses: how many cells it visits at most at test time.
-        blocks, widths, strides, wide, stem, expansion: of the BagNet; by default a receptive field of 9 pixels,
-            every 4 pixels. `PUBLISHED` holds the paper's.
-        loss: of the representation network: `every` cell must tell the class, or the `mean` of their logits.
-        representation_steps, batch, lr: of the representation network's training.
+        network: the BagNet, by the side of its receptive field: 5 pixels, one cell every 2; 9, every 4; 17, every 4;
+            or 77, every 8, as published for images of 224×224.
+        representation_loss: cross-entropy of the logits of each cell (`each_cell`) or of their mean (`mean_logits`).
+        representation_steps, representation_lr: of the BagNet's training. By default it takes as many steps as
+            Saccader's BagNet does in its first and third stage.
+        batch: images per step.
     """
 
     glimpses: Positive = 6
-    blocks: Counts = (1, 2)
-    widths: Counts = (16, 32)
-    strides: Counts = (2, 2)
-    wide: Counts = (1, 1)
-    stem: Positive = 16
-    expansion: Positive = 4
-    loss: Literal["every", "mean"] = "every"
-    representation_steps: Positive = renamed(600, "steps")
+    network: Network = "bagnet-9"
+    representation_loss: RepresentationLoss = renamed("each_cell", "loss")
+    representation_steps: Positive = renamed(900, "steps")
+    representation_lr: Rate = renamed(1e-2, "lr")
     batch: Positive = 64
-    lr: Rate = 1e-2
 
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
@@ -207,31 +216,46 @@ class BagNetAgent(Agent):
     def build(self) -> nn.Module:
         return self.new_bagnet()
 
+    def new_bagnet(self) -> BagNet:
+        """An untrained representation network.
+
+        Raises:
+            UsageError: the image is smaller than one receptive field.
+        """
+        receptive_field, _ = self.geometry
+        if min(self.shape[1:]) < receptive_field:
+            raise UsageError(
+                f"{self.network}'s receptive field of {receptive_field} pixels does not fit in {self.shape}"
+            )
+        return BagNet(self.shape[0], self.classes, NETWORKS[self.network])
+
     @abstractmethod
-    def visits(self, image_BCHW: Tensor, count: int) -> Tensor:
-        """The cells (B, count) that it visits, in order. The image is what `inside` cuts out."""
+    def scanpath(self, image_BCHW: Tensor, count: int) -> Tensor:
+        """The cells (B, count) that it visits, in order, of an image that `crop_to_grid` has cropped."""
 
     @property
     def geometry(self) -> tuple[int, int]:
-        """Receptive field and distance of cells, pixels."""
-        if len({len(groups) for groups in (self.blocks, self.widths, self.strides, self.wide)}) > 1:
-            raise UsageError("blocks, widths, strides and wide must have one entry per group each")
-        return geometry(self.blocks, self.strides, self.wide)
+        """The side of a cell's receptive field and the distance between neighbouring cells, pixels."""
+        return NETWORKS[self.network].geometry
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Cells: rows, columns."""
-        field, jump = self.geometry
-        rows, columns = ((side - field) // jump + 1 for side in self.shape[1:])
+        """Rows and columns of cells."""
+        receptive_field, stride = self.geometry
+        rows, columns = ((side - receptive_field) // stride + 1 for side in self.shape[1:])
         return max(rows, 1), max(columns, 1)
 
     @property
+    def covered(self) -> tuple[int, int]:
+        """Height and width of the part of the image that the grid covers, pixels."""
+        receptive_field, stride = self.geometry
+        rows, columns = self.grid
+        return stride * (rows - 1) + receptive_field, stride * (columns - 1) + receptive_field
+
+    @property
     def margins(self) -> tuple[int, int]:
-        """Rows and columns of the image above and left of the first cell."""
-        field, jump = self.geometry
-        top, left = (
-            (side - field - jump * (cells - 1)) // 2 for side, cells in zip(self.shape[1:], self.grid, strict=True)
-        )
+        """Rows and columns of pixels above and left of the first cell: half of what the grid does not cover."""
+        top, left = ((side - covered) // 2 for side, covered in zip(self.shape[1:], self.covered, strict=True))
         return top, left
 
     def sensor(self) -> Window:
@@ -240,24 +264,12 @@ class BagNetAgent(Agent):
     def horizon(self) -> int:
         return min(self.glimpses, self.grid[0] * self.grid[1])
 
-    def new_bagnet(self) -> BagNet:
-        """An untrained representation network.
-
-        Raises:
-            UsageError: the image is smaller than one receptive field.
-        """
-        if min(self.shape[1:]) < self.geometry[0]:
-            raise UsageError(f"a receptive field of {self.geometry[0]} pixels does not fit in {self.shape[1:]}")
-        names = ("blocks", "widths", "strides", "wide", "stem", "expansion")
-        return BagNet(self.shape[0], self.classes, **{name: getattr(self, name) for name in names})
-
-    def inside(self, image_BCHW: Tensor) -> Tensor:
-        """The part of the image that the grid of cells covers."""
-        (top, left), (field, jump) = self.margins, self.geometry
-        height, width = (jump * (cells - 1) + field for cells in self.grid)
+    def crop_to_grid(self, image_BCHW: Tensor) -> Tensor:
+        """The part of the image that the grid covers."""
+        (top, left), (height, width) = self.margins, self.covered
         return image_BCHW[:, :, top : top + height, left : left + width]
 
-    def corners(self, cells: Array) -> Array:
+    def top_left(self, cells: Array) -> Array:
         """The top left pixels (row, column) of the cells' windows: int64 (…, 2)."""
         rows_columns = np.stack(np.divmod(cells, self.grid[1]), -1)
         return rows_columns * self.geometry[1] + np.array(self.margins)
@@ -269,21 +281,21 @@ class BagNetAgent(Agent):
         """Stage 1: the BagNet learns to tell the class from its cells."""
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            logits_BPK = cells_of(self.bagnet(self.inside(to_float(images)))[2])
-            return representation_loss(logits_BPK, labels_B, self.loss)
+            logits_BPK = per_cell(self.bagnet(self.crop_to_grid(to_float(images)))[2])
+            return representation_loss(logits_BPK, labels_B, self.representation_loss)
 
-        common: dict[str, Any] = {"rng": rng, "progress": progress}
-        optimise(self.bagnet, task, loss_of, steps=self.representation_steps, batch=self.batch, lr=self.lr, **common)
+        common: dict[str, Any] = {"batch": self.batch, "rng": rng, "progress": progress}
+        optimise(self.bagnet, task, loss_of, steps=self.representation_steps, lr=self.representation_lr, **common)
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         # The env's `step` is the share of the horizon that is used up; an episode that is over asks for no more.
         last = self.horizon() - 1
         step_B = np.rint(observation["step"][:, 0] * self.horizon()).astype(int).clip(0, last)
-        image_BCHW = self.inside(tensors(observation)["image"])
-        cells_BT = self.visits(image_BCHW, int(step_B.max()) + 1).numpy()
+        image_BCHW = self.crop_to_grid(tensors(observation)["image"])
+        cells_BT = self.scanpath(image_BCHW, int(step_B.max()) + 1).numpy()
         cell_B = cells_BT[np.arange(len(step_B)), step_B]
-        return self.sensor().fixation(self.corners(cell_B), self.shape)
+        return self.sensor().fixation(self.top_left(cell_B), self.shape)
 
     @torch.no_grad()
     def predict(self, view: Observation) -> Array:
