@@ -30,7 +30,8 @@ What differs from the source, and why:
 * Optional: area_weight · (mean s² − target_area)², s before the cut. Nothing in the source asks for small windows.
 * AdamW on a one-cycle schedule, more than one epoch, and the shared backbone on the crop.
 
-`fit` leaves `own_area` in the findings: the mean over the validation images of s², s before the cut.
+`fit` leaves findings of the validation images: `own_area`, the mean of s², s before the cut, and `own_at_SIDE`, own
+accuracy on images of other sizes (`tested_canvases`).
 
 Track: open. Scores and cost: docs/methods/dham.md.
 Command: glimpse run --agent dham --task digits-clutter
@@ -132,8 +133,9 @@ class DHAM(Agent):
             is free in both, so that the curve is one point.
         target_area: the share of the image that s² aims at; None leaves it free.
         area_weight: of that penalty.
-        train_canvas: trains on the same task with images of so many pixels a side, and is tested on those it is
-            given; None trains on these. For tasks with a setting `canvas`.
+        train_canvas: trains on the same task with images of so many pixels a side instead of the tested ones; for
+            tasks with a setting `canvas`.
+        tested_canvases: sides of images of the same task on which own accuracy is measured too, for the findings.
         steps, batch, lr, width: of the joint training and of the predictor's backbone.
     """
 
@@ -147,6 +149,7 @@ class DHAM(Agent):
     target_area: Share | None = None
     area_weight: Weight = renamed(100.0, "weight")
     train_canvas: Positive | None = None
+    tested_canvases: tuple[Positive, ...] = ()
     steps: Positive = 800
     batch: Positive = 64
     lr: Rate = 1e-2
@@ -215,13 +218,24 @@ class DHAM(Agent):
             return loss
 
         optimise(net, trained_on, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
-        self.findings = {"own_area": self.own_area(task)}
+        self.findings = {"own_area": self.validated(task)[0]} | {
+            f"own_at_{canvas}": self.validated(changed(task, {"canvas": canvas}))[1] for canvas in self.tested_canvases
+        }
 
     @torch.no_grad()
-    def own_area(self, task: Task) -> float:
-        """The mean of s² over the validation images, of the size on which it is tested."""
-        parts = np.array_split(task.val().images_NCHW, 20)
-        return float(torch.cat([self.wanted(to_float(some))[1] ** 2 for some in parts if len(some)]).mean())
+    def validated(self, task: Task) -> tuple[float, float]:
+        """On a task's validation images, each with a window of the size that it wants: the mean of s², own accuracy."""
+        split, crop = task.val(), self.sensor()
+        assert split.labels_N is not None
+        areas, right = [], []
+        for rows in np.array_split(np.arange(len(split)), min(len(split), 50)):
+            image_BCHW = to_float(split.images_NCHW[rows])
+            place_B2, wanted_B = self.wanted(image_BCHW)
+            action_B3 = self.aim(place_B2, wanted_B, torch.ones(len(rows)), image_BCHW.shape[2:])
+            logits_BK = self.nets.classify(crop.crop(image_BCHW, action_B3))
+            areas.append(wanted_B**2)
+            right.append(logits_BK.argmax(1) == tensor(split.labels_N[rows]))
+        return float(torch.cat(areas).mean()), float(torch.cat(right).float().mean())
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

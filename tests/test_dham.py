@@ -157,7 +157,7 @@ def test_the_grey_level_and_the_contrast_of_the_images_do_not_matter_to_the_atte
         torch.testing.assert_close(mine, other, atol=1e-3, rtol=0)
 
 
-def test_it_trains_at_one_size_and_is_tested_at_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_trains_at_one_size_and_is_tested_at_others(monkeypatch: pytest.MonkeyPatch) -> None:
     sides: list[int] = []
     computed = DHAMNet.place_and_spread
 
@@ -168,10 +168,11 @@ def test_it_trains_at_one_size_and_is_tested_at_another(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(DHAMNet, "place_and_spread", watched)
     task = tasks.make("digits-clutter", {"canvas": 48})
-    agent = hurried("dham", train_canvas=32)
+    agent = hurried("dham", train_canvas=32, tested_canvases=[32, 40])
     agent.prepare(task)
     agent.fit(task, 0, iter)
     assert set(sides) == {32}
+    assert list(agent.findings) == ["own_area", "own_at_32", "own_at_40"]
     episodes = rollout(agent, Split(task.val().images_NCHW[:8], np.zeros(8, np.int64)), 0)
     assert agent.shape == (1, 48, 48)
     assert episodes.touched_FN.shape == (len(BUDGETS), 8)
@@ -207,3 +208,14 @@ def test_without_budgets_training_never_cuts(beacon: Task, monkeypatch: pytest.M
 def test_a_free_size_is_one_point_and_not_a_curve(beacon: Task) -> None:
     assert hurried("dham", cut_in_training=False).budgets == (1.0,)
     assert hurried("dham").budgets == hurried("uniform").budgets
+
+
+def test_own_accuracy_of_the_findings_is_that_of_a_rollout(beacon: Task) -> None:
+    agent = hurried("dham", steps=40, cut_in_training=False)
+    assert isinstance(agent, DHAM)
+    agent.prepare(beacon)
+    agent.fit(beacon, 0, iter)
+    split = beacon.val()
+    assert split.labels_N is not None
+    episodes = rollout(agent, split, 0)
+    assert agent.validated(beacon)[1] == pytest.approx((episodes.predicted_FN[-1] == split.labels_N).mean())
