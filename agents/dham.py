@@ -218,9 +218,9 @@ class DHAM(Agent):
             return loss
 
         optimise(net, trained_on, loss_of, steps=self.steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
-        self.findings = {"own_area": self.validated(task)[0]} | {
-            f"own_at_{canvas}": self.validated(changed(task, {"canvas": canvas}))[1] for canvas in self.tested_canvases
-        }
+        self.findings = {"own_area": self.validated(task)[0]}
+        for canvas in self.tested_canvases:
+            self.findings[f"own_at_{canvas}"] = self.validated(changed(task, {"canvas": canvas}))[1]
 
     @torch.no_grad()
     def validated(self, task: Task) -> tuple[float, float]:
