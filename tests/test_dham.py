@@ -16,7 +16,9 @@ from conftest import hurried
 from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.dham import DHAM, DHAMNet, half_width, moved_inside, place_and_spread
+from glimpsebench.bench.records import changed_of
 from glimpsebench.bench.rollout import rollout
+from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
@@ -219,3 +221,12 @@ def test_own_accuracy_of_the_findings_is_that_of_a_rollout(beacon: Task) -> None
     assert split.labels_N is not None
     episodes = rollout(agent, split, 0)
     assert agent.validated(beacon)[1] == pytest.approx((episodes.predicted_FN[-1] == split.labels_N).mean())
+
+
+@pytest.mark.parametrize("name", ["dham-noise", "dham-parts", "dham-sizes"])
+def test_the_suites_compare_rows_that_they_have(name: str) -> None:
+    suite = read_suite(name)
+    changed = [sorted(changed_of(spec.make()[0]).items()) for spec in suite.specs]
+    rows = {f"dham ({', '.join(f'{key}={value}' for key, value in settings)})" for settings in changed}
+    assert {comparison.b for comparison in suite.comparisons} <= rows
+    assert suite.comparisons
