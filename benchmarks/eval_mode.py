@@ -1,0 +1,209 @@
+"""Is the network at test the one that was trained? Each network's accuracy in eval mode and in training mode.
+
+In training mode batch norm uses the statistics of the batch at hand and dropout drops; in eval mode batch norm uses
+the averages that it kept, and nothing drops. Where the two differ by more than noise, what is measured at test is not
+what was trained. Every agent is trained for a short while, and its networks are compared on the same validation images:
+
+* predictor: reads what the agent has revealed, as far as a random moment of its episode; the same canvases in both.
+* classifier: where the selector is a classifier, reads whole images.
+* selector: where it learns scores or actions, not a class, it chooses in either mode, and the predictor, in eval mode,
+  reads what was chosen. One that chooses the same in both has no such layers, and no row.
+
+python benchmarks/eval_mode.py [AGENT ...]      writes docs/eval-mode.md
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glimpsebench import agents
+from glimpsebench.agents.common.attentive import AttentiveAgent
+from glimpsebench.agents.common.attribution import AttributionAgent
+from glimpsebench.agents.common.bagnet import BagNetAgent
+from glimpsebench.agents.common.base import Agent
+from glimpsebench.agents.common.nets import to_float
+from glimpsebench.envs import datasets, tasks
+from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
+from glimpsebench.envs.tasks import Split
+
+Array = NDArray[Any]
+
+BATCH = 250
+SHORT: dict[str, dict[str, Any]] = {
+    "ppo": {"policy_steps": 10_000},
+    "ppo_open": {"policy_steps": 10_000},
+    "sac": {"policy_steps": 4_000, "buffer_steps": 4_000},
+}
+"""Settings that cut training short; the others train as they do by default."""
+TOLERANCE = 1.0
+"""Per cent."""
+EXPLAINED = {
+    (
+        "gdfs",
+        "selector",
+    ): "in training a batch holds images with few and with many cells revealed; here all have as many",
+}
+PAGE = Path(__file__).parents[1] / "docs" / "eval-mode.md"
+
+
+class Row(NamedTuple):
+    """One network: which images it gets right in eval mode and in training mode, boolean (N,)."""
+
+    agent: str
+    network: str
+    eval_N: Array
+    train_N: Array
+
+    @property
+    def difference(self) -> float:
+        """Accuracy in eval mode less that in training mode, in per cent."""
+        return 100 * float(self.eval_N.mean() - self.train_N.mean())
+
+    @property
+    def noise(self) -> float:
+        """Two standard errors of the difference, in per cent."""
+        difference_N = self.eval_N.astype(float) - self.train_N
+        return 200 * float(difference_N.std() / np.sqrt(len(difference_N)))
+
+
+@contextmanager
+def training_mode(net: nn.Module | None) -> Iterator[None]:
+    """Within, the network is in training mode; afterwards in eval mode, its moving statistics as before."""
+    if net is None:
+        yield
+        return
+    before = copy.deepcopy(net.state_dict())
+    net.train()
+    try:
+        yield
+    finally:
+        net.load_state_dict(before)
+        net.eval()
+
+
+def classifier_of(agent: Agent) -> Callable[[Tensor], Tensor] | None:
+    """What classifies whole images inside a selector, if anything: images (B, C, H, W) → logits (B, K)."""
+    if isinstance(agent, AttentiveAgent):
+        return agent.attentive.logits
+    if isinstance(agent, AttributionAgent):
+        return agent.classifier
+    if isinstance(agent, BagNetAgent):  # its windows have no statistics of their own: it learns from whole images
+        return lambda image_BCHW: agent.bagnet(agent.inside(image_BCHW))[2].mean((2, 3))
+    return None
+
+
+def views(agent: Agent, images: Array, seed: int, train: bool) -> Observation:
+    """What has been revealed of each image at a random moment of its episode, or at a random budget.
+
+    Args:
+        train: whether the agent chooses in training mode.
+    """
+    rng, count = np.random.default_rng(seed), len(images)
+    seen: list[Observation] = []
+    for budget in agent.budgets if agent.horizon() == 1 else agent.budgets[-1:]:
+        env = GlimpseVectorEnv(
+            Split(images),
+            count,
+            sensor=agent.sensor(),
+            observation=agent.observation,
+            glimpses=agent.horizon(),
+            budget=budget,
+            currency=agent.currency,
+            autoreset_mode=AutoresetMode.DISABLED,
+        )
+        observation, _ = env.reset(options={"index": np.arange(count)})
+        for _ in range(agent.horizon()):
+            with training_mode(agent.net) if train else nullcontext():
+                action = agent.act(observation, rng)
+            observation, *_ = env.step(action)
+            seen.append({name: value.copy() for name, value in env.observe(agent.view).items()})
+    moment_B = np.random.default_rng(seed).integers(0, len(seen), count)
+    return {name: np.stack([one[name] for one in seen])[moment_B, np.arange(count)] for name in seen[0]}
+
+
+def compared(name: str, agent: Agent, split: Split) -> list[Row]:
+    """The rows of a trained agent."""
+    assert split.labels_N is not None
+    torch.manual_seed(0)
+    right: dict[str, tuple[list[Array], list[Array]]] = {}
+
+    def add(network: str, logits_BK: Array, other_BK: Array, labels_B: Array) -> None:
+        for rows, logits in zip(right.setdefault(network, ([], [])), (logits_BK, other_BK), strict=True):
+            rows.append(logits.argmax(1) == labels_B)
+
+    batch = min(BATCH, len(split))
+    for start in range(0, len(split) - batch + 1, batch):
+        images, labels_B = split.images_NCHW[start : start + batch], np.asarray(split.labels_N[start : start + batch])
+        view = views(agent, images, start, train=False)
+        logits_BK = agent.predict(view)
+        if logits_BK is not None:
+            if not isinstance(agent, BagNetAgent):
+                with training_mode(agent.net), torch.no_grad():
+                    other_BK = agent.predict(view)
+                assert other_BK is not None
+                add("predictor", logits_BK, other_BK, labels_B)
+            if not isinstance(agent, AttentiveAgent | AttributionAgent):
+                other_BK = agent.predict(views(agent, images, start, train=True))
+                assert other_BK is not None
+                if "selector" in right or not np.array_equal(logits_BK, other_BK):
+                    add("selector", logits_BK, other_BK, labels_B)
+        classify = classifier_of(agent)
+        if classify is not None:
+            with torch.no_grad():
+                image_BCHW = to_float(images)
+                whole_BK = classify(image_BCHW).numpy()
+                with training_mode(agent.net):
+                    add("classifier", whole_BK, classify(image_BCHW).numpy(), labels_B)
+    return [Row(name, network, *(np.concatenate(rows) for rows in pair)) for network, pair in right.items()]
+
+
+def table(rows: list[Row], about: str) -> str:
+    """The page."""
+    lines = [
+        "# Eval mode against training mode",
+        "",
+        "Is the network at test the one that was trained? Written by `python benchmarks/eval_mode.py`, which says what",
+        f"the networks are. {about} Accuracy in per cent; ± two standard errors of the difference.",
+        "",
+        "| agent | network | eval mode | training mode | difference | |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        note = EXPLAINED.get((row.agent, row.network), "**not explained**") if abs(row.difference) > TOLERANCE else ""
+        means = " | ".join(f"{100 * float(right_N.mean()):.1f}" for right_N in (row.eval_N, row.train_N))
+        lines.append(f"| `{row.agent}` | {row.network} | {means} | {row.difference:+.1f} ± {row.noise:.1f} | {note} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Train and compare the named agents, by default all, and write the page."""
+    torch.set_num_threads(1)
+    task, seed = tasks.make("digits-clutter"), 0
+    rows: list[Row] = []
+    for name in sys.argv[1:] or agents.names():
+        agent = agents.make(name, SHORT.get(name))
+        torch.manual_seed(seed)
+        with datasets.test_split_closed():
+            agent.prepare(task)
+            agent.fit(task, seed, iter)
+            found = compared(name, agent, task.val())
+        rows += found
+        for row in found:
+            print(f"{name:18} {row.network:11} {row.difference:+6.2f} ± {row.noise:.2f}", flush=True)
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(table(rows, f"{len(task.val())} validation images of {task.id}, seed {seed}."))
+
+
+if __name__ == "__main__":
+    main()
