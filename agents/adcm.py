@@ -19,7 +19,7 @@ It is a regulariser of soft attention, not hard attention. Not published, and ch
    draws a position with probability proportional to its activation, and at test takes the mean over that (Zeiler and
    Fergus 2013, arXiv:1301.3557).
 6. Both modules follow each block, CAD first. The classifier, and how its maps become a score per pixel, are those of
-   `attentive`.
+   `attentive`, as for `cbam`.
 
 Track: open. Scores and cost: docs/methods/adcm.md.
 Command: glimpse run --agent adcm --task digits-clutter
@@ -28,12 +28,12 @@ Command: glimpse run --agent adcm --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from glimpsebench.agents.common.attentive import AttentionDropout, AttentiveAgent, AttentiveNet, Score
+from glimpsebench.agents.common.attentive import AttentionDropout, AttentiveAgent, AttentiveNet
 from glimpsebench.agents.common.masks import Share
 
 
@@ -73,14 +73,14 @@ class ADCM(AttentiveAgent):
     Settings:
         keep: ρ, the share of attention weights kept in training.
         guided: keep high attention rather than any.
-        score: what ranks the pixels, see `attentive`.
+        score: what ranks the pixels: the `gradient` of the first spatial map, or the `last` map itself (`attentive`).
         selector_steps: of the classifier.
         predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     keep: Share = 0.9
     guided: bool = True
-    score: Score = "gradient"
+    score: Literal["gradient", "last"] = "gradient"
 
     version: ClassVar[int] = 4
 

@@ -6,7 +6,8 @@ code.
 1. M_c = σ(MLP(mean over positions of F) + MLP(maximum)), one MLP D → D/r → D for both; F' = M_c ⊗ F (equation 2).
 2. M_s = σ(batch norm(conv 7×7 of [maximum over channels of F'; mean])); F'' = M_s ⊗ F' (equation 3).
 3. After each block of a classifier, which learns by cross-entropy from whole images.
-4. SCORE `attentive` has the classifier and the scores.
+4. A pixel is ranked by M_s ∂s/∂M_s of the first block, s the logit of the predicted class: how much the prediction
+   owes to the attention to that position. `score=last` ranks by the last M_s itself. `attentive` has the classifier.
 
 What differs from the source, and why: the paper classifies and chooses no pixels, point 4 is ours. Three plain blocks
 stand in place of a ResNet, for small images; r = 4, since its 16 would leave one unit of 16 channels. `energy` is the
@@ -24,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from glimpsebench.agents.common.attentive import AttentiveAgent, AttentiveNet, Score
+from glimpsebench.agents.common.attentive import AttentiveAgent, AttentiveNet
 from glimpsebench.agents.common.nets import Positive
 
 
@@ -61,14 +62,14 @@ class CBAM(AttentiveAgent):
     Settings:
         attention: of each block: `both`, or `spatial` alone.
         reduction: r.
-        score: what ranks the pixels, see `attentive`.
+        score: what ranks the pixels: the `gradient` of the first spatial map, or the `last` map itself (`attentive`).
         selector_steps: of the classifier.
         predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     attention: Literal["both", "spatial"] = "both"
     reduction: Positive = 4
-    score: Score = "gradient"
+    score: Literal["gradient", "last"] = "gradient"
 
     def attentive_net(self) -> AttentiveNet:
         def channel(features: int) -> nn.Module:

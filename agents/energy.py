@@ -18,6 +18,7 @@ Command: glimpse run --agent energy --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from glimpsebench.agents.common.attentive import AttentiveAgent, AttentiveNet
 
@@ -27,9 +28,12 @@ class Energy(AttentiveAgent):
     """Reads the whole image, then shows the pixels where the features of its classifier are strongest.
 
     Settings:
+        score: `energy`, or the `gradient` of `cbam`, by a gate of ones where that has its spatial attention.
         selector_steps: of the classifier.
         predictor_steps, batch, lr, width: as for every mask selector.
     """
 
+    score: Literal["energy", "gradient"] = "energy"
+
     def attentive_net(self) -> AttentiveNet:
-        return AttentiveNet(self.shape[0], self.classes, self.width, score="energy")
+        return AttentiveNet(self.shape[0], self.classes, self.width, score=self.score)

@@ -1,7 +1,8 @@
 """Is the network at test the one that was trained? Each network's accuracy in eval mode and in training mode.
 
 In training mode batch norm uses the statistics of the batch at hand and dropout drops; in eval mode batch norm uses
-the averages that it kept, and nothing drops. Where the two differ by more than noise, what is measured at test is not
+the averages that it kept, and nothing drops. A network with dropout is another one in each pass, so that its
+probabilities are averaged over several. Where the two differ by more than noise, what is measured at test is not
 what was trained. Every agent is trained for a short while, and its networks are compared on the same validation images:
 
 * predictor: reads what the agent has revealed, as far as a random moment of its episode; the same canvases in both.
@@ -26,10 +27,11 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from scipy.special import softmax
+from torch import nn
 
 from glimpsebench import agents
-from glimpsebench.agents.common.attentive import AttentiveAgent
+from glimpsebench.agents.common.attentive import AttentionDropout, AttentiveAgent
 from glimpsebench.agents.common.attribution import AttributionAgent
 from glimpsebench.agents.common.bagnet import BagNetAgent
 from glimpsebench.agents.common.base import Agent
@@ -42,6 +44,7 @@ Array = NDArray[Any]
 
 BATCH = 250
 PLACEMENTS = 10
+PASSES = 8
 SHORT: dict[str, dict[str, Any]] = {
     "ppo": {"policy_steps": 10_000},
     "ppo_open": {"policy_steps": 10_000},
@@ -94,14 +97,24 @@ def training_mode(net: nn.Module | None) -> Iterator[None]:
         net.eval()
 
 
-def classifier_of(agent: Agent) -> Callable[[Tensor], Tensor] | None:
-    """What classifies whole images inside a selector, if anything: images (B, C, H, W) → logits (B, K)."""
+def in_training(net: nn.Module | None, classify: Callable[[Any], Array], seen: Any) -> Array:
+    """What classifies in training mode, (B, K): logits, or with dropout the mean probabilities of `PASSES` passes."""
+    dropout = net is not None and any(isinstance(module, nn.Dropout | AttentionDropout) for module in net.modules())
+    with training_mode(net), torch.no_grad():
+        if not dropout:
+            return classify(seen)
+        mean: Array = np.mean([softmax(classify(seen), 1) for _ in range(PASSES)], 0)
+        return mean
+
+
+def classifier_of(agent: Agent) -> Callable[[Array], Array] | None:
+    """What classifies whole images inside a selector, if anything: images (B, C, H, W), uint8 → logits (B, K)."""
     if isinstance(agent, AttentiveAgent):
-        return agent.attentive.logits
+        return lambda images: agent.attentive.logits(to_float(images)).detach().numpy()
     if isinstance(agent, AttributionAgent):
-        return agent.classifier
+        return lambda images: agent.classifier(to_float(images)).detach().numpy()
     if isinstance(agent, BagNetAgent):  # its windows have no statistics of their own: it learns from whole images
-        return lambda image_BCHW: agent.bagnet(agent.inside(image_BCHW))[2].mean((2, 3))
+        return lambda images: agent.bagnet(agent.inside(to_float(images)))[2].mean((2, 3)).detach().numpy()
     return None
 
 
@@ -144,29 +157,25 @@ def compared(name: str, agent: Agent, split: Split) -> list[Row]:
         for rows, logits in zip(right.setdefault(network, ([], [])), (logits_BK, other_BK), strict=True):
             rows.append(logits.argmax(1) == labels_B)
 
+    def predict(view: Observation) -> Array:
+        logits_BK = agent.predict(view)
+        assert logits_BK is not None
+        return logits_BK
+
     batch = min(BATCH, len(split))
     for start in range(0, len(split) - batch + 1, batch):
         images, labels_B = split.images_NCHW[start : start + batch], np.asarray(split.labels_N[start : start + batch])
         view = views(agent, images, start, train=False)
-        logits_BK = agent.predict(view)
-        if logits_BK is not None:
-            if not isinstance(agent, BagNetAgent):
-                with training_mode(agent.net), torch.no_grad():
-                    other_BK = agent.predict(view)
-                assert other_BK is not None
-                add("predictor", logits_BK, other_BK, labels_B)
-            if not isinstance(agent, AttentiveAgent | AttributionAgent):
-                other_BK = agent.predict(views(agent, images, start, train=True))
-                assert other_BK is not None
-                if "selector" in right or not np.array_equal(logits_BK, other_BK):
-                    add("selector", logits_BK, other_BK, labels_B)
+        logits_BK = predict(view)
+        if not isinstance(agent, BagNetAgent):
+            add("predictor", logits_BK, in_training(agent.net, predict, view), labels_B)
+        if not isinstance(agent, AttentiveAgent | AttributionAgent):
+            other_BK = predict(views(agent, images, start, train=True))
+            if "selector" in right or not np.array_equal(logits_BK, other_BK):
+                add("selector", logits_BK, other_BK, labels_B)
         classify = classifier_of(agent)
         if classify is not None:
-            with torch.no_grad():
-                image_BCHW = to_float(images)
-                whole_BK = classify(image_BCHW).numpy()
-                with training_mode(agent.net):
-                    add("classifier", whole_BK, classify(image_BCHW).numpy(), labels_B)
+            add("classifier", classify(images), in_training(agent.net, classify, images), labels_B)
     return [Row(name, network, *(np.concatenate(rows) for rows in pair)) for network, pair in right.items()]
 
 

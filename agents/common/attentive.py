@@ -7,11 +7,13 @@ becomes a score per pixel, and the env reveals the k best, as of every mask sele
    F' = M_c ⊗ F, one weight per channel, then F'' = M_s ⊗ F', one per position (CBAM, arXiv:1807.06521, equation 1).
    The mean over positions and a linear layer give the logits; cross-entropy on whole images.
 2. The score of a pixel, brought to the image's size bilinearly:
-   SCORES
+   `gradient`: M_s ∂s/∂M_s of the first block, the finest, s the logit of the predicted class. With `last` it is M_s of
+   the last block, the map as it is. A classifier without attention has a gate of ones in place of M_s, and `energy`:
+   the product over the blocks of √(mean over channels of F²), the magnitude of the features.
 3. The predictor is trained afterwards, on the k best pixels.
 
-Nothing forces M_s onto the object: the batch norm after a block undoes the scale of its map. What was tried instead
-stands in docs/methods/cbam.md.
+Nothing forces M_s onto the object: the batch norm of the next block undoes the scale of its map. How the score was
+chosen stands in docs/methods/cbam.md.
 
 `fit` leaves in `findings`, on whole validation images: `net_accuracy`, of this classifier itself, and `mean_spatial`
 and `mean_channel`, its mean attention weights, where it has them.
@@ -36,7 +38,7 @@ from glimpsebench.agents.common.masks import MaskAgent, MaskNet
 from glimpsebench.agents.common.nets import conv, to_float
 from glimpsebench.envs.tasks import Task
 
-Score = Literal["gradient", "last", "product"]
+Score = Literal["gradient", "last", "energy"]
 Make = Callable[[int], nn.Module]
 """Channels D → an attention module: features (B, D, Y, X) → weights (B, D, 1, 1) or (B, 1, Y, X) in [0, 1]."""
 
@@ -79,7 +81,7 @@ class AttentiveNet(nn.Module):
     Args:
         channel, spatial: make the two attentions of a block, or None.
         dropout: what attention weights pass through, if anything.
-        score: what ranks the pixels, of a classifier with spatial attention; without it the energy of the features.
+        score: what ranks the pixels; `last` needs spatial attention.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class AttentiveNet(nn.Module):
         channel: Make | None = None,
         spatial: Make | None = None,
         dropout: AttentionDropout | None = None,
-        score: Score | Literal["energy"],
+        score: Score,
     ) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width)
@@ -136,36 +138,31 @@ class AttentiveNet(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         size = image_BCHW.shape[2:]
         if self.score == "gradient":
-            return normalised_sum(self.gradients(image_BCHW), size)
+            return resized(self.gradient(image_BCHW), size)
         features, _, spatial = self.attended(image_BCHW)
-        if self.score == "energy":
-            return product([block_BDYX.square().mean(1, keepdim=True).sqrt() for block_BDYX in features], size)
-        return product(spatial[-1:] if self.score == "last" else spatial, size)
+        if self.score == "last":
+            return resized(spatial[-1], size)
+        return log_product([block_BDYX.square().mean(1, keepdim=True).sqrt() for block_BDYX in features], size)
 
-    def gradients(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Of each block: M_s ∂s/∂M_s (B, 1, Y, X), s the logit of the predicted class.
+    def gradient(self, image_BCHW: Tensor) -> Tensor:
+        """M_s ∂s/∂M_s of the first block (B, 1, Y, X), s the logit of the predicted class.
 
         It is Σ_d F''_d ∂s/∂F''_d, since F'' = M_s ⊗ F'.
         """
-        with torch.enable_grad():  # by the image, so that parameters without a gradient do not end it
+        with torch.enable_grad():  # by way of the image, since the parameters may be frozen
             features = self.attended(image_BCHW.detach().requires_grad_())[0]
-            gradients = torch.autograd.grad(self.classify(features[-1]).amax(1).sum(), features)
-        return [(f.detach() * g).sum(1, keepdim=True) for f, g in zip(features, gradients, strict=True)]
+            (gradient_BDYX,) = torch.autograd.grad(self.classify(features[-1]).amax(1).sum(), features[:1])
+        return (features[0].detach() * gradient_BDYX).sum(1, keepdim=True)
 
 
 def resized(map_B1YX: Tensor, size: torch.Size) -> Tensor:
-    """Bilinear between the positions."""
+    """A map at the image's size, bilinear between its positions: (B, 1, H, W)."""
     return F.interpolate(map_B1YX, size=size, mode="bilinear", align_corners=False)
 
 
-def product(maps: Sequence[Tensor], size: torch.Size) -> Tensor:
+def log_product(maps: Sequence[Tensor], size: torch.Size) -> Tensor:
     """The logarithm of the product of maps (B, 1, Y, X) of any resolution: (B, 1, H, W)."""
     return torch.stack([resized(one, size).clamp(min=1e-6).log() for one in maps]).sum(0)
-
-
-def normalised_sum(maps: Sequence[Tensor], size: torch.Size) -> Tensor:
-    """The sum of maps (B, 1, Y, X) of any resolution, each divided by its largest magnitude: (B, 1, H, W)."""
-    return torch.stack([resized(one / one.abs().amax((2, 3), True).clamp(min=1e-12), size) for one in maps]).sum(0)
 
 
 @dataclass
