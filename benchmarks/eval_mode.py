@@ -52,7 +52,7 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 """Settings that cut training short; the others train as they do by default."""
 TOLERANCE = 1.0
-"""Per cent."""
+"""Per cent. A difference that is larger, and by more than its noise, needs an explanation."""
 EXPLAINED = {
     (
         "gdfs",
@@ -185,13 +185,16 @@ def table(rows: list[Row], about: str) -> str:
         "# Eval mode against training mode",
         "",
         "Is the network at test the one that was trained? Written by `python benchmarks/eval_mode.py`, which says what",
-        f"the networks are. {about} Accuracy in per cent; ± two standard errors of the difference.",
+        f"the networks are. {about}",
+        "Accuracy in per cent; ± two standard errors of the difference. A difference of more than a point, beyond its",
+        "noise, is explained.",
         "",
         "| agent | network | eval mode | training mode | difference | |",
         "|---|---|---:|---:|---:|---|",
     ]
     for row in rows:
-        note = EXPLAINED.get((row.agent, row.network), "**not explained**") if abs(row.difference) > TOLERANCE else ""
+        beyond = abs(row.difference) - row.noise > TOLERANCE
+        note = EXPLAINED.get((row.agent, row.network), "**not explained**") if beyond else ""
         means = " | ".join(f"{100 * float(right_N.mean()):.1f}" for right_N in (row.eval_N, row.train_N))
         lines.append(f"| `{row.agent}` | {row.network} | {means} | {row.difference:+.1f} ± {row.noise:.1f} | {note} |")
     return "\n".join(lines) + "\n"
