@@ -9,32 +9,31 @@ ADCM, attention dropout convolutional module: Liu, Du, Wang, Ge, Neurocomputing 
 
 It is a regulariser of soft attention, not hard attention. Not published, and chosen here:
 
-3. keep ~ Bernoulli(min(1, c a)), c such that a share ρ is kept of an image's weights; in training a becomes
-   a · keep / ρ, at test it is a. Unguided (`guided=false`): keep ~ Bernoulli(ρ), whatever a is. So both drop the same
-   share, and differ in which. The obvious min(1, ρ a / mean(a)) keeps less than ρ where attention is uneven; it kept
-   two thirds at ρ = 0.9, and with it one seed of three lost the object on cluttered-mnist-60. Guided, the mean of what
-   a weight becomes is a · p / ρ and not a, so that the network at test is not quite the one that was trained.
-4. The fully connected layer is one, from the three pooled vectors side by side, with a sigmoid. Stochastic pooling
+3. A weight a is kept with probability p = min(1, c a), c such that a share ρ of an image's weights is kept; unguided
+   (`guided=false`), p = ρ whatever a is. So both drop the same share, and differ in which. The obvious
+   min(1, ρ a / mean(a)) keeps less than ρ where attention is uneven.
+4. What is kept is divided by its p, as in inverted dropout: the expected weight is a, which is what it is at test. A
+   division by ρ, as dropout has it elsewhere, holds only where p = ρ: guided, the network at test is not the trained
+   one, and the statistics of its batch norms do not fit.
+5. The fully connected layer is one, from the three pooled vectors side by side, with a sigmoid. Stochastic pooling
    draws a position with probability proportional to its activation, and at test takes the mean over that (Zeiler and
    Fergus 2013, arXiv:1301.3557).
-5. Both modules follow each block, CAD first. The classifier, and how its maps become a score per pixel, are those of
-   `attentive`.
+6. Both modules follow each block, CAD first. The classifier, and how its maps become a score per pixel, are those of
+   `attentive`, as for `cbam`.
 
-Track: open. On digits-clutter (suite `attention`, test, mean of seeds 0 to 5) in per cent at 5, 10 and 20 % touched,
-evaluator / own: 59, 83, 92 / 77, 88, 93; unguided 59, 82, 94 / 76, 87, 92. At ρ = 0.67: 57, 77, 87 / 78, 87, 91;
-unguided 45, 62, 74 / 60, 73, 80. Cost: 40 s of one core.
+Track: open. Scores and cost: docs/methods/adcm.md.
 Command: glimpse run --agent adcm --task digits-clutter
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from glimpsebench.agents.common.attentive import AttentiveAgent, AttentiveNet, Dropout
+from glimpsebench.agents.common.attentive import AttentionDropout, AttentiveAgent, AttentiveNet
 from glimpsebench.agents.common.masks import Share
 
 
@@ -74,17 +73,24 @@ class ADCM(AttentiveAgent):
     Settings:
         keep: ρ, the share of attention weights kept in training.
         guided: keep high attention rather than any.
-        score: what ranks the pixels, `spatial` or `energy`.
-        selector_steps, steps, batch, lr, width: as for every mask selector.
+        score: what ranks the pixels: the `gradient` of the first spatial map, or the `last` map itself (`attentive`).
+        selector_steps: of the classifier.
+        predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     keep: Share = 0.9
     guided: bool = True
+    score: Literal["gradient", "last"] = "gradient"
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def attentive_net(self) -> AttentiveNet:
-        dropout = Dropout(self.keep, self.guided)
         return AttentiveNet(
-            self.shape[0], self.classes, self.width, self.score, ChannelAttention, position_attention, dropout
+            self.shape[0],
+            self.classes,
+            self.width,
+            channel=ChannelAttention,
+            spatial=position_attention,
+            dropout=AttentionDropout(self.keep, self.guided),
+            score=self.score,
         )

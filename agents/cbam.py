@@ -3,19 +3,17 @@
 CBAM: Woo, Park, Lee, Kweon, CBAM: Convolutional Block Attention Module, ECCV 2018, arXiv:1807.06521, and its released
 code.
 
-1. M_c = σ(MLP(mean over positions of F) + MLP(maximum)), one MLP D → D/r → D for both; F' = M_c ⊗ F.
-2. M_s = σ(batch norm(conv 7×7 of [maximum over channels of F'; mean])); F'' = M_s ⊗ F'.
-3. After each block of a classifier, which learns by cross-entropy from whole images. `attentive` has the classifier,
-   and how the maps become a score per pixel.
+1. M_c = σ(MLP(mean over positions of F) + MLP(maximum)), one MLP D → D/r → D for both; F' = M_c ⊗ F (equation 2).
+2. M_s = σ(batch norm(conv 7×7 of [maximum over channels of F'; mean])); F'' = M_s ⊗ F' (equation 3).
+3. After each block of a classifier, which learns by cross-entropy from whole images.
+4. A pixel is ranked by M_s ∂s/∂M_s of the first block, s the logit of the predicted class: how much the prediction
+   owes to the attention to that position. `score=last` ranks by the last M_s itself. `attentive` has the classifier.
 
-With `attention=none` it is the same classifier without attention. There is no M_s then: the score is `energy`.
+What differs from the source, and why: the paper classifies and chooses no pixels, point 4 is ours. Three plain blocks
+stand in place of a ResNet, for small images; r = 4, since its 16 would leave one unit of 16 channels. `energy` is the
+same classifier without attention, to compare with.
 
-What differs from the source, and why: three plain blocks in place of a ResNet, for small images; r = 4, since its 16
-would leave one unit of 16 channels.
-
-Track: open. On digits-clutter (suite `attention`, test, mean of seeds 0 to 5) in per cent at 5, 10 and 20 % touched,
-evaluator / own: 56, 82, 95 / 74, 88, 93; without attention 57, 84, 95 / 73, 87, 93. The network on whole validation
-images: 93; without attention 95. Cost: 32 s of one core.
+Track: open. Scores and cost: docs/methods/cbam.md.
 Command: glimpse run --agent cbam --task digits-clutter
 """
 
@@ -32,7 +30,7 @@ from glimpsebench.agents.common.nets import Positive
 
 
 class ChannelAttention(nn.Module):
-    """Equation 1: (B, D, Y, X) → (B, D, 1, 1)."""
+    """M_c, equation 2: (B, D, Y, X) → (B, D, 1, 1)."""
 
     def __init__(self, features: int, reduction: int) -> None:
         super().__init__()
@@ -46,7 +44,7 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Equation 2: (B, D, Y, X) → (B, 1, Y, X)."""
+    """M_s, equation 3: (B, D, Y, X) → (B, 1, Y, X)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,23 +60,26 @@ class CBAM(AttentiveAgent):
     """Reads the whole image, then shows the pixels that its classifier attends to most.
 
     Settings:
-        attention: which of the two the classifier has.
+        attention: of each block: `both`, or `spatial` alone.
         reduction: r.
-        score: what ranks the pixels, `spatial` or `energy`; without spatial attention there is only `energy`.
-        selector_steps, steps, batch, lr, width: as for every mask selector.
+        score: what ranks the pixels: the `gradient` of the first spatial map, or the `last` map itself (`attentive`).
+        selector_steps: of the classifier.
+        predictor_steps, batch, lr, width: as for every mask selector.
     """
 
-    attention: Literal["both", "channel", "spatial", "none"] = "both"
+    attention: Literal["both", "spatial"] = "both"
     reduction: Positive = 4
+    score: Literal["gradient", "last"] = "gradient"
 
     def attentive_net(self) -> AttentiveNet:
+        def channel(features: int) -> nn.Module:
+            return ChannelAttention(features, self.reduction)
+
         return AttentiveNet(
             self.shape[0],
             self.classes,
             self.width,
-            self.score,
-            channel=(lambda features: ChannelAttention(features, self.reduction))
-            if self.attention in ("both", "channel")
-            else None,
-            spatial=(lambda _: SpatialAttention()) if self.attention in ("both", "spatial") else None,
+            channel=channel if self.attention == "both" else None,
+            spatial=lambda _: SpatialAttention(),
+            score=self.score,
         )

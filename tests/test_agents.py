@@ -38,6 +38,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "cbam": {"selector_steps": 100, "predictor_steps": 150},
     "concrete_topk": {},
     "dham": {},
+    "energy": {"selector_steps": 100, "predictor_steps": 150},
     "gain": {"selector_steps": 100, "predictor_steps": 150},
     "gain_ext": {"selector_steps": 100, "predictor_steps": 150},
     "gdfs": {"glimpses": 5},

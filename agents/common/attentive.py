@@ -4,22 +4,19 @@ Soft attention removes no pixel. So that it can be compared at a fraction, what 
 becomes a score per pixel, and the env reveals the k best, as of every mask selector (`masks`).
 
 1. Three blocks (3×3 convolutions, batch norm, ReLU) of w, 2w and 4w channels, the first two strided; after each,
-   F' = M_c ⊗ F, one weight per channel, then F'' = M_s ⊗ F', one per position. The mean over positions, a linear
-   head, cross-entropy on whole images.
-2. A pixel's score, brought to the image's size bilinearly. `energy`: the product over the blocks of √(mean over
-   channels of F''²), the magnitude of what gets through. `spatial`: M_s of the last block, which weighs what enters
-   the mean.
+   F' = M_c ⊗ F, one weight per channel, then F'' = M_s ⊗ F', one per position (CBAM, arXiv:1807.06521, equation 1).
+   The mean over positions and a linear layer give the logits; cross-entropy on whole images.
+2. The score of a pixel, brought to the image's size bilinearly:
+   `gradient`: M_s ∂s/∂M_s of the first block, the finest, s the logit of the predicted class. With `last` it is M_s of
+   the last block, the map as it is. A classifier without attention has a gate of ones in place of M_s, and `energy`:
+   the product over the blocks of √(mean over channels of F²), the magnitude of the features.
+3. The predictor is trained afterwards, on the k best pixels.
 
-`energy` is the default. Nothing forces M_s onto the object: the batch norm after an earlier block undoes its scale, and
-with dropout the last map tells little. On digits-clutter (suite `attention`, test, mean of seeds 0 to 5) the evaluator
-is right on the k best pixels, at 5, 10 and 20 % in per cent (random pixels: 28, 49, 71):
-                                  energy         spatial
-  cbam                          56, 82, 95      49, 79, 92
-  cbam without attention        57, 84, 95
-  adcm                          59, 83, 92      29, 51, 77
+Nothing forces M_s onto the object: the batch norm of the next block undoes the scale of its map. How the score was
+chosen stands in docs/methods/cbam.md.
 
-`fit` leaves in `findings`, on whole validation images: `net_accuracy`, of this network itself, and `mean_spatial` and
-`mean_channel`, its mean weights, where it has them.
+`fit` leaves in `findings`, on whole validation images: `net_accuracy`, of this classifier itself, and `mean_spatial`
+and `mean_channel`, its mean attention weights, where it has them.
 
 Shapes: Y X rows and columns of a block's features, D their channels.
 """
@@ -27,7 +24,7 @@ Shapes: Y X rows and columns of a block's features, D their channels.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -41,36 +38,38 @@ from glimpsebench.agents.common.masks import MaskAgent, MaskNet
 from glimpsebench.agents.common.nets import conv, to_float
 from glimpsebench.envs.tasks import Task
 
-Score = Literal["spatial", "energy"]
+Score = Literal["gradient", "last", "energy"]
 Make = Callable[[int], nn.Module]
 """Channels D → an attention module: features (B, D, Y, X) → weights (B, D, 1, 1) or (B, 1, Y, X) in [0, 1]."""
 
 
-class Dropout(nn.Module):
-    """Drops attention weights in training, small ones more often: p = min(1, c a), or p = ρ if not guided.
+class AttentionDropout(nn.Module):
+    """Drops attention weights in training. A weight a is kept with probability p: min(1, c a) if guided, else `keep`.
 
-    c is such that the mean of p over the channels or positions of an image is ρ (no weight is 0, after a sigmoid):
-    guided or not, the same share is kept. A weight a becomes a · keep / ρ, keep ~ Bernoulli(p), and stays a at test.
+    c is such that the mean of p over the channels or positions of an image is `keep` (no weight is 0, after a
+    sigmoid): guided or not, the same share is kept. What is kept is divided by its p, as in inverted dropout, so that
+    the expected weight is a; in eval mode it is a.
     """
 
-    def __init__(self, rate: float, guided: bool) -> None:
+    def __init__(self, keep: float, guided: bool) -> None:
         super().__init__()
-        self.rate, self.guided = rate, guided
+        self.keep, self.guided = keep, guided
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.training:
             return weight
-        return weight * torch.bernoulli(self.probability(weight.detach())) / self.rate
+        probability = self.probability(weight.detach())
+        return weight * torch.bernoulli(probability) / probability.clamp(min=1e-12)
 
     def probability(self, weight: Tensor) -> Tensor:
         """How likely each weight is kept."""
         if not self.guided:
-            return torch.full_like(weight, self.rate)
+            return torch.full_like(weight, self.keep)
         falling_BN = weight.flatten(1).sort(1, descending=True).values
-        # ρN = Σ min(1, c a) ≤ m + c Σ (all but the m largest) for every m, and equal for the m that are kept for sure:
-        # c is the largest of (ρN − m) / Σ (the others).
+        # With a share ρ kept of N weights, ρN = Σ min(1, c a) ≤ m + c Σ (all but the m largest) for every m, and equal
+        # for the m that are kept for sure: c is the largest of (ρN − m) / Σ (the others).
         count = falling_BN.shape[1]
-        left_N = self.rate * count - torch.arange(count, device=weight.device)
+        left_N = self.keep * count - torch.arange(count, device=weight.device)
         others_BN = falling_BN.flip(1).cumsum(1).flip(1)
         c_B = (left_N / others_BN.clamp(min=1e-30)).amax(1)
         return (c_B[:, None, None, None] * weight).clamp(max=1)
@@ -82,6 +81,7 @@ class AttentiveNet(nn.Module):
     Args:
         channel, spatial: make the two attentions of a block, or None.
         dropout: what attention weights pass through, if anything.
+        score: what ranks the pixels; `last` needs spatial attention.
     """
 
     def __init__(
@@ -89,10 +89,11 @@ class AttentiveNet(nn.Module):
         channels: int,
         classes: int,
         width: int,
-        score: Score,
+        *,
         channel: Make | None = None,
         spatial: Make | None = None,
-        dropout: Dropout | None = None,
+        dropout: AttentionDropout | None = None,
+        score: Score,
     ) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width)
@@ -108,7 +109,7 @@ class AttentiveNet(nn.Module):
         self.spatial = nn.ModuleList(spatial(features) for features in widths if spatial)
         self.dropout = dropout or nn.Identity()
         self.head = nn.Linear(widths[-1], classes)
-        self.score: Score = score if spatial else "energy"
+        self.score = score
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def attended(self, image_BCHW: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
@@ -125,21 +126,43 @@ class AttentiveNet(nn.Module):
             features.append(block_BDYX)
         return features[1:], channel, spatial
 
-    def logits(self, image_BCHW: Tensor) -> Tensor:
-        """Class logits (B, K) of whole images."""
-        logits_BK: Tensor = self.head(self.attended(image_BCHW)[0][-1].mean((2, 3)))
+    def classify(self, last_BDYX: Tensor) -> Tensor:
+        """Class logits (B, K) of the last block's F''."""
+        logits_BK: Tensor = self.head(last_BDYX.mean((2, 3)))
         return logits_BK
 
+    def logits(self, image_BCHW: Tensor) -> Tensor:
+        """Class logits (B, K) of whole images."""
+        return self.classify(self.attended(image_BCHW)[0][-1])
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
+        size = image_BCHW.shape[2:]
+        if self.score == "gradient":
+            return resized(self.gradient(image_BCHW), size)
         features, _, spatial = self.attended(image_BCHW)
-        energies = [block_BDYX.square().mean(1, keepdim=True).sqrt() for block_BDYX in features]
-        return product(spatial[-1:] if self.score == "spatial" else energies, image_BCHW.shape[2:])
+        if self.score == "last":
+            return resized(spatial[-1], size)
+        return log_product([block_BDYX.square().mean(1, keepdim=True).sqrt() for block_BDYX in features], size)
+
+    def gradient(self, image_BCHW: Tensor) -> Tensor:
+        """M_s ∂s/∂M_s of the first block (B, 1, Y, X), s the logit of the predicted class.
+
+        It is Σ_d F''_d ∂s/∂F''_d, since F'' = M_s ⊗ F'.
+        """
+        with torch.enable_grad():  # by way of the image, since the parameters may be frozen
+            features = self.attended(image_BCHW.detach().requires_grad_())[0]
+            (gradient_BDYX,) = torch.autograd.grad(self.classify(features[-1]).amax(1).sum(), features[:1])
+        return (features[0].detach() * gradient_BDYX).sum(1, keepdim=True)
 
 
-def product(maps: list[Tensor], size: torch.Size) -> Tensor:
+def resized(map_B1YX: Tensor, size: torch.Size) -> Tensor:
+    """A map at the image's size, bilinear between its positions: (B, 1, H, W)."""
+    return F.interpolate(map_B1YX, size=size, mode="bilinear", align_corners=False)
+
+
+def log_product(maps: Sequence[Tensor], size: torch.Size) -> Tensor:
     """The logarithm of the product of maps (B, 1, Y, X) of any resolution: (B, 1, H, W)."""
-    logs = [F.interpolate(some, size=size, mode="bilinear", align_corners=False).clamp(min=1e-6).log() for some in maps]
-    return torch.stack(logs).sum(0)
+    return torch.stack([resized(one, size).clamp(min=1e-6).log() for one in maps]).sum(0)
 
 
 @dataclass
@@ -147,14 +170,11 @@ class AttentiveAgent(MaskAgent):
     """A classifier with soft attention learns from whole images; then the predictor, from the k best pixels.
 
     Settings:
-        score: what ranks the pixels.
         selector_steps: of the attentive classifier.
-        steps, batch, lr, width: as for every mask selector.
+        predictor_steps, batch, lr, width: as for every mask selector.
     """
 
-    score: Score = "energy"
-
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         return F.cross_entropy(self.attentive.logits(image_BCHW), labels_B)
@@ -185,7 +205,7 @@ class AttentiveAgent(MaskAgent):
         weights: dict[str, list[Tensor]] = {"mean_channel": [], "mean_spatial": []}
         for rows in np.array_split(np.arange(len(val)), -(-len(val) // 250)):
             features, *attentions = net.attended(to_float(val.images_NCHW[rows]))
-            correct.append(net.head(features[-1].mean((2, 3))).argmax(1) == tensor(val.labels_N[rows]))
+            correct.append(net.classify(features[-1]).argmax(1) == tensor(val.labels_N[rows]))
             for means, maps in zip(weights.values(), attentions, strict=True):
                 means += [one.mean((1, 2, 3)) for one in maps]
         found = {"net_accuracy": torch.cat(correct).float().mean().item()}
