@@ -256,8 +256,8 @@ class OnTexture(Composed):
     base: str
     canvas: Side = 32
     enlarge: Annotated[int, Field(ge=1, le=32)] = 2
-    bias: Annotated[float, Field(ge=0, le=1)] = 0.95
-    contrast: Annotated[int, Field(ge=0, le=255)] = 60
+    bias: Annotated[float, Field(ge=0, le=1)] = 0.98
+    contrast: Annotated[int, Field(ge=0, le=255)] = 120
     square: Annotated[int, Field(ge=1, le=64)] = 2
 
     def __post_init__(self) -> None:

@@ -24,10 +24,11 @@ PLACED = [name for name, task in tasks.TASKS.items() if not isinstance(task, tas
 WITH_OBJECTS = [name for name, task in tasks.TASKS.items() if task.has_objects]
 
 # A half that changes without its task's version makes records of different images look alike. SHA-256 of val
-# and of the second epoch of training, images and objects; all but the first three on the miniatures below.
+# and of the second epoch of training, images and objects; those with mnist or cifar on the miniatures below.
 PINS = {
     "digits": "f9fbd4feccd7f155 15ec76680bae1a82",
     "digits-clutter": "cba53d920ffedf9b 9c0050890ab1ce9b",
+    "digits-biased": "65bac4e11e9cede0 8dd1f6b7084f7fd7",
     "circle-square": "f3ec4a90972cb2bb 7ddc631e5866c3c7",
     "mnist": "ef3894318f906eac e992d2f696765a52",
     "translated-mnist-60": "f0f09fc8f90a7233 141a64753b8845cd",
@@ -38,6 +39,7 @@ PINS = {
     "fashion-mnist": "ef3894318f906eac e992d2f696765a52",
     "cifar10": "438f672250d2c294 3a74c10459550ca3",
     "mnist-on-cifar": "55e3a69c38907139 017c47c1dcd953a1",
+    "digits-on-cifar": "1bbfff47c727df7c 4203782b7a4e0c50",
 }
 
 
@@ -167,7 +169,7 @@ def test_objects_are_brighter_than_their_ground_or_cover_it(name: str) -> None:
     if isinstance(tasks.make(name), OnPhotos):  # black ink is darker than its ground
         assert (np.abs(on - off) > 20).mean() > 0.9
     else:
-        assert (on > off + 40).all()
+        assert (on > off + (20 if isinstance(tasks.make(name), OnTexture) else 40)).all()
 
 
 class TestPlaced:
@@ -314,14 +316,14 @@ class TestOnTexture:
 
     def test_the_card_says_so(self) -> None:
         assert (
-            "95% of training images and a random one in the rest and in all of val"
+            "98% of training images and a random one in the rest and in all of val"
             in tasks.make("digits-biased").card()
         )
 
     def test_no_texture_is_brighter_than_another(self) -> None:
         textures = tasks.make("digits-biased").textures()  # type: ignore[attr-defined]
         assert len({texture[:8, :8, :8, :8].tobytes() for texture in textures}) == 10
-        assert set(textures[:, 0, 0, :8, :8].astype(int).sum((1, 2))) == {32 * 60}
+        assert set(textures[:, 0, 0, :8, :8].astype(int).sum((1, 2))) == {32 * 120}
 
     def test_objects_too_large_are_refused(self) -> None:
         with pytest.raises(UsageError, match="side 16 do not fit canvas=15"):
