@@ -55,16 +55,12 @@ def bounding_boxes(mask_BHW: Array) -> Array:
     """The smallest box around each mask, as a mask."""
 
     def span(line_BL: Array) -> Array:
-        """From the first to the last True."""
-        first_to_end, start_to_last = (
-            np.maximum.accumulate(line_BL, 1),
-            np.maximum.accumulate(line_BL[:, ::-1], 1)[:, ::-1],
-        )
-        between: Array = first_to_end & start_to_last
-        return between
+        """From the first True to the last."""
+        backwards_BL = np.maximum.accumulate(line_BL[:, ::-1], 1)[:, ::-1]
+        return np.logical_and(np.maximum.accumulate(line_BL, 1), backwards_BL)
 
-    boxes_BHW: Array = span(mask_BHW.any(2))[:, :, None] & span(mask_BHW.any(1))[:, None, :]
-    return boxes_BHW
+    rows_BH1, columns_B1W = span(np.any(mask_BHW, 2))[:, :, None], span(np.any(mask_BHW, 1))[:, None, :]
+    return np.logical_and(rows_BH1, columns_B1W)
 
 
 @dataclass

@@ -57,7 +57,7 @@ class OnPhotos(Composed):
     def render(self, half: Half, epoch: int) -> Split:
         base, photos = datasets.load(self.base, half), datasets.load(self.grounds, half)
         objects_Nhw = enlarged(base.images_NCHW[:, 0], self.enlarge_object)
-        count, side, _ = objects_Nhw.shape
+        count, side = len(base), objects_Nhw.shape[-1]
         rng = stream(self, half, epoch)
         chosen_N = rng.integers(0, len(photos), count)
         places_N2 = rng.integers(0, np.array(self.shape[1:]) - side + 1, (count, 2))
