@@ -1,4 +1,4 @@
-"""Composed images: an object at a random place, on black, clutter or noise (photos and drawings: `scenes`).
+"""Composed images: an object at a random place, on black, clutter, noise or a texture (photos and drawings: `scenes`).
 
 Each task draws fresh training images every epoch and fixed ones for the other halves. Objects, clutter and
 grounds of a half come from the same half of their image sets. The object mask is exact: the pixels that the
@@ -34,6 +34,13 @@ def stamp(canvas_NHW: Array, patches_Nhw: Array, places_N2: Array) -> None:
     """Add one square patch to each canvas, in place."""
     window = windows(canvas_NHW, patches_Nhw.shape[-1])
     window[np.arange(len(canvas_NHW)), places_N2[:, 0], places_N2[:, 1]] += patches_Nhw
+
+
+def object_pixels(objects_Nhw: Array, places_N2: Array, shape: Shape) -> Array:
+    """Where the placed objects are not black, in images of a shape: boolean (N, H, W)."""
+    objects = np.zeros((len(objects_Nhw), *shape[1:]), np.uint8)
+    stamp(objects, (objects_Nhw > 0).astype(np.uint8), places_N2)
+    return objects.astype(bool)
 
 
 def enlarged(images: Array, factor: int) -> Array:
@@ -136,12 +143,7 @@ class Placed(Composed):
             stamp(sums, objects_Nhw[rows], places_N2[rows])
             np.minimum(sums, 255, out=images[rows, 0], casting="unsafe")
 
-        def find_objects() -> Array:
-            objects = np.zeros((count, self.canvas, self.canvas), np.uint8)
-            stamp(objects, (objects_Nhw > 0).astype(np.uint8), places_N2)
-            return objects.astype(bool)
-
-        return Split(images, base.labels_N, find_objects)
+        return Split(images, base.labels_N, lambda: object_pixels(objects_Nhw, places_N2, self.shape))
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,79 @@ class Rescaled(Composed):
             return objects
 
         return Split(images, base.labels_N, find_objects)
+
+
+@dataclass(frozen=True)
+class OnTexture(Composed):
+    """An object placed uniformly on a textured ground that gives its class away in training, and not elsewhere.
+
+    A biased training set, in the manner of GAIN's second experiment (Li et al., CVPR 2018: boats on water). Each
+    class has a texture, a random pattern of four by four squares that is repeated over the ground from a random
+    offset; all have equally many bright squares. In training the ground has the texture of the label's class in a
+    share `bias` of the images and that of a uniformly drawn class in the rest. In validation and test images it is
+    always uniformly drawn, so that what is chosen on validation images is not biased.
+
+    Attributes:
+        base: the image set that objects come from.
+        canvas: the side of the image, pixels.
+        enlarge: the factor by which base images are enlarged first (bilinear).
+        bias: the share of training images whose ground follows the label; 0 for an unbiased set.
+        contrast: grey level of the texture's bright squares; the dark ones are black. The object replaces the
+            ground where it is not black.
+        square: the side of a texture's squares, pixels.
+    """
+
+    name: str
+    version: int
+    base: str
+    canvas: Side = 32
+    enlarge: Annotated[int, Field(ge=1, le=32)] = 2
+    bias: Annotated[float, Field(ge=0, le=1)] = 0.98
+    contrast: Annotated[int, Field(ge=0, le=255)] = 120
+    square: Annotated[int, Field(ge=1, le=64)] = 2
+
+    def __post_init__(self) -> None:
+        side = datasets.info(self.base).shape[1] * self.enlarge
+        if side > self.canvas:
+            raise UsageError(f"task '{self.name}': objects of side {side} do not fit canvas={self.canvas}")
+
+    @property
+    def summary(self) -> str:
+        return (
+            f"an image of {self.base} at a random place on a texture that is its class's in {self.bias:.0%} of "
+            "training images and a random one in the rest and in all of val and test"
+        )
+
+    @property
+    def shape(self) -> Shape:
+        return (1, self.canvas, self.canvas)
+
+    def textures(self) -> Array:
+        """Grey levels of each class's texture at every offset: uint8 (K, 4·square, 4·square, canvas, canvas)."""
+        half_bright = np.tile(np.repeat(np.array([0, self.contrast], np.uint8), 8), (self.classes, 1))
+        patterns = np.random.default_rng(0).permuted(half_bright, axis=1).reshape(-1, 4, 4)
+        period, repeats = 4 * self.square, -(-self.canvas // (4 * self.square)) + 1
+        tiled = np.tile(patterns.repeat(self.square, 1).repeat(self.square, 2), (1, repeats, repeats))
+        return windows(tiled, self.canvas)[:, :period, :period]
+
+    def render(self, half: Half, epoch: int) -> Split:
+        base = datasets.load(self.base, half)
+        objects_Nhw = enlarged(base.images_NCHW[:, 0], self.enlarge)
+        count, side, _ = objects_Nhw.shape
+        rng = stream(self, half, epoch)
+        places_N2 = rng.integers(0, self.canvas - side + 1, (count, 2))
+        biased_N = rng.random(count) < (self.bias if half == "train" else 0.0)
+        texture_N = np.where(biased_N, base.labels_N, rng.integers(0, self.classes, count))
+        offsets_N2 = rng.integers(0, 4 * self.square, (count, 2))
+
+        textures, images = self.textures(), np.empty((count, *self.shape), np.uint8)
+        for rows in chunks(count):
+            images[rows, 0] = textures[texture_N[rows], offsets_N2[rows, 0], offsets_N2[rows, 1]]
+            window = windows(images[rows, 0], side)
+            at = (np.arange(len(images[rows])), places_N2[rows, 0], places_N2[rows, 1])
+            window[at] = np.where(objects_Nhw[rows] > 0, objects_Nhw[rows], window[at])
+
+        return Split(images, base.labels_N, lambda: object_pixels(objects_Nhw, places_N2, self.shape))
 
 
 def _normal_quantiles() -> Array:

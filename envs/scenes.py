@@ -14,7 +14,7 @@ from glimpsebench.envs import datasets
 from glimpsebench.envs.base import Shape, Split, Task, stream
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.placed import Composed, Side, chunks, enlarged, stamp, windows
+from glimpsebench.envs.placed import Composed, Side, chunks, enlarged, object_pixels, windows
 
 Array = NDArray[Any]
 
@@ -30,6 +30,7 @@ class OnPhotos(Composed):
         base: the image set that objects come from.
         grounds: the image set of the photos, one drawn for each image from the same half.
         enlarge: the factor by which photos are enlarged (bilinear).
+        enlarge_object: the factor by which objects are.
     """
 
     name: str
@@ -37,9 +38,10 @@ class OnPhotos(Composed):
     base: str
     grounds: str
     enlarge: Annotated[int, Field(ge=1, le=32)] = 2
+    enlarge_object: Annotated[int, Field(ge=1, le=32)] = 1
 
     def __post_init__(self) -> None:
-        side, (_, *space) = datasets.info(self.base).shape[1], self.shape
+        side, (_, *space) = datasets.info(self.base).shape[1] * self.enlarge_object, self.shape
         if side > min(space):
             raise UsageError(f"task '{self.name}': objects of side {side} do not fit enlarge={self.enlarge}")
 
@@ -54,7 +56,8 @@ class OnPhotos(Composed):
 
     def render(self, half: Half, epoch: int) -> Split:
         base, photos = datasets.load(self.base, half), datasets.load(self.grounds, half)
-        count, side = len(base), base.images_NCHW.shape[-1]
+        objects_Nhw = enlarged(base.images_NCHW[:, 0], self.enlarge_object)
+        count, side = len(base), objects_Nhw.shape[-1]
         rng = stream(self, half, epoch)
         chosen_N = rng.integers(0, len(photos), count)
         places_N2 = rng.integers(0, np.array(self.shape[1:]) - side + 1, (count, 2))
@@ -65,16 +68,11 @@ class OnPhotos(Composed):
             window = windows(images[rows], side)
             at = (np.arange(len(images[rows])), slice(None), places_N2[rows, 0], places_N2[rows, 1])
             under = window[at].astype(np.float32)
-            opacity = base.images_NCHW[rows].astype(np.float32) / 255
+            opacity = objects_Nhw[rows, None].astype(np.float32) / 255
             ink = self._ink(under, opacity)
             window[at] = np.rint(under + (ink - under) * opacity)
 
-        def find_objects() -> Array:
-            objects = np.zeros((count, *self.shape[1:]), np.uint8)
-            stamp(objects, (base.images_NCHW[:, 0] > 0).astype(np.uint8), places_N2)
-            return objects.astype(bool)
-
-        return Split(images, base.labels_N, find_objects)
+        return Split(images, base.labels_N, lambda: object_pixels(objects_Nhw, places_N2, self.shape))
 
     def _ink(self, under_NChw: Array, opacity_N1hw: Array) -> Array:
         """The ink for each stroke over what is under it: float32 (N, C, 1, 1)."""

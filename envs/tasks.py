@@ -15,7 +15,7 @@ from glimpsebench.envs import datasets
 from glimpsebench.envs.base import IDENTITY, Shape, Split, Task, changed
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.errors import UsageError, unknown
-from glimpsebench.envs.placed import Placed, Rescaled
+from glimpsebench.envs.placed import OnTexture, Placed, Rescaled
 from glimpsebench.envs.scenes import CircleSquare, OnPhotos
 
 __all__ = ["IDENTITY", "TASKS", "Half", "Plain", "Shape", "Split", "Task", "make", "names", "test_split"]
@@ -60,6 +60,7 @@ TASKS: dict[str, Task] = {
     for task in [
         Plain("digits", 1, base="digits"),
         Placed("digits-clutter", 1, base="digits", canvas=32, enlarge=2, clutter=4, piece=6),
+        OnTexture("digits-biased", 1, base="digits"),
         CircleSquare("circle-square", 1),
         Plain("mnist", 1, base="mnist"),
         Placed("translated-mnist-60", 1, base="mnist", canvas=60),
@@ -70,6 +71,7 @@ TASKS: dict[str, Task] = {
         Plain("fashion-mnist", 1, base="fashion-mnist"),
         Plain("cifar10", 1, base="cifar10"),
         OnPhotos("mnist-on-cifar", 1, base="mnist", grounds="cifar10"),
+        OnPhotos("digits-on-cifar", 1, base="digits", grounds="cifar10", enlarge=1, enlarge_object=2),
     ]
 }
 """The named tasks, at their current versions and published settings."""

@@ -12,16 +12,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conftest import Beacon, hurried
+from glimpsebench import agents
 from glimpsebench.agents.common.attribution import (
     AttributionAgent,
     Classifier,
     Explainer,
+    GuidedAgent,
+    Loss,
+    MiningTrains,
     Pool,
     attention,
+    classification_loss,
+    erased,
+    external_loss,
+    mean_over_classes,
     mining_loss,
-    without,
+    probabilities,
 )
-from glimpsebench.agents.gain_ext import drawn
+from glimpsebench.agents.gain_ext import bounding_boxes, supervised_images
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Half, Split, Task
 
@@ -47,7 +55,7 @@ def by_autograd(net: Classifier, image_BCHW: Tensor, class_B: Tensor) -> Tensor:
 @pytest.mark.parametrize("pool", ["mean", "max"])
 def test_the_map_and_its_gradient_are_those_of_autograd(pool: Pool) -> None:
     net, images = made(pool), IMAGES.double()
-    maps = (net.evidence(net.features(images), LABELS, images.shape[2:]), by_autograd(net, images, LABELS))
+    maps = (net.class_map(net.features(images), LABELS, images.shape[2:]), by_autograd(net, images, LABELS))
     assert maps[0].std() > 0
     torch.testing.assert_close(maps[0], maps[1])
     target = torch.rand_like(maps[0])
@@ -89,22 +97,88 @@ def test_attention_is_divided_by_a_constant_and_may_be_empty() -> None:
 
 def test_the_attended_part_is_taken_away() -> None:
     image = torch.full((1, 2, 1, 3), 0.8)
-    rest = without(image, torch.tensor([[[[0.0, 0.5, 1.0]]]]), sigma=0.5, omega=10.0)
+    rest = erased(image, torch.tensor([[[[0.0, 0.5, 1.0]]]]), threshold=0.5, sharpness=10.0)
     kept = [1 / (1 + np.exp(-5)), 0.5, 1 / (1 + np.exp(5))]
     torch.testing.assert_close(rest[0], torch.tensor([[0.8 * one for one in kept]] * 2, dtype=torch.float32)[:, None])
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_mining_moves_the_judge_only_if_it_is_not_frozen(frozen: bool) -> None:
+def test_the_losses_of_several_classes_per_image_by_hand() -> None:
+    logits = torch.tensor([[0.0, np.log(3), -np.log(3)], [np.log(3), 0.0, 0.0]], dtype=torch.float32)
+    targets = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    # Binary cross-entropies: -log of sigmoid 1/2, 3/4 and 1 - 1/4; then 3/4, 1/2, 1/2.
+    by_hand = -(2 * np.log(0.75) + np.log(0.5) + np.log(0.75) + 2 * np.log(0.5)) / 6
+    assert classification_loss(logits, targets, "soft_margin").item() == pytest.approx(by_hand)
+    one_hot = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    softmax = -(np.log(3 / (1 + 3 + 1 / 3)) + np.log(3 / 5)) / 2
+    assert classification_loss(logits, one_hot, "cross_entropy").item() == pytest.approx(softmax)
+    torch.testing.assert_close(probabilities(logits, "soft_margin")[0], torch.tensor([0.5, 0.75, 0.25]))
+    torch.testing.assert_close(probabilities(logits, "cross_entropy")[1], torch.tensor([0.6, 0.2, 0.2]))
+    # Image 0 has two classes, image 2 one, and image 1 none: it does not count.
+    assert mean_over_classes(torch.tensor([1.0, 3.0, 8.0]), torch.tensor([0, 0, 2])).item() == 5
+
+
+def test_external_supervision_by_hand() -> None:
+    seen = torch.tensor([[[[1.0, 0.0]]], [[[0.5, 0.5]]], [[[0.2, 0.0]]]])
+    objects = torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]], [[0.0, 0.0]]])
+    # Image 0 has two classes with mean squares 1/2 and 1/4, image 1 one with 0.04 / 2.
+    assert external_loss(seen, objects, torch.tensor([0, 0, 1])).item() == pytest.approx((0.375 + 0.02) / 2)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "soft_margin"])
+@pytest.mark.parametrize("trains", ["everything", "attention only"])
+def test_what_attention_mining_trains(trains: MiningTrains, loss: Loss) -> None:
     net = made("max")
     rest = IMAGES.double().requires_grad_()
-    loss = mining_loss(net, rest, LABELS, frozen)
-    probabilities = net(rest).softmax(1)
-    assert loss.item() == pytest.approx(probabilities[torch.arange(3), LABELS].mean().item())
-    loss.backward()  # type: ignore[no-untyped-call]
+    mined = mining_loss(net, rest, torch.arange(3), LABELS, loss, trains)
+    assert mined.item() == pytest.approx(probabilities(net(rest), loss)[torch.arange(3), LABELS].mean().item())
+    mined.backward()  # type: ignore[no-untyped-call]
     assert rest.grad is not None
     assert rest.grad.abs().max() > 0
-    assert all((parameter.grad is None) == frozen for parameter in net.parameters())
+    assert all((parameter.grad is None) == (trains == "attention only") for parameter in net.parameters())
+
+
+def two_squares(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Images 16×32, their classes (B, 3) and each class's half: a square left, perhaps one right, plain or striped."""
+    squares = torch.ones(3, 8, 8)
+    squares[1, ::2] = squares[2, :, ::2] = 0
+    class_B2 = np.stack([rng.permutation(3)[:2] for _ in range(count)])
+    images, targets, halves = torch.zeros(count, 1, 16, 32), torch.zeros(count, 3), torch.zeros(count, 3, 16, 32)
+    for row, classes in enumerate(class_B2):
+        for side, label in enumerate(classes[: rng.integers(1, 3)]):
+            y, x = rng.integers(0, 9), 16 * side + rng.integers(0, 9)
+            images[row, 0, y : y + 8, x : x + 8] = squares[label]
+            targets[row, label] = 1
+            halves[row, label, :, 16 * side : 16 * side + 16] = 1
+    return images, targets, halves
+
+
+def test_each_class_of_an_image_gets_an_attention_of_its_own() -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    agent = agents.make("gain", {"loss": "soft_margin", "width": 8})
+    assert isinstance(agent, GuidedAgent)
+    agent.shape, agent.classes = (1, 16, 32), 3
+    agent.net = agent.build()
+    optimiser = torch.optim.Adam(agent.classifier.parameters(), 1e-2)
+    first = [parameter.clone() for parameter in agent.classifier.parameters()]
+    for _ in range(60):
+        images, targets, halves = two_squares(16, rng)
+        loss, seen_P1HW, image_P = agent.self_guidance(images, targets)
+        assert len(seen_P1HW) == len(image_P) == targets.sum()
+        pairs = targets.nonzero(as_tuple=True)
+        loss = loss + 5 * external_loss(seen_P1HW, halves[pairs], image_P)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert not any(torch.equal(*both) for both in zip(first, agent.classifier.parameters(), strict=True))
+    agent.net.eval()
+    images, targets, halves = two_squares(100, rng)
+    with torch.no_grad():
+        assert (((agent.classifier(images) > 0) == targets.bool()).float().mean()) > 0.9
+        _, seen_P1HW, _ = agent.self_guidance(images, targets)
+    pairs = targets.nonzero(as_tuple=True)
+    inside = (seen_P1HW[:, 0] * halves[pairs]).sum((1, 2)) / seen_P1HW.sum((1, 2, 3)).clamp(min=1e-6)
+    assert inside[(targets.sum(1) == 2)[pairs[0]]].mean() > 0.8
 
 
 def fitted(name: str, task: Task, **settings: Any) -> AttributionAgent:
@@ -127,23 +201,52 @@ def same(first: AttributionAgent, second: AttributionAgent) -> bool:
 def test_each_loss_has_its_weight(beacon: Task) -> None:
     gain, gradcam = fitted("gain", beacon), fitted("gradcam", beacon)
     assert not same(gain, gradcam)
-    assert same(gradcam, fitted("gain", beacon, alpha=0.0)), "images without their attended part leave no other trace"
-    assert not same(gain, fitted("gain", beacon, frozen=False))
-    assert same(gain, fitted("gain_ext", beacon, share=0.0))
-    assert same(gain, fitted("gain_ext", beacon, pixel_weight=0.0))
-    assert not same(gain, fitted("gain_ext", beacon, share=0.1))
+    assert same(gradcam, fitted("gain", beacon, mining_weight=0.0)), (
+        "images without their attended part leave no other trace"
+    )
+    assert not same(gain, fitted("gain", beacon, mining_trains="attention only"))
+    assert not same(gain, fitted("gain", beacon, loss="soft_margin"))
+    assert same(gain, fitted("gain_ext", beacon, supervised_share=0.0))
+    assert same(gain, fitted("gain_ext", beacon, external_weight=0.0))
+    assert not same(gain, fitted("gain_ext", beacon, supervised_share=0.1))
 
 
 def test_pixel_labels_are_nested_and_leave_the_batches_alone() -> None:
     rng, other = np.random.default_rng(3), np.random.default_rng(3)
-    some = drawn(1000, 0.03, rng)
+    some = supervised_images(1000, 0.03, rng)
     assert some.sum() == 30
     assert rng.random() == other.random()
-    more = drawn(1000, 0.1, np.random.default_rng(3))
+    more = supervised_images(1000, 0.1, np.random.default_rng(3))
     assert (more >= some).all()
     assert more.sum() == 100
-    assert drawn(1000, 1.0, np.random.default_rng(3)).all()
-    assert not drawn(1000, 0.1, np.random.default_rng(4))[more].all()
+    assert supervised_images(1000, 1.0, np.random.default_rng(3)).all()
+    assert not supervised_images(1000, 0.1, np.random.default_rng(4))[more].all()
+
+
+def test_boxes_are_the_smallest_around_the_masks() -> None:
+    masks = np.zeros((3, 4, 5), bool)
+    masks[0, 1, 3] = masks[0, 3, 1] = masks[1, 0, 0] = True
+    boxes = bounding_boxes(masks)
+    by_hand = np.zeros((3, 4, 5), bool)
+    by_hand[0, 1:4, 1:4] = by_hand[1, 0, 0] = True
+    np.testing.assert_array_equal(boxes, by_hand)
+
+
+@dataclass(frozen=True)
+class Barless(Beacon):
+    """The toy task whose object masks leave out the bar, but not their corners."""
+
+    def render(self, half: Half, epoch: int) -> Split:
+        split = super().render(half, epoch)
+        objects = split.objects_NHW
+        assert objects is not None
+        return Split(split.images_NCHW, split.labels_N, lambda: objects & (split.images_NCHW[:, 0] < 255))
+
+
+def test_boxes_may_be_the_supervision() -> None:
+    of_squares, of_boxes = fitted("gain_ext", Beacon()), fitted("gain_ext", Barless(), supervision_from="boxes")
+    assert same(of_squares, of_boxes)
+    assert not same(of_boxes, fitted("gain_ext", Barless(), supervision_from="masks"))
 
 
 @dataclass(frozen=True)
@@ -158,10 +261,10 @@ class Unmarked(Beacon):
 
 
 def test_a_task_without_object_masks_is_refused_unless_none_is_wanted() -> None:
-    with pytest.raises(UsageError, match=r"'unmarked' has no object masks.*share=0"):
+    with pytest.raises(UsageError, match=r"'unmarked' has no object masks.*supervised_share=0"):
         fitted("gain_ext", Unmarked())
-    agent = fitted("gain_ext", Unmarked(), share=0.0)
-    assert set(agent.findings) == {"accuracy", "attention_mean", "attention_half", "rest"}
+    agent = fitted("gain_ext", Unmarked(), supervised_share=0.0)
+    assert set(agent.findings) == {"accuracy", "attention_mean", "attention_half", "erased_probability"}
 
 
 def test_findings_by_hand(beacon: Task) -> None:
@@ -184,7 +287,8 @@ def test_findings_by_hand(beacon: Task) -> None:
 
 def test_pixel_labels_draw_attention_to_the_object(beacon: Task) -> None:
     without_any, with_all = (
-        fitted("gain_ext", beacon, selector_steps=60, alpha=0.0, share=share).findings["iou_half"] for share in (0, 1)
+        fitted("gain_ext", beacon, selector_steps=60, mining_weight=0.0, supervised_share=share).findings["iou_half"]
+        for share in (0, 1)
     )
     assert isinstance(without_any, float)
     assert isinstance(with_all, float)

@@ -16,7 +16,7 @@ from PIL import Image
 from glimpsebench.envs import GlimpseVectorEnv, datasets, gallery, placed, tasks
 from glimpsebench.envs.datasets import Half, ImageSet
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.placed import Placed, Rescaled
+from glimpsebench.envs.placed import OnTexture, Placed, Rescaled
 from glimpsebench.envs.scenes import CircleSquare, OnPhotos
 
 HALVES: tuple[Half, ...] = get_args(Half)
@@ -24,10 +24,11 @@ PLACED = [name for name, task in tasks.TASKS.items() if not isinstance(task, tas
 WITH_OBJECTS = [name for name, task in tasks.TASKS.items() if task.has_objects]
 
 # A half that changes without its task's version makes records of different images look alike. SHA-256 of val
-# and of the second epoch of training, images and objects; all but the first three on the miniatures below.
+# and of the second epoch of training, images and objects; those with mnist or cifar on the miniatures below.
 PINS = {
     "digits": "f9fbd4feccd7f155 15ec76680bae1a82",
     "digits-clutter": "cba53d920ffedf9b 9c0050890ab1ce9b",
+    "digits-biased": "65bac4e11e9cede0 8dd1f6b7084f7fd7",
     "circle-square": "f3ec4a90972cb2bb 7ddc631e5866c3c7",
     "mnist": "ef3894318f906eac e992d2f696765a52",
     "translated-mnist-60": "f0f09fc8f90a7233 141a64753b8845cd",
@@ -38,6 +39,7 @@ PINS = {
     "fashion-mnist": "ef3894318f906eac e992d2f696765a52",
     "cifar10": "438f672250d2c294 3a74c10459550ca3",
     "mnist-on-cifar": "55e3a69c38907139 017c47c1dcd953a1",
+    "digits-on-cifar": "1bbfff47c727df7c 4203782b7a4e0c50",
 }
 
 
@@ -164,10 +166,10 @@ def test_objects_are_brighter_than_their_ground_or_cover_it(name: str) -> None:
     brightness = split.images_NCHW.mean(1)
     on = (brightness * split.objects_NHW).sum((1, 2)) / split.objects_NHW.sum((1, 2))
     off = (brightness * ~split.objects_NHW).sum((1, 2)) / (~split.objects_NHW).sum((1, 2))
-    if name == "mnist-on-cifar":  # black ink is darker than its ground
+    if isinstance(tasks.make(name), OnPhotos):  # black ink is darker than its ground
         assert (np.abs(on - off) > 20).mean() > 0.9
     else:
-        assert (on > off + 40).all()
+        assert (on > off + (20 if isinstance(tasks.make(name), OnTexture) else 40)).all()
 
 
 class TestPlaced:
@@ -289,6 +291,45 @@ class TestRescaled:
             tasks.make("dham-120", settings)
 
 
+class TestOnTexture:
+    """A biased training set."""
+
+    @staticmethod
+    def told_by_the_ground(split: tasks.Split) -> float:
+        """How often the ground alone names the class: the one texture that fits it at some offset."""
+        textures = tasks.make("digits-biased").textures().reshape(10, -1, 1, 32, 32)  # type: ignore[attr-defined]
+        assert split.labels_N is not None
+        assert split.objects_NHW is not None
+        right = []
+        for image, object_HW, label in zip(split.images_NCHW[:200], split.objects_NHW, split.labels_N, strict=False):
+            fits_K = ((textures == image) | object_HW).all((2, 3, 4)).any(1)
+            assert fits_K.sum() == 1
+            right.append(fits_K.argmax() == label)
+        return float(np.mean(right))
+
+    def test_the_ground_tells_the_class_in_training_and_nowhere_else(self) -> None:
+        task = tasks.make("digits-biased")
+        assert self.told_by_the_ground(task.train(2)) > 0.9
+        assert self.told_by_the_ground(task.val()) < 0.2
+        assert self.told_by_the_ground(task.render("test", 0)) < 0.2
+        assert self.told_by_the_ground(tasks.make("digits-biased", {"bias": 0}).train(2)) < 0.2
+
+    def test_the_card_says_so(self) -> None:
+        assert (
+            "98% of training images and a random one in the rest and in all of val"
+            in tasks.make("digits-biased").card()
+        )
+
+    def test_no_texture_is_brighter_than_another(self) -> None:
+        textures = tasks.make("digits-biased").textures()  # type: ignore[attr-defined]
+        assert len({texture[:8, :8, :8, :8].tobytes() for texture in textures}) == 10
+        assert set(textures[:, 0, 0, :8, :8].astype(int).sum((1, 2))) == {32 * 120}
+
+    def test_objects_too_large_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="side 16 do not fit canvas=15"):
+            OnTexture("toy", 1, base="digits", canvas=15)
+
+
 class TestOnPhotos:
     """Objects in ink on photos."""
 
@@ -328,6 +369,13 @@ class TestOnPhotos:
     def test_objects_larger_than_the_photo_are_refused(self) -> None:
         with pytest.raises(UsageError, match="side 28 do not fit enlarge=2"):
             OnPhotos("toy", 1, base="mnist", grounds="digits", enlarge=2)
+        with pytest.raises(UsageError, match="side 40 do not fit enlarge=1"):
+            OnPhotos("toy", 1, base="digits", grounds="cifar10", enlarge=1, enlarge_object=5)
+
+    def test_objects_may_be_enlarged(self) -> None:
+        split, digits = tasks.make("digits-on-cifar").val(), datasets.load("digits", "val").images_NCHW[:, 0]
+        assert split.objects_NHW is not None
+        np.testing.assert_array_equal(split.objects_NHW.sum((1, 2)), (placed.enlarged(digits, 2) > 0).sum((1, 2)))
 
 
 class TestCircleSquare:
@@ -442,7 +490,7 @@ def test_the_gallery_shows_every_task(tmp_path: Path) -> None:
 
 def test_the_gallery_leaves_out_what_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIMPSE_DATA", str(tmp_path))
-    assert [task.name for task in gallery.installed()] == ["digits", "digits-clutter", "circle-square"]
+    assert [task.name for task in gallery.installed()] == ["digits", "digits-clutter", "digits-biased", "circle-square"]
 
 
 @pytest.mark.slow
