@@ -49,7 +49,7 @@ class Uniform(CanvasAgent):
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:
-        return Window(self.size, border="inside") if self.kind == "window" else Mask(self.cell)
+        return Window(self.size, border="own") if self.kind == "window" else Mask(self.cell)
 
     def horizon(self) -> int:
         return self.glimpses if self.kind == "window" else 1
@@ -57,7 +57,7 @@ class Uniform(CanvasAgent):
     def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         count, shape = len(images_BCHW), images_BCHW.shape[1:]
         if self.kind == "window":
-            window = Window(self.size, border="inside")
+            window = Window(self.size, border="own")
             fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
             prints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
             taken = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)

@@ -122,7 +122,7 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
             if (record.arrays[by] >= 0).any():
                 predicted_NT, touched_NT = _steps(record, agent, test, by, *views[by])
                 correct[by].append(predicted_NT == record.arrays["labels"][:, None])
-        touched.append(touched_NT.mean(0) / (task.shape[1] * task.shape[2]))
+        touched.append((touched_NT / test.own_pixels_N[:, None]).mean(0))
     stacked = {by: with_failed(row, np.stack(runs)) for by, runs in correct.items() if runs}
     return Replayed(row, np.mean(touched, axis=0), stacked)
 

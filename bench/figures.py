@@ -210,7 +210,8 @@ def _looks(record: Record, at: int, selection: Array, task: Task, agent: Agent) 
     sensor, shape = agent.sensor(), task.shape
     test = tasks.test_split(task)
     arrays, budget = record.arrays, record.budgets[at]
-    footprints = footprints_of(selection, arrays["steps"][at, : len(selection)], budget, sensor, shape)
+    own_N4 = None if test.boxes_N4 is None else test.boxes_N4[: len(selection)]
+    footprints = footprints_of(selection, arrays["steps"][at, : len(selection)], budget, sensor, shape, own_N4)
     looks = []
     for image, steps in enumerate(footprints):
         boxes = [] if isinstance(sensor, Mask) else [box_of(one) for one in steps]

@@ -75,8 +75,7 @@ class Row:
 
     def mean_fraction(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """Mean `touched`, `delivered` or `seen` over images and seeds, at each of these budgets."""
-        pixels = np.prod(self.records[0].about["task"]["shape"][1:])
-        rows = [np.where(record.reached_F, record.arrays[name].mean(1) / pixels, np.nan) for record in self.runs]
+        rows = [np.where(record.reached_F, record.fraction(name).mean(1), np.nan) for record in self.runs]
         return [float(column.mean()) for column in self._spread(rows, budgets)] if rows else []
 
     def localisation(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:

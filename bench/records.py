@@ -75,7 +75,10 @@ class Record:
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
-        """The per-image arrays: steps, touched, delivered, seen, own, evaluator (F, N), labels (N,)."""
+        """The per-image arrays: steps, touched, delivered, seen, own, evaluator (F, N), labels (N,).
+
+        Where images are padded, also pixels (N,): how many each has without the padding.
+        """
         with np.load(self.folder / "images.npz", allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
@@ -120,9 +123,13 @@ class Record:
     @property
     def fractions_FN(self) -> Array:
         """What the budget counts, as a fraction of the image: touched, or delivered for the low-res floor."""
-        counted = self.arrays[self.about["agent"]["currency"]]
-        fractions: Array = counted / np.prod(self.about["task"]["shape"][1:])
-        return fractions
+        return self.fraction(self.about["agent"]["currency"])
+
+    def fraction(self, name: str) -> Array:
+        """`touched` or `seen`, per pixel of each image without its padding; `delivered`, per value of it: (F, N)."""
+        whole = np.prod(self.about["task"]["shape"][1:])
+        counted: Array = self.arrays[name] / (whole if name == "delivered" else self.arrays.get("pixels", whole))
+        return counted
 
     @cached_property
     def reached_F(self) -> Array:

@@ -124,19 +124,22 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
         judge = evaluator(task, root, progress)
         judged = replay(agent, test, episodes, judge)
         clock.append(time.perf_counter())
-        pixels = task.shape[1] * task.shape[2]
+        pixels_N = test.own_pixels_N
+        seen = episodes.touched_FN if agent.track == "gated" else np.broadcast_to(pixels_N, episodes.touched_FN.shape)
         arrays = {
             "steps": episodes.steps_FN,
             "touched": episodes.touched_FN,
             "delivered": episodes.delivered_FN,
-            "seen": episodes.touched_FN if agent.track == "gated" else np.full_like(episodes.touched_FN, pixels),
+            "seen": seen.astype(np.int32),
             "own": episodes.predicted_FN,
             "evaluator": judged.predicted_FN,
             "labels": np.asarray(test.labels_N, np.int16),
             "points": np.ascontiguousarray(episodes.points_N2, np.int16),  # the file also tells the order in memory
         }
+        if test.boxes_N4 is not None:
+            arrays["pixels"] = pixels_N.astype(np.int32)
         if test.objects_NHW is not None:
-            arrays |= localised(episodes, agent, np.asarray(test.objects_NHW))
+            arrays |= localised(episodes, agent, np.asarray(test.objects_NHW), test.boxes_N4)
         about |= {"status": "done", "parameters": agent.parameters, "findings": agent.findings}
     except (KeyboardInterrupt, UsageError):
         raise
@@ -155,13 +158,14 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     return records.Record.read(folder)
 
 
-def localised(episodes: Episodes, agent: Agent, objects_NHW: Array) -> dict[str, Array]:
+def localised(episodes: Episodes, agent: Agent, objects_NHW: Array, boxes_N4: Array | None = None) -> dict[str, Array]:
     """How selection and object agree: `iou` and `on_object` (F, N), NaN where nothing was selected; `pointed` (N,)."""
     overlaps: dict[str, list[Array]] = {"iou": [], "on_object": []}
     single = len(episodes.selection) == len(agent.budgets)
     for at, budget in enumerate(agent.budgets):
         selection = episodes.selection[at if single else 0]
-        chosen = np.asarray(footprints_of(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape).any(1))
+        prints_NTHW = footprints_of(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape, boxes_N4)
+        chosen = np.asarray(prints_NTHW.any(1))
         overlaps["iou"].append(localisation.intersection_over_union(chosen, objects_NHW))
         overlaps["on_object"].append(localisation.share_on_object(chosen, objects_NHW))
     pointed = localisation.pointing_game(episodes.points_N2, objects_NHW)

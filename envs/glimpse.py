@@ -7,6 +7,7 @@ Shapes: B envs, T steps, C H W image, g glimpse side, K classes.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError, unknown
-from glimpsebench.envs.footprints import Envs, Steps
+from glimpsebench.envs.footprints import Envs, Steps, inside
 from glimpsebench.envs.pictures import Box, box_of, picture
 from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
 from glimpsebench.envs.tasks import Half, Split, Task
@@ -43,7 +44,7 @@ class _World:
             raise UsageError(
                 f"images must be uint8 of shape (N, C, H, W), no length 0; got {images.dtype} {images.shape}"
             )
-        self.images_NCHW, self.labels_N = images, split.labels_N
+        self.images_NCHW, self.labels_N, self.boxes_N4 = images, split.labels_N, split.boxes_N4
         self.read = sensor.reader(images)
 
 
@@ -63,7 +64,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
     ## Observation Space
     A dictionary of float32 arrays; pixels are in [0, 1]. `left` (1) is the share of the budget's pixels
-    that is left, as a fraction of the image.
+    that is left, as a fraction of the image. What is touched is counted in the image's own pixels, fewer than
+    H·W where a `Split` has `boxes_N4`: padding may be looked at, at no cost. What is delivered counts all values.
 
     | kind | entries beside `left` |
     |------|---------|
@@ -170,9 +172,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         if reward != "none" and self._worlds[0].labels_N is None:
             raise UsageError(f"reward '{reward}' needs labels, and these images have none")
         self.shape: tuple[int, int, int] = self._worlds[0].images_NCHW.shape[1:]
-        self.pixels = self.shape[1] * self.shape[2]
-        # The largest number of pixels within the budget; 1e-9 forgives 0.3·100 = 30.000000000000004.
-        self.cap = int(np.floor(budget * self.pixels + 1e-9))
+        self.pixels = np.full(num_envs, self.shape[1] * self.shape[2])  # of each env's image, without padding
+        self.cap = self._cap()
 
         self.aim_space = self.sensor.action_space(self.shape)
         self.stop = stop
@@ -198,6 +199,11 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         self._aims = np.zeros((num_envs, glimpses, *aim.shape[1:]), aim.dtype)
         self._actions = np.zeros((num_envs, glimpses, *self.aim_space.shape), np.float32)
         self._footprints = self.sensor.footprints(num_envs, glimpses, self.shape)
+        # Where each env's image has its own pixels; None where no image is padded.
+        self._boxes_B4: Array | None = None
+        if self._worlds[0].boxes_N4 is not None:
+            self._boxes_B4 = np.tile([0, 0, *self.shape[1:]], (num_envs, 1))
+        self._footprints.boxes_B4 = self._boxes_B4
         self._shown = np.zeros(num_envs, bool)  # the last action was not refused: there is a newest glimpse
         # Kept only once somebody asks for them: see `_remember`.
         self._glimpses: Array | None = None
@@ -211,6 +217,22 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     def _open(self, epoch: int) -> _World:
         split = self.task if isinstance(self.task, Split) else self.task.render(self.half, epoch)
         return _World(split, self.sensor)
+
+    def _cap(self) -> Array:
+        """The largest number of pixels (or values) within the budget of each env: int64 (B,)."""
+        counted = self.pixels if self.currency == "touched" else np.full_like(self.pixels, math.prod(self.shape[1:]))
+        # 1e-9 forgives 0.3·100 = 30.000000000000004.
+        return np.floor(self.budget * counted + 1e-9).astype(np.int64)
+
+    def _take_boxes(self) -> None:
+        """Note where the images that the envs hold now have their own pixels."""
+        if self._boxes_B4 is None:
+            return
+        for world, envs in self._inhabited():
+            assert world.boxes_N4 is not None  # a task's splits are padded or are not
+            self._boxes_B4[envs] = world.boxes_N4[self._index[envs]]
+        self.pixels = self._boxes_B4[:, 2] * self._boxes_B4[:, 3]
+        self.cap = self._cap()
 
     def observation_space_of(self, kind: Kind) -> spaces.Dict:
         """The space of one env's observation of this kind."""
@@ -283,6 +305,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
             if index.min() < 0 or index.max() >= images:
                 raise ValueError(f"options['index'] must hold numbers in [0, {images})")
         self._index[envs], self._epochs[envs] = index, self.epoch
+        self._take_boxes()
         for state in (self._count, self._touched, self._delivered, self._shown, self._actions, self._done):
             state[envs] = 0
         self._footprints.clear(envs)
@@ -337,7 +360,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
             self._shown[:] = False
             return np.zeros(self.num_envs, bool), self._no_glimpse()
         room = self.cap - self._spent
-        aim = self.sensor.aim(action, self.shape, room)
+        aim = self.sensor.aim(action, self.shape, room, self._boxes_B4)
         added = self._footprints.grow(aim)
         delivered = self.sensor.delivered(aim, self.shape)
         fits = (added if self.currency == "touched" else delivered) <= room
@@ -440,7 +463,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return glimpse
 
     def _observation(self, kind: Kind, newest: Array | None) -> Observation:
-        left = ((self.cap - self._spent) / self.pixels).astype(np.float32)[:, None]
+        whole = self.pixels if self.currency == "touched" else math.prod(self.shape[1:])
+        left = ((self.cap - self._spent) / whole).astype(np.float32)[:, None]
         if kind == "glimpse":
             assert newest is not None
             last = self._actions[self._rows, np.maximum(self._count - 1, 0)]
@@ -507,13 +531,13 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return reward
 
     def _info(self, refused: Array, clipped: Array) -> dict[str, Any]:
-        touched, delivered = self._touched / self.pixels, self._delivered / self.pixels
+        touched, delivered = self._touched / self.pixels, self._delivered / math.prod(self.shape[1:])
         values = (touched, delivered, self._count.copy(), refused, clipped)
         return dict(zip(_INFO, values, strict=True)) | self._marks
 
     @property
     def touched_pixels(self) -> Array:
-        """Pixels in the union of footprints so far: int64 (B,)."""
+        """Pixels in the union of footprints so far, without padding: int64 (B,)."""
         return self._touched.copy()
 
     @property
@@ -532,12 +556,12 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return self._actions.copy(), np.arange(self.horizon) < self._count[:, None]
 
     def masks(self) -> Array:
-        """The union of footprints so far: boolean (B, H, W). Its mean is the touched fraction."""
+        """The union of footprints so far, without padding: boolean (B, H, W)."""
         union = np.zeros((self.num_envs, *self.shape[1:]), bool)
         for step in range(int(self._count.max(initial=0))):
             taken = self._count > step
             union[taken] |= self.sensor.footprint(self._aims[taken, step], self.shape)
-        return union
+        return union if self._boxes_B4 is None else union & inside(self._boxes_B4, self.shape[1:])
 
     def state(self) -> dict[str, Any]:
         """Everything that the future depends on, as arrays, numbers and strings: fit for .npz and JSON."""
@@ -565,6 +589,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         self._aims[:], self._actions[:] = state["aims"], state["actions"]
         self._enter(int(state["epoch"]), np.zeros(self.num_envs, bool))
         self._drawn = int(state["drawn"])
+        self._take_boxes()
         self._footprints.clear(slice(None))
         for step in range(int(self._count.max())):
             self._footprints.keep(self._aims[:, step], (self._count > step).nonzero()[0], step)

@@ -13,7 +13,8 @@ was returned, what is counted and what is shown on the canvas cannot disagree.
 
 Shapes: N images, B envs, T steps, S scales, C H W image, g glimpse side. Images are uint8; every value that
 is returned is float32 in [0, 1]. Fixations are (x, y) in [-1, 1], x to the right, y down, centre 0; aims are
-(row, column). Footprints never count what lies outside the image.
+(row, column). Footprints never count what lies outside the image. Nor does the env count padding: boxes (B, 4) say
+where each image has its own pixels (top, left, height, width). A sensor may look at padding, which shows one level.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Array = NDArray[Any]
 Shape = tuple[int, int, int]
 Reader = Callable[[Array, Array], Array]
 
-Border = Literal["clamp", "zero", "inside"]
+Border = Literal["clamp", "zero", "inside", "own"]
 
 UNSEEN = 255  # the grain of a pixel that nothing has shown yet
 
@@ -62,8 +63,15 @@ class Sensor(ABC):
         """The shape of what one action returns."""
 
     @abstractmethod
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
-        """Where a batch of valid actions (B, …) looks, with `room_B` pixels (or values) left to spend."""
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
+        """Where a batch of valid actions (B, …) looks.
+
+        Args:
+            action: in the action space.
+            shape: (C, H, W) of the images.
+            room_B: pixels (or values) left to spend.
+            boxes_B4: where each image has its own pixels; None: everywhere.
+        """
 
     @abstractmethod
     def reader(self, images_NCHW: Array) -> Reader:
@@ -121,8 +129,9 @@ class Window(Sensor):
         border: how a fixation is a place. `clamp`: ±1 are the image's edges, and a window that would leave is moved
             back, so that all fixations near an edge are one place. `zero`: the same without moving back; it may
             leave, up to half, and 0 is returned there. `inside`: ±1 are the last places inside the image, and all
-            places have an equal share of [-1, 1], so that uniform fixations are uniform places. The finest window
-            alone is meant; coarser windows see 0 outside.
+            places have an equal share of [-1, 1], so that uniform fixations are uniform places. `own`: the same
+            inside the image's own pixels, where it is padded. The finest window alone is meant; coarser windows see
+            0 outside.
 
     >>> actions = np.array([[-1.0, -1.0], [0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
     >>> Window(size=2).aim(actions, (1, 6, 6), np.zeros(4)).tolist()
@@ -155,12 +164,16 @@ class Window(Sensor):
     def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
         return (self.scales * shape[0], self.size, self.size)
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """The top left corner (row, column) of the finest window: int64 (B, 2)."""
         # Rows and columns apart, because short inner axes are slow.
         height_width_21 = np.array(shape[1:])[:, None]
         from_0_2B = np.add(action.T[::-1], 1.0, order="C")
-        if self.border == "inside":
+        if self.border == "own" and boxes_B4 is not None:
+            first_2B, size_2B = boxes_B4.T[:2], boxes_B4.T[2:]
+            places_2B = np.maximum(size_2B - self.size + 1, 1)
+            corner_2B = first_2B + np.minimum(np.floor(from_0_2B * (places_2B / 2)).astype(np.int64), places_2B - 1)
+        elif self._counts_places:
             corner_2B = np.floor(from_0_2B * (self._places(shape)[:, None] / 2)).astype(np.int64)
         else:
             corner_2B = np.floor(from_0_2B * (height_width_21 / 2) + (0.5 - self.size / 2)).astype(np.int64)
@@ -171,12 +184,17 @@ class Window(Sensor):
 
     def fixation(self, aim: Array, shape: Shape) -> Array:
         """The fixation (x, y), of those that look at the window with this corner, in the middle: float32 (B, 2)."""
-        if self.border == "inside":
+        if self._counts_places:
             middle = (aim + 0.5) / self._places(shape) * 2 - 1
         else:
             middle = (aim + self.size / 2) / np.array(shape[1:]) * 2 - 1
         fixation: Array = np.clip(middle[:, ::-1], -1, 1).astype(np.float32)
         return fixation
+
+    @property
+    def _counts_places(self) -> bool:
+        """Whether a fixation says which of the places inside, not which point of the image."""
+        return self.border in ("inside", "own")
 
     def _places(self, shape: Shape) -> Array:
         """How many rows and columns the corner of a window inside the image may have (2,)."""
@@ -334,7 +352,7 @@ class Crop(Sensor):
         index_B = torch.arange(count, device=images_BCHW.device)
         return bilinear(images_BCHW, index_B, self.positions(action_B3, (channels, height, width)))
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """The sampling positions, float32 (B, 2, g)."""
         positions: Array = self.positions(torch.from_numpy(np.float32(action)), shape).numpy()
         return positions
@@ -433,7 +451,8 @@ def bilinear(images_NCHW: Tensor, index_B: Tensor, positions_B2g: Tensor) -> Ten
 class Mask(Sensor):
     """The best-scored pixels (or k×k cells), as many as still fit in the budget.
 
-    Ties go to the first in raster order. Cells are taken from the best down until one does not fit.
+    Ties go to the first in raster order. Cells are taken from the best down until one does not fit. Padding is revealed
+    like all else, and costs nothing.
 
     Args:
         cell: k, the side of a cell, pixels; the action holds one score per cell. Where k does not divide the
@@ -463,10 +482,10 @@ class Mask(Sensor):
     def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
         return shape
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """The revealed pixels: boolean (B, H, W)."""
         scores_BP = action.reshape(len(action), math.prod(action.shape[1:]))
-        cells_B = self._fitting(scores_BP, shape, room_B)
+        cells_B = self._fitting(scores_BP, shape, room_B, boxes_B4)
         if self.at_once is not None:
             cells_B = np.minimum(cells_B, self.at_once)
         if self.threshold is not None:
@@ -476,17 +495,27 @@ class Mask(Sensor):
             best = best.repeat(self.cell, axis=1).repeat(self.cell, axis=2)
         return np.ascontiguousarray(best[:, : shape[1], : shape[2]])
 
-    def _fitting(self, scores_BP: Array, shape: Shape, room_B: Array) -> Array:
+    def _fitting(self, scores_BP: Array, shape: Shape, room_B: Array, boxes_B4: Array | None) -> Array:
         """How many cells (B,), from the best down, fit in the room."""
         rows, columns = self.grid(shape)
-        if rows * self.cell == shape[1] and columns * self.cell == shape[2]:
-            return np.maximum(room_B, 0) // self.cell**2
-        heights = np.minimum(self.cell, shape[1] - self.cell * np.arange(rows))
-        widths = np.minimum(self.cell, shape[2] - self.cell * np.arange(columns))
-        pixels_P = np.outer(heights, widths).ravel()
+        if boxes_B4 is None:
+            if rows * self.cell == shape[1] and columns * self.cell == shape[2]:
+                return np.maximum(room_B, 0) // self.cell**2
+            boxes_B4 = np.array([[0, 0, *shape[1:]]])
+        heights_BR = self._overlaps(rows, boxes_B4[:, 0], boxes_B4[:, 2])
+        widths_BC = self._overlaps(columns, boxes_B4[:, 1], boxes_B4[:, 3])
+        pixels_BP = np.broadcast_to(
+            (heights_BR[:, :, None] * widths_BC[:, None]).reshape(-1, rows * columns), scores_BP.shape
+        )
         best_first_BP = np.argsort(-scores_BP, axis=1, kind="stable")
-        fitting: Array = (pixels_P[best_first_BP].cumsum(1) <= room_B[:, None]).sum(1)
+        fitting: Array = (np.take_along_axis(pixels_BP, best_first_BP, 1).cumsum(1) <= room_B[:, None]).sum(1)
         return fitting
+
+    def _overlaps(self, cells: int, first_B: Array, length_B: Array) -> Array:
+        """How many of `length` pixels from `first` lie in each cell along one axis: (B, cells)."""
+        start, first, end = self.cell * np.arange(cells), first_B[:, None], (first_B + length_B)[:, None]
+        overlaps: Array = np.maximum(np.minimum(start + self.cell, end) - np.maximum(start, first), 0)
+        return overlaps
 
     def reader(self, images_NCHW: Array) -> Reader:
         def read(index_B: Array, aim: Array) -> Array:
@@ -554,7 +583,7 @@ class Thumbnail(Sensor):
     def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
         return shape
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """Blocks (rows, columns) of each thumbnail: int64 (B, 2), in the image's aspect as far as it goes."""
         _, height, width = shape
         room_B = np.maximum(room_B, 1)
