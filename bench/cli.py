@@ -303,6 +303,19 @@ def study_command(
     print("Written:", *paths, sep="\n  ")
 
 
+@app.command("methods")
+def methods_command(
+    results: Annotated[Path, typer.Option(help="A folder of results folders, one for each suite.")] = Path("results"),
+    pages: Annotated[Path, typer.Option(help="Where the pages are; they are made if they are not there.")] = Path(
+        "docs/methods"
+    ),
+) -> None:
+    """Write each agent's scores and costs into its page, docs/methods/NAME.md, from the committed records."""
+    from glimpsebench.bench import methods
+
+    print("Written:", *methods.write(results, pages), sep="\n  ")
+
+
 def _some(records: list[Any], root: Path, suite: str = "quick") -> list[Any]:
     if not records:
         raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere")

@@ -75,7 +75,7 @@ class Row:
 
     def mean_fraction(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """Mean `touched`, `delivered` or `seen` over images and seeds, at each of these budgets."""
-        rows = [np.where(record.reached_F, record.fraction(name).mean(1), np.nan) for record in self.runs]
+        rows = [np.where(record.reached_F, record.fraction_FN(name).mean(1), np.nan) for record in self.runs]
         return [float(column.mean()) for column in self._spread(rows, budgets)] if rows else []
 
     def localisation(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:

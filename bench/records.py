@@ -123,9 +123,9 @@ class Record:
     @property
     def fractions_FN(self) -> Array:
         """What the budget counts, as a fraction of the image: touched, or delivered for the low-res floor."""
-        return self.fraction(self.about["agent"]["currency"])
+        return self.fraction_FN(self.about["agent"]["currency"])
 
-    def fraction(self, name: str) -> Array:
+    def fraction_FN(self, name: str) -> Array:
         """`touched` or `seen`, per pixel of each image without its padding; `delivered`, per value of it: (F, N)."""
         whole = np.prod(self.about["task"]["shape"][1:])
         counted: Array = self.arrays[name] / (whole if name == "delivered" else self.arrays.get("pixels", whole))

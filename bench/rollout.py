@@ -224,7 +224,7 @@ def footprints_of(
     actions, sensor = unpacked(selection, sensor, shape), _as_recorded(sensor)
     count, horizon = actions.shape[:2]
     whole_N4 = np.tile([0, 0, *shape[1:]], (count, 1)) if boxes_N4 is None else boxes_N4
-    room = np.floor(budget * whole_N4[:, 2] * whole_N4[:, 3] + 1e-9)
+    room = np.floor(budget * whole_N4[:, 2] * whole_N4[:, 3] + 1e-9).astype(np.int64)
     footprints = np.zeros((count, horizon, *shape[1:]), bool)
     for step in range(horizon):
         rows = steps_N > step
