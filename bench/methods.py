@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from glimpsebench.bench.leaderboard import Row, rows_of
 from glimpsebench.bench.records import read_all
 from glimpsebench.bench.stats import Interval
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.published import PUBLISHED
+from glimpsebench.envs.published import ELSEWHERE, PUBLISHED, Published
 
 BEGIN, END = "<!-- scores: written by `glimpse methods`; do not edit -->", "<!-- /scores -->"
 
@@ -58,6 +57,7 @@ def write(results: Path, pages: Path) -> list[Path]:
         track = "floor or ceiling" if kind.reference else kind.track
         index += _line([f"[{name}]({path.name})", track, _phrase(name), ", ".join(rows) or "none yet"])
         paths.append(path)
+    index += "\n## Published on image sets that are no tasks here\n" + "".join(_quoted(ELSEWHERE))
     _insert(pages / "README.md", "# Methods\n\nA page for each agent: what its records say.\n", index)
     return [*paths, pages / "README.md"]
 
@@ -187,19 +187,17 @@ def _findings(rows: Sequence[Row]) -> Iterator[str]:
 
 def _published(rows: Sequence[Row]) -> Iterator[str]:
     """What others reported on the tasks of these rows, whatever their method."""
-    tasks = dict.fromkeys(str(_task_settings(row).get("name")) for row in rows)
-    found = {task: PUBLISHED[task] for task in tasks if task in PUBLISHED}
-    if found:
-        yield "\n### Published on these tasks\n"
-    for task, papers in found.items():
-        yield f"\n{task}, by any method:\n\n"
+    tasks = dict.fromkeys(str(row.records[0].about["task"]["settings"].get("name")) for row in rows)
+    if found := {task: PUBLISHED[task] for task in tasks if task in PUBLISHED}:
+        yield "\n### Published on these tasks\n\nBy any method, as reported: none of it was measured here.\n"
+        yield from _quoted(found)
+
+
+def _quoted(published: Mapping[str, Sequence[Published]]) -> Iterator[str]:
+    for where, papers in published.items():
+        yield f"\n{where}:\n\n"
         for paper in papers:
             yield f"- {paper.source}; {paper.look}\n" + "".join(f"  - {figure}\n" for figure in paper.figures)
-
-
-def _task_settings(row: Row) -> Mapping[str, Any]:
-    settings: Mapping[str, Any] = row.records[0].about["task"]["settings"]
-    return settings
 
 
 def _line(cells: Sequence[str]) -> str:
