@@ -52,6 +52,7 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["agents", "unifrom"], "did you mean 'uniform'?"),
         (["leaderboard", "--root", "nowhere"], "nowhere: no records here"),
         (["figures", "--root", "nowhere"], "nowhere: no records here"),
+        (["methods", "--results", "nowhere"], "nowhere: no records in its folders"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

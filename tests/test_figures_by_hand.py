@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PLACES = ("agents/*.py", "agents/common/*.py", "envs/*.py", "bench/**/*.py", "bench/suites/*.toml", "README.md")
-PLACES += ("docs/**/*.md",)
+PLACES = ("agents/**/*.py", "envs/*.py", "bench/**/*.py", "bench/suites/*.toml", "README.md", "docs/**/*.md")
 EXEMPT = ("envs/published.py",)  # nothing but what sources report
 
 NUMBER = r"[-+−]?(?<![\w.])(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
@@ -99,7 +98,7 @@ def paragraphs(path: Path) -> Iterator[tuple[int, str]]:
         lines = enumerate(text.splitlines(), 1)
         yield from _runs({number: line.partition("#")[2].strip() for number, line in lines if "#" in line})
     else:
-        generated = re.compile(r"<!-- (\w+): written by .*?<!-- /\1 -->|```.*?```", re.S)
+        generated = re.compile(r"<!-- (\w+):[^>]* written by .*?<!-- /\1 -->|```.*?```", re.S)
         yield from _blocks(generated.sub(lambda match: "\n" * match[0].count("\n"), text), 1)
 
 
@@ -179,7 +178,7 @@ def test_prose_is_read_from_every_kind_of_file(tmp_path: Path) -> None:
     )
     (tmp_path / "b.toml").write_text('# accuracy\n# 91.5 %\ntitle = "x"  # IoU .5\n')
     (tmp_path / "c.md").write_text(
-        "# T\n\n<!-- scores: written by `x` -->\nown 46.0 %\n<!-- /scores -->\n\n```\nown 46.0 %\n```\n- own 46.0 %\n"
+        "# T\n\n<!-- scores: x, written by y -->\nown 46.0 %\n<!-- /scores -->\n\n```\nown 46.0 %\n```\n- own 46.0 %\n"
     )
     found = [
         (path.name, line) for path in sorted(tmp_path.iterdir()) for line, text in paragraphs(path) if [*measured(text)]

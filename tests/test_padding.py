@@ -191,7 +191,7 @@ def test_the_share_on_the_object_is_of_own_pixels() -> None:
     action = np.zeros((1, 1, SIDE, SIDE))
     action[0, 0, 6:12] = 1
     packed = np.packbits(action.reshape(1, 1, -1) > 0, axis=-1)
-    shown = footprints_of(packed, np.ones(1, int), 0.5, sensor, (1, SIDE, SIDE), split.boxes_N4).any(1)
+    shown = np.asarray(footprints_of(packed, np.ones(1, int), 0.5, sensor, (1, SIDE, SIDE), split.boxes_N4).any(1))
     assert shown.sum() == 4 * SIDE
     object_NHW = np.zeros((1, SIDE, SIDE), bool)
     object_NHW[0, 8:12] = True
