@@ -13,6 +13,7 @@ Command: glimpse run --agent uniform --task digits-clutter --set agent.kind=mask
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -45,7 +46,8 @@ class Uniform(CanvasAgent):
     cell: Positive = 1
 
     version: ClassVar[int] = 2
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"kind": "mask"}, {"kind": "mask", "cell": 4})
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:

@@ -29,7 +29,7 @@ from glimpsebench.bench.evaluators import evaluator, identity
 from glimpsebench.bench.figures import STYLE, outside, rebuilt, shade, styled
 from glimpsebench.bench.leaderboard import Row
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rollout import Judge, replay_steps
+from glimpsebench.bench.rollout import Predict, replay_steps
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -117,7 +117,7 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
     touched: list[Array] = []
     correct: dict[str, list[Array]] = {by: [] for by in SCORES}
     for record, agent in zip(row.runs, agents, strict=True):
-        views: dict[str, tuple[Kind, Judge]] = {"evaluator": ("canvas", judge), "own": (agent.view, agent.predict)}
+        views: dict[str, tuple[Kind, Predict]] = {"evaluator": ("canvas", judge), "own": (agent.view, agent.predict)}
         for by in SCORES:
             if (record.arrays[by] >= 0).any():
                 predicted_NT, touched_NT = _steps(record, agent, test, by, *views[by])
@@ -141,7 +141,7 @@ def _trained(record: Record, task: Task) -> Agent:
     return agent
 
 
-def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, judge: Judge) -> tuple[Array, Array]:
+def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, judge: Predict) -> tuple[Array, Array]:
     """What is predicted and touched after each glimpse (N, T); after the last one it must be what is recorded."""
     arrays = record.arrays
     if np.array_equal(np.asarray(test.labels_N), arrays["labels"]):
@@ -234,7 +234,7 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
 
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
-        titles = ("Judged by the evaluator", "By its own predictor")
+        titles = ("Predictd by the evaluator", "By its own predictor")
         styles = styled([shown(one.row) for one in results])
         for axis, by, title in zip(axes, SCORES, titles, strict=True):
             for one in results:
