@@ -85,7 +85,7 @@ def _sources(name: str, folder: Path, found: set[Path] | None = None) -> set[Pat
     from_outside = folder != Path(__file__).parent
     if not file.is_relative_to(folder) or file in found or file == Path(__file__):
         return found
-    if file.suffix != ".py" or from_outside and (name.split(".")[0] == _PACKAGE or _INSTALLED & {*file.parts}):
+    if file.suffix != ".py" or (from_outside and (name.split(".")[0] == _PACKAGE or _INSTALLED & {*file.parts})):
         return found
     found.add(file)
     for other in _imported(file.read_text(), str(sys.modules[name].__package__)):

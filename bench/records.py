@@ -140,14 +140,14 @@ class Record:
         return correct
 
     def accuracy(self, by: str, measure: Callable[[Array, Array, Array], Array] = metrics.accuracy) -> Array:
-        """Top-1 accuracy at each budget (F,), or another of `metrics`; NaN where it is not reached or nothing predicted."""
+        """Top-1 accuracy at each budget (F,), or another measure; NaN where not reached or nothing is predicted."""
         if (self.arrays[by] < 0).all():
             return np.full(len(self.budgets), np.nan)
         return measure(self.arrays[by], self.arrays["labels"], self.reached_F)
 
     @cached_property
     def unchosen_F(self) -> Array:
-        """The share of the images, at each budget (F,), that show only what was given without a choice (`Agent.given`)."""
+        """The share of the images, at each budget (F,), that show only what is given without a choice."""
         steps_FN: Array = self.arrays["steps"]
         share: Array = ((steps_FN > 0) & (steps_FN <= self.about["agent"]["given"])).mean(1)
         return share

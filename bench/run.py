@@ -60,9 +60,13 @@ class Spec:
             "evaluator": identity(task),
         }
 
+    def about(self) -> dict[str, Any]:
+        """The inputs, and what else a record tells of the agent."""
+        return self.inputs() | {"agent": self.about_agent(self.make()[0])}
+
     def about_agent(self, agent: Agent) -> dict[str, Any]:
         """What a record tells of the agent."""
-        from_outside = {} if self.agent in agents.names() else {"file": str(sys.modules[type(agent).__module__].__file__)}
+        ours = self.agent in agents.names()
         return {
             "name": self.agent,
             "version": agent.version,
@@ -74,7 +78,7 @@ class Spec:
             "currency": agent.currency,
             "given": agent.given,
             "supervision": agent.supervision,
-            **from_outside,
+            **({} if ours else {"file": str(sys.modules[type(agent).__module__].__file__)}),
         }
 
     def folder(self, root: Path) -> Path:
