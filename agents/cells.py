@@ -15,6 +15,7 @@ Command: glimpse run --agent cells --task digits-clutter --set agent.order=cente
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -44,7 +45,8 @@ class Cells(BagNetAgent):
     order: Literal["uniform", "center"] = "uniform"
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # beside a BagNet's agents alone, in suites that name it
     observation: ClassVar[Kind] = "glimpses"
 
     def visits(self, image_BCHW: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ Command: glimpse run --agent center --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ def centrality(height: int, width: int) -> Array:
 class Center(CanvasAgent):
     """Looks at a disc around the centre."""
 
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:

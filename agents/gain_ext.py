@@ -73,6 +73,10 @@ class GainExt(AttributionAgent):
     omega: Rate = 10.0
     frozen: bool = True
 
+    @property
+    def supervision(self) -> str:
+        return "labels, object masks" if self.share else "labels"
+
     def self_guided(self, image_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         """Equation 6, and A of the true class."""
         loss, attention_B1HW = self.explained(image_BCHW, labels_B)

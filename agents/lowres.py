@@ -10,7 +10,7 @@ Command: glimpse run --agent lowres --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 class LowRes(CanvasAgent):
     """Takes a thumbnail."""
 
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
     currency: ClassVar[Currency] = "delivered"
 

@@ -9,7 +9,7 @@ Command: glimpse run --agent raster --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class Raster(CanvasAgent):
 
     size: Positive = 6
 
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpses"
 
     def sensor(self) -> Sensor:

@@ -14,6 +14,7 @@ Command: glimpse run --agent uniform --task digits-clutter --set agent.kind=mask
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -46,7 +47,8 @@ class Uniform(CanvasAgent):
     cell: Positive = 1
 
     version: ClassVar[int] = 2
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"kind": "mask"}, {"kind": "mask", "cell": 4})
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:

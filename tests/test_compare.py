@@ -29,7 +29,7 @@ from test_cli import glimpse
 
 Array = NDArray[Any]
 
-UNIFORM, RASTER = "uniform (glimpses=4, predictor_steps=2)", "raster (size=5, predictor_steps=2)"
+UNIFORM, RASTER = "uniform (glimpses=4, predictor_steps=2)", "raster (predictor_steps=2, size=5)"
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for function in (evaluators.identity, evaluators.evaluator):
             patch.setattr(function, "__defaults__", (recipe,))
         for seed in (0, 1, 2):
-            run(Spec("uniform", "beacon", seed, {"steps": 2, "glimpses": 4}), root, iter)
+            run(Spec("uniform", "beacon", seed, {"predictor_steps": 2, "glimpses": 4}), root, iter)
         for seed in (0, 1):
-            run(Spec("raster", "beacon", seed, {"steps": 2, "size": 5}), root, iter)
-        run(Spec("full", "beacon", 0, {"steps": 2}), root, iter)
+            run(Spec("raster", "beacon", seed, {"predictor_steps": 2, "size": 5}), root, iter)
+        run(Spec("full", "beacon", 0, {"predictor_steps": 2}), root, iter)
         yield root
 
 
@@ -256,7 +256,7 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
     ("words", "says"),
     [
         (["compare", "unifrom", RASTER], "unknown contender 'unifrom'"),
-        (["compare", "raster (size=6, predictor_steps=2)", UNIFORM], f"did you mean '{RASTER}'?"),
+        (["compare", "raster (predictor_steps=2, size=6)", UNIFORM], f"did you mean '{RASTER}'?"),
         (["compare", RASTER, UNIFORM, "--measure", "evalator"], "did you mean 'evaluator'?"),
         (["compare", RASTER, UNIFORM, "--task", "baecon"], "did you mean 'beacon-v1'?"),
         (["compare", "full (predictor_steps=2)", UNIFORM], "no task and budget at which both have that"),
@@ -274,7 +274,7 @@ def test_a_mistake_is_one_line(words: list[str], says: str, made: Path, capsys: 
 def test_an_agents_name_will_do_where_no_other_settings_are_there(made: Path) -> None:
     rows = leaderboard.rows_of(records.read_all(made))
     assert [row.name for row in compare.named(rows, "raster")] == [RASTER]
-    other = replace(row_of(made, RASTER), name="raster (size=6, predictor_steps=2)")
+    other = replace(row_of(made, RASTER), name="raster (predictor_steps=2, size=6)")
     with pytest.raises(UsageError, match=r"several contenders are 'raster'.*size=5.*size=6"):
         compare.named([*rows, other], "raster")
 
