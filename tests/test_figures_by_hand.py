@@ -98,7 +98,7 @@ def paragraphs(path: Path) -> Iterator[tuple[int, str]]:
         lines = enumerate(text.splitlines(), 1)
         yield from _runs({number: line.partition("#")[2].strip() for number, line in lines if "#" in line})
     else:
-        generated = re.compile(r"<!-- (\w+):[^>]* written by .*?<!-- /\1 -->|```.*?```", re.S)
+        generated = re.compile(r"<!-- ([\w ]+):[^>]* written by .*?<!-- /\1 -->|```.*?```", re.S)
         yield from _blocks(generated.sub(lambda match: "\n" * match[0].count("\n"), text), 1)
 
 
