@@ -104,7 +104,7 @@ def outdated() -> str:
 
 
 def test_results_of_earlier_code_are_said_to_be() -> None:
-    assert retabulate.sentence(ROOT / "results") in outdated(), "run `glimpse retabulate results` and commit its changes"
+    assert retabulate.sentence(ROOT / "results") in outdated(), "run `glimpse retabulate results`"
 
 
 @pytest.mark.parametrize("name", RESULTS)
