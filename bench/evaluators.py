@@ -193,6 +193,5 @@ def _delivered(images_BCHW: Array, kind: str, budget_B: Array, rng: np.random.Ge
     glimpse = sensor.reader(images_BCHW)(np.arange(count), aim)
     canvas = np.zeros((count, *shape), np.float32)
     grain = np.full((count, *shape[1:]), UNSEEN, np.uint8)
-    for one in range(count):
-        sensor.paint(canvas[one], grain[one], glimpse[one], aim[one])
+    sensor.paint(canvas, grain, np.arange(count), glimpse, aim)
     return canvas, (grain != UNSEEN)[:, None].astype(np.float32)

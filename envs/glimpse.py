@@ -416,9 +416,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         if self._glimpses is not None:
             self._glimpses[envs, steps] = glimpse[envs]
         if self._canvas is not None and self._grain is not None:
-            for env in self._rows[envs]:
-                aim = self._aims[env, self._count[env]]
-                self.sensor.paint(self._canvas[env], self._grain[env], glimpse[env], aim)
+            aim = self._aims[envs, steps]
+            self.sensor.paint(self._canvas, self._grain, self._rows[envs], glimpse[envs], aim)
 
     def _recall(self) -> None:
         """Fill the memories anew from the aims: reading them again gives the same values."""
