@@ -166,7 +166,7 @@ def _steps(
         observation, info = env.reset(options={"index": index_B})
         steps = []
         for step in range(horizon):
-            taken = info["glimpses"]
+            taken = info["num_glimpses"]
             action = choose(observation, number, index_B, step)
             if step == 0:
                 points.append(_point(action, sensor, agent.shape)[: count - start])
@@ -174,11 +174,11 @@ def _steps(
             logits = judge(env.observe(view))
             steps.append(
                 (
-                    env.observe("glimpse")["action"] * _like(info["glimpses"] > taken, env),
+                    env.observe("glimpse")["action"] * _like(info["num_glimpses"] > taken, env),
                     env.touched_pixels,
                     env.delivered_values,
                     np.full(BATCH, -1) if logits is None else logits.argmax(1),
-                    info["glimpses"] > taken,
+                    info["num_glimpses"] > taken,
                 )
             )
         batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])

@@ -21,8 +21,9 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -34,6 +35,7 @@ from torch import Tensor
 
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Bitmaps, Footprints, Lattices, Squares
+from glimpsebench.envs.settings import names, validated
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int]
@@ -393,7 +395,7 @@ class Crop(Sensor):
         return in_rows[:, :, None] & in_columns[:, None, :]
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
-        return Lattices(num_envs, horizon, 2 * self.size, lambda aim: self.lattice(aim, shape))
+        return Lattices(num_envs, horizon, 2 * self.size, partial(self.lattice, shape=shape))
 
     def delivered(self, aim: Array, shape: Shape) -> Array:
         return np.full(len(aim), self.size**2)
@@ -415,6 +417,48 @@ class Crop(Sensor):
         for channel in range(shape[0]):
             values = glimpse[env, channel, near_row_BH[env, row], near_column_BW[env, column]]
             canvas_NCHW[rows_B[env], channel, row, column] = values
+
+
+def make(sensor: Sensor | str | Mapping[str, Any] | None, shape: Shape) -> Sensor:
+    """A sensor from plain data, which fits into JSON.
+
+    Args:
+        sensor: a sensor; `{"kind": "window", "size": 8}`; `"window"` or `"window:8"`, whose number is the first
+            setting; or None for windows of 8×8, or of a third of the shorter side where that is less.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        UsageError: an unknown kind or setting, or a value that does not fit.
+
+    >>> make("crop:16", (1, 32, 32)), make({"kind": "mask", "cell": 4}, (1, 32, 32)), make(None, (1, 8, 8))
+    (Crop(size=16, smallest=0.02), Mask(cell=4, threshold=None, at_once=None), Window(size=2, scales=1, border='clamp'))
+    """
+    if isinstance(sensor, Sensor):
+        return sensor
+    if sensor is None:
+        return Window(max(1, min(8, min(shape[1:]) // 3)))
+    entries = dict(sensor) if isinstance(sensor, Mapping) else {}
+    if isinstance(sensor, str):
+        name, _, first = sensor.partition(":")
+        entries = {"kind": name}
+        if first and name in KINDS:
+            entries[names(KINDS[name])[0]] = first
+    kind = entries.pop("kind", None)
+    if kind not in KINDS:
+        raise unknown("kind of sensor", str(kind), KINDS)
+    return KINDS[kind](**validated(KINDS[kind], entries, f"sensor '{kind}'"))
+
+
+def as_data(sensor: Sensor) -> dict[str, Any]:
+    """What `make` makes this sensor of again; a sensor of a kind of its own cannot be had from data.
+
+    >>> as_data(Crop(16))
+    {'kind': 'crop', 'size': 16, 'smallest': 0.02}
+    """
+    kind = next((name for name, kind in KINDS.items() if type(sensor) is kind), None)
+    if kind is None:
+        raise UsageError(f"{sensor}: only {', '.join(KINDS)} can be written as plain data")
+    return {"kind": kind} | {name: getattr(sensor, name) for name in names(type(sensor))}
 
 
 def _as_tensor(images: Array) -> Tensor:
@@ -608,7 +652,7 @@ class Thumbnail(Sensor):
         return np.ones((len(aim), *shape[1:]), bool)
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
-        return Bitmaps(num_envs, shape[1:], make=lambda aim: self.footprint(aim, shape))
+        return Bitmaps(num_envs, shape[1:], make=partial(self.footprint, shape=shape))
 
     def delivered(self, aim: Array, shape: Shape) -> Array:
         delivered: Array = aim.prod(1)
@@ -622,6 +666,10 @@ class Thumbnail(Sensor):
         coarser_BHW = grain_NHW[rows_B] >= grain_B
         canvas_NCHW[rows_B] = np.where(coarser_BHW[:, None], glimpse, canvas_NCHW[rows_B])
         grain_NHW[rows_B] = np.where(coarser_BHW, grain_B, grain_NHW[rows_B])
+
+
+KINDS: dict[str, type[Sensor]] = {"window": Window, "crop": Crop, "mask": Mask, "thumbnail": Thumbnail}
+"""The kinds of sensor by name, as plain data has them."""
 
 
 def _block_mean(length: int, blocks: int) -> Array:
