@@ -182,7 +182,7 @@ def _steps(
         observation, info = env.reset(options={"index": index_B})
         steps = []
         for step in range(horizon):
-            taken = info["glimpses"]
+            taken = info["num_glimpses"]
             action = choose(observation, number, index_B, step)
             if step == min(agent.given, horizon - 1):
                 boxes_B4 = _of(images.boxes_N4, index_B)
@@ -191,11 +191,11 @@ def _steps(
             logits = predict(env.observe(view))
             steps.append(
                 (
-                    env.observe("glimpse")["action"] * _one_per_action(info["glimpses"] > taken, env),
+                    env.observe("glimpse")["action"] * _one_per_action(info["num_glimpses"] > taken, env),
                     env.touched_pixels,
                     env.delivered_values,
                     np.full(BATCH, -1) if logits is None else logits.argmax(1),
-                    info["glimpses"] > taken,
+                    info["num_glimpses"] > taken,
                 )
             )
         batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])

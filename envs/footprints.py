@@ -199,7 +199,7 @@ class Bitmaps(Footprints):
         make: aim → the pixels that it touches, boolean (B, H, W).
     """
 
-    def __init__(self, num_envs: int, size: tuple[int, int], make: Callable[[Array], Array] = lambda aim: aim) -> None:
+    def __init__(self, num_envs: int, size: tuple[int, int], make: Callable[[Array], Array] = np.asarray) -> None:
         self.make = make
         self.union_BHW = np.zeros((num_envs, *size), bool)
 

@@ -22,8 +22,9 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -35,6 +36,7 @@ from torch import Tensor
 
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Bitmaps, Footprints, Lattices, Squares
+from glimpsebench.envs.settings import names, validated
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int]
@@ -94,29 +96,55 @@ class Sensor(ABC):
         """The action as it was carried out, in the action space; a mask's is 1 where it revealed, else 0."""
 
     @abstractmethod
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        """Show one glimpse on one canvas at the resolution at which it was delivered, in place.
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        """Show a batch of glimpses at the resolution at which they were delivered, in place.
 
-        `grain_HW` (uint8) holds, per pixel, how many source pixels a side share one shown value, `UNSEEN`
-        where none was shown. A coarser glimpse never overwrites a finer one.
+        Args:
+            canvas_NCHW: float32, the canvases of N envs.
+            grain_NHW: uint8, per pixel, how many source pixels a side share one shown value; `UNSEEN` where none was
+                shown. A coarser glimpse never overwrites a finer one.
+            rows_B: the canvas that each glimpse is shown on, int64, all different.
+            glimpse: (B, …) as `reader` returns them.
+            aim: (B, …).
         """
 
 
-def _paint_block(canvas_CHW: Array, grain_HW: Array, top: int, left: int, block_Chw: Array, grain: int) -> None:
-    """Paint the part of a block that lies inside the canvas, where nothing finer has been shown."""
-    _, height, width = canvas_CHW.shape
-    y0, x0 = max(top, 0), max(left, 0)
-    y1, x1 = min(top + block_Chw.shape[1], height), min(left + block_Chw.shape[2], width)
-    if y0 >= y1 or x0 >= x1:
-        return
-    coarser = grain_HW[y0:y1, x0:x1] >= grain
-    inside = block_Chw[:, y0 - top : y1 - top, x0 - left : x1 - left]
-    np.copyto(canvas_CHW[:, y0:y1, x0:x1], inside, where=coarser)
-    np.copyto(grain_HW[y0:y1, x0:x1], np.uint8(grain), where=coarser)
+def _paint_blocks(
+    canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, corner_B2: Array, block_BChw: Array, grain: int
+) -> None:
+    """Paint the parts of equal blocks that lie inside the canvas, where nothing finer has been shown."""
+    height, width = canvas_NCHW.shape[2:]
+    row_Bh = corner_B2[:, :1] + np.arange(block_BChw.shape[2])
+    column_Bw = corner_B2[:, 1:] + np.arange(block_BChw.shape[3])
+    env, row, column = np.nonzero(
+        ((row_Bh >= 0) & (row_Bh < height))[:, :, None] & ((column_Bw >= 0) & (column_Bw < width))[:, None, :]
+    )
+    where = rows_B[env], row_Bh[env, row], column_Bw[env, column]
+    coarser = grain_NHW[where] >= grain
+    canvas, y, x = (index[coarser] for index in where)
+    grain_NHW[canvas, y, x] = grain
+    for channel in range(canvas_NCHW.shape[1]):
+        canvas_NCHW[canvas, channel, y, x] = block_BChw[env[coarser], channel, row[coarser], column[coarser]]
 
 
-def _repeat(block_Chw: Array, times: int) -> Array:
-    return block_Chw.repeat(times, axis=1).repeat(times, axis=2)
+def _paint_inside(canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, corner_B2: Array, block_BCgg: Array) -> None:
+    """`_paint_blocks` of the finest grain, for blocks that lie inside: whole rows at once, which is much faster."""
+    top_B, left_B = corner_B2.T
+    side = block_BCgg.shape[2]
+    _windows(canvas_NCHW, side, side, writeable=True)[rows_B, top_B, left_B] = _rows_of(block_BCgg)
+    _windows(grain_NHW[:, None], side, side, writeable=True)[rows_B, top_B, left_B] = (
+        np.ones(1, np.uint8).repeat(side).view(f"V{side}")
+    )
+
+
+def _rows_of(block_BChw: Array) -> Array:
+    """A block's rows of pixels as single items, as `_windows` has them."""
+    block = np.ascontiguousarray(block_BChw)
+    return block.view(f"V{block.shape[3] * block.itemsize}")[..., 0]
+
+
+def _repeat(block_BChw: Array, times: int) -> Array:
+    return block_BChw.repeat(times, axis=2).repeat(times, axis=3)
 
 
 @dataclass(frozen=True)
@@ -234,12 +262,14 @@ class Window(Sensor):
     def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        channels = len(canvas_CHW)
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        channels, height, width = canvas_NCHW.shape[1:]
+        if self.scales == 1 and self.border != "zero" and min(height, width) >= self.size:
+            _paint_inside(canvas_NCHW, grain_NHW, rows_B, aim, glimpse)
+            return
         for scale in range(self.scales):
-            top, left = self._corner(aim, scale)
-            block = _repeat(glimpse[scale * channels : (scale + 1) * channels], 1 << scale)
-            _paint_block(canvas_CHW, grain_HW, int(top), int(left), block, 1 << scale)
+            block = _repeat(glimpse[:, scale * channels : (scale + 1) * channels], 1 << scale)
+            _paint_blocks(canvas_NCHW, grain_NHW, rows_B, self._corner(aim, scale), block, 1 << scale)
 
 
 def _block_sums(images_BCHW: Array, side: int) -> Array:
@@ -283,7 +313,7 @@ class _Cut:
         return _taken(_windows(padded, side, side), np.arange(count), side + beyond_B2)
 
 
-def _windows(images_NCHW: Array, height: int, width: int) -> Array:
+def _windows(images_NCHW: Array, height: int, width: int, writeable: bool = False) -> Array:
     """All height×width windows of each image, as a view (N, H−height+1, W−width+1, C, height) of pixel rows.
 
     Indexing it copies a row at a time, which is several times faster than a pixel at a time. Where the pixels
@@ -292,10 +322,10 @@ def _windows(images_NCHW: Array, height: int, width: int) -> Array:
     count, channels, rows, columns = images_NCHW.shape
     places = (count, rows - height + 1, columns - width + 1, channels, height)
     steps = [images_NCHW.strides[axis] for axis in (0, 2, 3, 1, 2)]
-    if images_NCHW.strides[3] == 1:
-        row = images_NCHW[0, 0, 0, :width].view(f"V{width}")
-        return as_strided(row, places, steps, writeable=False)
-    return as_strided(images_NCHW, (*places, width), (*steps, images_NCHW.strides[3]), writeable=False)
+    if images_NCHW.strides[3] == images_NCHW.itemsize:
+        row = images_NCHW[0, 0, 0, :width].view(f"V{width * images_NCHW.itemsize}")
+        return as_strided(row, places, steps, writeable=writeable)
+    return as_strided(images_NCHW, (*places, width), (*steps, images_NCHW.strides[3]), writeable=writeable)
 
 
 def _taken(windows: Array, index_B: Array, corner_B2: Array) -> Array:
@@ -383,7 +413,7 @@ class Crop(Sensor):
         return in_rows[:, :, None] & in_columns[:, None, :]
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
-        return Lattices(num_envs, horizon, 2 * self.size, lambda aim: self.lattice(aim, shape))
+        return Lattices(num_envs, horizon, 2 * self.size, partial(self.lattice, shape=shape))
 
     def delivered(self, aim: Array, shape: Shape) -> Array:
         return np.full(len(aim), self.size**2)
@@ -391,20 +421,62 @@ class Crop(Sensor):
     def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        shape: Shape = canvas_CHW.shape
-        seen_HW = self.footprint(aim[None], shape)[0]
-        rows, columns = np.flatnonzero(seen_HW.any(1)), np.flatnonzero(seen_HW.any(0))
-        spacing = float(np.abs(np.diff(aim, axis=1)).max()) if self.size > 1 else float(max(shape[1:]))
-        grain = int(np.clip(np.ceil(spacing - 1e-3), 1, UNSEEN - 1))
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        shape: Shape = canvas_NCHW.shape[1:]
+        spacing_B = (
+            np.abs(np.diff(aim, axis=2)).max((1, 2), initial=0) if self.size > 1 else np.full(len(aim), max(shape[1:]))
+        )
+        grain_B = np.ceil(spacing_B - 1e-3).clip(1, UNSEEN - 1).astype(np.uint8)
+        env, row, column = np.nonzero(self.footprint(aim, shape) & (grain_NHW[rows_B] >= grain_B[:, None, None]))
         # A pixel shows the sample nearest to it: no more than was delivered.
-        near_row = np.abs(rows[:, None] - aim[0]).argmin(1)
-        near_column = np.abs(columns[:, None] - aim[1]).argmin(1)
-        where = np.ix_(rows, columns)
-        coarser = grain_HW[where] >= grain
-        for channel, values in zip(canvas_CHW, glimpse, strict=True):
-            channel[where] = np.where(coarser, values[np.ix_(near_row, near_column)], channel[where])
-        grain_HW[where] = np.where(coarser, np.uint8(grain), grain_HW[where])
+        near_row_BH = np.abs(np.arange(shape[1])[:, None] - aim[:, 0, None]).argmin(2)
+        near_column_BW = np.abs(np.arange(shape[2])[:, None] - aim[:, 1, None]).argmin(2)
+        grain_NHW[rows_B[env], row, column] = grain_B[env]
+        for channel in range(shape[0]):
+            values = glimpse[env, channel, near_row_BH[env, row], near_column_BW[env, column]]
+            canvas_NCHW[rows_B[env], channel, row, column] = values
+
+
+def make(sensor: Sensor | str | Mapping[str, Any] | None, shape: Shape) -> Sensor:
+    """A sensor from plain data, which fits into JSON.
+
+    Args:
+        sensor: a sensor; `{"kind": "window", "size": 8}`; `"window"` or `"window:8"`, whose number is the first
+            setting; or None for windows of 8×8, or of a third of the shorter side where that is less.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        UsageError: an unknown kind or setting, or a value that does not fit.
+
+    >>> make("crop:16", (1, 32, 32)), make({"kind": "mask", "cell": 4}, (1, 32, 32)), make(None, (1, 8, 8))
+    (Crop(size=16, smallest=0.02), Mask(cell=4, threshold=None, at_once=None), Window(size=2, scales=1, border='clamp'))
+    """
+    if isinstance(sensor, Sensor):
+        return sensor
+    if sensor is None:
+        return Window(max(1, min(8, min(shape[1:]) // 3)))
+    entries = dict(sensor) if isinstance(sensor, Mapping) else {}
+    if isinstance(sensor, str):
+        name, _, first = sensor.partition(":")
+        entries = {"kind": name}
+        if first and name in KINDS:
+            entries[names(KINDS[name])[0]] = first
+    kind = entries.pop("kind", None)
+    if kind not in KINDS:
+        raise unknown("kind of sensor", str(kind), KINDS)
+    return KINDS[kind](**validated(KINDS[kind], entries, f"sensor '{kind}'"))
+
+
+def as_data(sensor: Sensor) -> dict[str, Any]:
+    """What `make` makes this sensor of again; a sensor of a kind of its own cannot be had from data.
+
+    >>> as_data(Crop(16))
+    {'kind': 'crop', 'size': 16, 'smallest': 0.02}
+    """
+    kind = next((name for name, kind in KINDS.items() if type(sensor) is kind), None)
+    if kind is None:
+        raise UsageError(f"{sensor}: only {', '.join(KINDS)} can be written as plain data")
+    return {"kind": kind} | {name: getattr(sensor, name) for name in names(type(sensor))}
 
 
 def _as_tensor(images: Array) -> Tensor:
@@ -539,9 +611,9 @@ class Mask(Sensor):
             aim = aim[:, :: self.cell, :: self.cell]
         return aim.astype(np.float32)
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        np.copyto(canvas_CHW, glimpse, where=aim)
-        grain_HW[aim] = 1
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        canvas_NCHW[rows_B] = np.where(aim[:, None], glimpse, canvas_NCHW[rows_B])
+        grain_NHW[rows_B] = np.where(aim, np.uint8(1), grain_NHW[rows_B])
 
 
 def k_best(scores_BP: Array, count_B: Array) -> Array:
@@ -609,7 +681,7 @@ class Thumbnail(Sensor):
         return np.ones((len(aim), *shape[1:]), bool)
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
-        return Bitmaps(num_envs, shape[1:], make=lambda aim: self.footprint(aim, shape))
+        return Bitmaps(num_envs, shape[1:], make=partial(self.footprint, shape=shape))
 
     def delivered(self, aim: Array, shape: Shape) -> Array:
         delivered: Array = aim.prod(1)
@@ -618,9 +690,15 @@ class Thumbnail(Sensor):
     def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        grain = int(min(UNSEEN - 1, max(-(-n // int(k)) for n, k in zip(grain_HW.shape, aim, strict=True))))
-        _paint_block(canvas_CHW, grain_HW, 0, 0, glimpse, grain)
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        grain_B = (-(-np.array(grain_NHW.shape[1:]) // aim)).max(1).clip(max=UNSEEN - 1).astype(np.uint8)[:, None, None]
+        coarser_BHW = grain_NHW[rows_B] >= grain_B
+        canvas_NCHW[rows_B] = np.where(coarser_BHW[:, None], glimpse, canvas_NCHW[rows_B])
+        grain_NHW[rows_B] = np.where(coarser_BHW, grain_B, grain_NHW[rows_B])
+
+
+KINDS: dict[str, type[Sensor]] = {"window": Window, "crop": Crop, "mask": Mask, "thumbnail": Thumbnail}
+"""The kinds of sensor by name, as plain data has them."""
 
 
 def _block_mean(length: int, blocks: int) -> Array:
