@@ -28,7 +28,8 @@ install: .venv/installed
 	@touch $@
 
 # Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights, and without
-# selections of more than 2 MB. The quick suite's go into the README too. DEVICE=cuda trains on a GPU.
+# selections of more than 2 MB. What else is written from results (README, comparisons, the methods' pages) follows.
+# DEVICE=cuda trains on a GPU.
 SUITE ?= quick
 DEVICE ?= cpu
 FROM := runs/$(SUITE)
@@ -39,7 +40,8 @@ reference: install
 	@rm -rf $(TO) && mkdir -p $(TO)
 	@cd $(FROM) && cp -r $$(ls | grep -v -x evaluators) ../../$(TO)/
 	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz -size +2048k ')' -delete
-	@test $(SUITE) != quick || $(BIN)/glimpse leaderboard --root $(TO) --title "Digits among clutter, 32×32" --into README.md
+	@$(BIN)/glimpse retabulate results
+	@$(BIN)/glimpse methods
 
 clean:
 	rm -rf .venv runs build *.egg-info

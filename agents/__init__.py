@@ -64,7 +64,8 @@ def make(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
 def source_hash(name: str) -> str:
     """The first 16 hex digits of the SHA-256 of an agent's code, as this process has loaded it.
 
-    It covers the agent's module and what that imports, directly or not, from its own folder and the folders below.
+    It covers the agent's module and what that imports, directly or not, from its own folder and the folders below;
+    for a contender from outside neither installed packages nor this one count, where they lie in such a folder.
     Comments, docstrings and blank lines do not count: what cannot move a score does not make another contender.
     """
     module = sys.modules[find(name).__module__]
@@ -74,14 +75,20 @@ def source_hash(name: str) -> str:
     return content.hexdigest()[:16]
 
 
+_PACKAGE, _INSTALLED = __name__.split(".")[0], {"site-packages", "dist-packages"}
+
+
 def _sources(name: str, folder: Path, found: set[Path] | None = None) -> set[Path]:
     """The files of a loaded module and of the modules in this folder that it imports."""
     found = set() if found is None else found
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None or not Path(file).is_relative_to(folder) or Path(file) in found or Path(file) == Path(__file__):
+    file = Path(getattr(sys.modules.get(name), "__file__", None) or "/")
+    from_outside = folder != Path(__file__).parent
+    if not file.is_relative_to(folder) or file in found or file == Path(__file__):
         return found
-    found.add(Path(file))
-    for other in _imported(Path(file).read_text(), str(sys.modules[name].__package__)):
+    if file.suffix != ".py" or (from_outside and (name.split(".")[0] == _PACKAGE or _INSTALLED & {*file.parts})):
+        return found
+    found.add(file)
+    for other in _imported(file.read_text(), str(sys.modules[name].__package__)):
         _sources(other, folder, found)
     return found
 
@@ -112,8 +119,9 @@ def code_only(source: str) -> str:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             for child in node.body:  # a text as a statement: a docstring, also one below an attribute
-                alone = not lines[child.lineno - 1][: child.col_offset].strip()
-                if alone and isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
-                    for row in range(child.lineno - 1, child.end_lineno or child.lineno):
+                first, last = child.lineno - 1, (child.end_lineno or child.lineno) - 1
+                beside = lines[first].encode()[: child.col_offset] + lines[last].encode()[child.end_col_offset :]
+                if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant) and not beside.strip():
+                    for row in range(first, last + 1):
                         lines[row] = ""
     return "\n".join(line.rstrip() for line in lines if line.strip())

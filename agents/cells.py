@@ -17,6 +17,7 @@ Command: glimpse run --agent cells --task digits-clutter --set agent.order=cente
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -48,8 +49,9 @@ class Cells(BagNetAgent):
     order: Literal["uniform", "center"] = "uniform"
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
-    reference: ClassVar[bool] = True
     version: ClassVar[int] = 2
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ()  # beside a BagNet's agents alone, in suites that name it
     observation: ClassVar[Kind] = "glimpses"
 
     def scanpath(self, image_BCHW: Tensor, count: int) -> Tensor:

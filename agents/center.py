@@ -3,14 +3,14 @@
 On centred sets such as MNIST this is a strong floor; on placed tasks it is a weak one. Nothing depends on the
 image, so it costs no selection at all.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/center.md
 Command: glimpse run --agent center --task digits-clutter
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ def centrality(height: int, width: int) -> Array:
 class Center(CanvasAgent):
     """Looks at a disc around the centre."""
 
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:

@@ -1,13 +1,13 @@
 """full: the ceiling. The whole image, to the predictor that the other agents share.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/full.md
 Command: glimpse run --agent full --task digits-clutter
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 class Full(CanvasAgent):
     """Sees everything."""
 
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "ceiling"
     observation: ClassVar[Kind] = "glimpse"
     levels: ClassVar[tuple[float, ...]] = (1.0,)
 

@@ -19,7 +19,7 @@ Command: glimpse run --agent gain_ext --task digits-clutter --set agent.supervis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -79,7 +79,10 @@ class GainExt(GuidedAgent):
     supervision_from: Literal["masks", "boxes"] = "masks"
     external_weight: Weight = renamed(10.0, "pixel_weight")
 
-    supervision: ClassVar[str] = "labels, object masks"
+    @property
+    def supervision(self) -> str:
+        kind = {"masks": "object masks", "boxes": "bounding boxes"}[self.supervision_from]
+        return f"labels, {kind}" if self.supervised_share else "labels"
 
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         supervised_N = supervised_images(task.sizes["train"], self.supervised_share, rng)

@@ -3,14 +3,14 @@
 At budget f it is given as many values as a window agent may touch pixels. It touches everything, so its place on
 the curve is by values delivered, and it is never ranked: it says how much of a task is coarse shape.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/lowres.md
 Command: glimpse run --agent lowres --task digits-clutter
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 class LowRes(CanvasAgent):
     """Takes a thumbnail."""
 
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
     currency: ClassVar[Currency] = "delivered"
 

@@ -108,7 +108,6 @@ class RAM(RecurrentAgent):
         canvas_BCHW = np.zeros(images.shape, np.float32)
         grain_BHW = np.full((len(images), *self.shape[1:]), UNSEEN, np.uint8)
         for step, aim in enumerate(aims):
-            glimpse = read(index_B, aim)
-            for image in np.flatnonzero(prefix_B >= step):
-                sensor.paint(canvas_BCHW[image], grain_BHW[image], glimpse[image], aim[image])
+            some = np.flatnonzero(prefix_B >= step)
+            sensor.paint(canvas_BCHW, grain_BHW, some, read(index_B[some], aim[some]), aim[some])
         return tensor(canvas_BCHW), mask_B1HW

@@ -2,14 +2,14 @@
 
 It never looks twice at the same place, which uniform windows do, but it starts in a corner.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/raster.md
 Command: glimpse run --agent raster --task digits-clutter
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class Raster(CanvasAgent):
 
     size: Positive = 6
 
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpses"
 
     def sensor(self) -> Sensor:

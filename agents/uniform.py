@@ -1,18 +1,20 @@
 """uniform: the floor. Windows or pixels drawn uniformly at random, and a predictor trained on such draws.
 
-Windows are uniform over the places inside the image. If fixations were uniform over the image, and windows moved
-back inside, 39 % of the 6×6 windows on 32×32 would lie at an edge, where there is less to see, in place of 14 %.
+Windows are uniform over the places inside the image, without its padding if it has any. If fixations were uniform over
+the image, and windows moved back inside, 39 % of the 6×6 windows on 32×32 would lie at an edge, where there is less to
+see, in place of 14 %.
 
 Any selector worth its name beats this at the same touched fraction, with the same kind of predictor. Scattered
 pixels tell more of a small smooth image than a window of as many, so both kinds are floors; `cell` is for what
 reveals square cells.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/uniform.md
 Command: glimpse run --agent uniform --task digits-clutter --set agent.kind=mask
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -45,11 +47,12 @@ class Uniform(CanvasAgent):
     cell: Positive = 1
 
     version: ClassVar[int] = 2
-    reference: ClassVar[bool] = True
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"kind": "mask"}, {"kind": "mask", "cell": 4})
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:
-        return Window(self.size, border="inside") if self.kind == "window" else Mask(self.cell)
+        return Window(self.size, border="own") if self.kind == "window" else Mask(self.cell)
 
     def horizon(self) -> int:
         return self.glimpses if self.kind == "window" else 1
@@ -57,7 +60,7 @@ class Uniform(CanvasAgent):
     def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         count, shape = len(images_BCHW), images_BCHW.shape[1:]
         if self.kind == "window":
-            window = Window(self.size, border="inside")
+            window = Window(self.size, border="own")
             fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
             prints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
             taken = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)

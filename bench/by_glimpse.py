@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench.compare import cell, named, pipe, shown, track, with_failed
+from glimpsebench.bench.compare import cell, named, pipe
 from glimpsebench.bench.evaluators import evaluator, identity
 from glimpsebench.bench.figures import STYLE, outside, rebuilt, shade, styled
-from glimpsebench.bench.leaderboard import Row
+from glimpsebench.bench.leaderboard import SCORES, Row, shown
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rollout import Judge, replay_steps
+from glimpsebench.bench.rollout import Predict, replay_steps
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -38,7 +38,6 @@ from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 
-SCORES = ("evaluator", "own")
 AGREEMENT = 0.99
 """The least share of recorded predictions that a replay must repeat: other machines differ in a logit's last bits."""
 
@@ -48,7 +47,8 @@ keeps its last prediction and mask. *touched*: the mean share of the image. ·: 
 """
 _AGAINST = """
 Differences: each image counts with its mean over a contender's seeds; ±: 95 % interval over images and seeds.
-Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed.
+Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed,
+so it has no ★.
 """
 
 
@@ -102,7 +102,7 @@ def _several(row: Row) -> bool:
 
 
 def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
-    """Fly a row's recorded selections again.
+    """Carry out a row's recorded selections again.
 
     Raises:
         UsageError: weights that are missing, or weights, code or images that are not those of the record.
@@ -113,17 +113,17 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
     if row.runs[0].about["evaluator"] != identity(task):
         raise UsageError(f"{row.name} on {row.task}: judged by another evaluator than this version's; {_MEND}")
     agents = [_trained(record, task) for record in row.runs]
-    judge = evaluator(task, root, progress)
+    judged = evaluator(task, root, progress)
     touched: list[Array] = []
     correct: dict[str, list[Array]] = {by: [] for by in SCORES}
     for record, agent in zip(row.runs, agents, strict=True):
-        views: dict[str, tuple[Kind, Judge]] = {"evaluator": ("canvas", judge), "own": (agent.view, agent.predict)}
+        views: dict[str, tuple[Kind, Predict]] = {"evaluator": ("canvas", judged), "own": (agent.view, agent.predict)}
         for by in SCORES:
             if (record.arrays[by] >= 0).any():
                 predicted_NT, touched_NT = _steps(record, agent, test, by, *views[by])
                 correct[by].append(predicted_NT == record.arrays["labels"][:, None])
-        touched.append(touched_NT.mean(0) / (task.shape[1] * task.shape[2]))
-    stacked = {by: with_failed(row, np.stack(runs)) for by, runs in correct.items() if runs}
+        touched.append((touched_NT / test.own_pixels_N[:, None]).mean(0))
+    stacked = {by: row.with_failed(np.stack(runs)) for by, runs in correct.items() if runs}
     return Replayed(row, np.mean(touched, axis=0), stacked)
 
 
@@ -141,11 +141,11 @@ def _trained(record: Record, task: Task) -> Agent:
     return agent
 
 
-def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, judge: Judge) -> tuple[Array, Array]:
+def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, predict: Predict) -> tuple[Array, Array]:
     """What is predicted and touched after each glimpse (N, T); after the last one it must be what is recorded."""
     arrays = record.arrays
     if np.array_equal(np.asarray(test.labels_N), arrays["labels"]):
-        predicted_NT, touched_NT = replay_steps(agent, test, record.selection[0], arrays["steps"][-1], view, judge)
+        predicted_NT, touched_NT = replay_steps(agent, test, record.selection[0], arrays["steps"][-1], view, predict)
         same = (predicted_NT[:, -1] == arrays[by][-1]).mean()
         if np.array_equal(touched_NT[:, -1], arrays["touched"][-1]) and same >= AGREEMENT:
             return predicted_NT, touched_NT
@@ -163,7 +163,7 @@ def table(results: Sequence[Replayed], against: str | None = None) -> pd.DataFra
         other = others.get(one.row.task)
         differences = {by: [] if other is None or other is one else one.minus(other, by) for by in SCORES}
         for t, touched in enumerate(one.touched_T):
-            line: dict[str, Any] = {"task": one.row.task, "track": track(one.row), "contender": one.row.name}
+            line: dict[str, Any] = {"task": one.row.task, "track": one.row.track, "contender": one.row.name}
             line |= {"glimpse": t + 1, "seeds": len(one.row.records), "touched": touched}
             for by in SCORES:
                 value = scores[by][t] if scores[by] else _NOTHING
@@ -234,7 +234,7 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
 
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
-        titles = ("Judged by the evaluator", "By its own predictor")
+        titles = ("Predictd by the evaluator", "By its own predictor")
         styles = styled([shown(one.row) for one in results])
         for axis, by, title in zip(axes, SCORES, titles, strict=True):
             for one in results:
@@ -242,7 +242,7 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
                 if values := np.array(one.accuracy(by)).T.tolist():
                     mean, low, high = values
                     glimpses = np.arange(1, len(mean) + 1)
-                    dashes = {"gated": "-", "open": "--", "reference": ":"}[track(one.row)]
+                    dashes = {"gated": "-", "open": "--", "reference": ":"}[one.row.track]
                     axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=shown(one.row))
                     axis.fill_between(glimpses, low, high, color=colour, alpha=shade(len(results)), lw=0)
             axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))

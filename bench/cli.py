@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from glimpsebench.envs.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from glimpsebench.bench.compare import Comparison
+    from glimpsebench.bench.suites import Suite
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +46,10 @@ Device = Annotated[
     ),
 ]
 
+Import = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="A module of your own that records here name; repeat for more."),
+]
 OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
 
 
@@ -146,7 +150,7 @@ def run_command(
     """Run one agent on one task: fit, roll out on the test images, score, write the record."""
     from glimpsebench.bench import leaderboard
     from glimpsebench.bench.records import Record
-    from glimpsebench.bench.run import is_done, run
+    from glimpsebench.bench.run import is_done, run, superseded
     from glimpsebench.bench.suites import spec_of
 
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
@@ -155,6 +159,8 @@ def run_command(
         record = Record.read(spec.folder(root))
         print(f"{spec}: its record is here already (--again runs it again)")
     else:
+        if why := superseded(spec, root):
+            print(why)
         started = time.perf_counter()
         if device != "cpu" and not spec.make()[0].accelerated:
             print(f"{agent} cannot train on a GPU: on the CPU, then")
@@ -186,7 +192,7 @@ def sweep_command(
     device: Device = "cpu",
 ) -> None:
     """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures."""
-    from glimpsebench.bench.run import is_done
+    from glimpsebench.bench.run import is_done, superseded
     from glimpsebench.bench.suites import read_suite
     from glimpsebench.bench.sweep import sweep
 
@@ -197,10 +203,14 @@ def sweep_command(
     print(f"suite {plan.name}: {len(plan.specs)} runs, {len(plan.specs) - len(todo)} done, in {folder}")
     if list_only:
         for spec in plan.specs:
-            print(f"  {'to do' if spec in todo else 'done ':6} {spec}")
+            state = "to do" if spec in todo else "done "
+            print(f"  {state:6} {superseded(spec, folder) or spec}")
         return
+    for spec in todo:
+        if why := superseded(spec, folder):
+            print(why)
     failures = sweep(plan.specs, folder, workers, device=device)
-    _report(folder, plan.title, plan.comparisons)
+    _report(folder, plan)
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
 
@@ -224,12 +234,23 @@ def leaderboard_command(
     print("\n".join(map(str, paths)))
 
 
+@app.command("retabulate")
+def retabulate_command(
+    results: Annotated[Path, typer.Argument(help="A folder of results folders, one per suite.")] = Path("results"),
+) -> None:
+    """Write all tables of committed results again, from their records, and which of them are of earlier code."""
+    from glimpsebench.bench import retabulate
+
+    print(*retabulate.rewrite(results), retabulate.sentence(results), sep="\n")
+
+
 @app.command("figures")
-def figures_command(root: Root = Path("runs/quick")) -> None:
+def figures_command(root: Root = Path("runs/quick"), modules: Import = None) -> None:
     """Redraw the curves and the galleries from the records."""
     from glimpsebench.bench import figures
     from glimpsebench.bench.records import read_all
 
+    _import(modules)
     print("\n".join(map(str, figures.write(_some(read_all(root), root), root))))
 
 
@@ -269,6 +290,7 @@ def by_glimpse_command(
         str | None, typer.Option(metavar="LABEL", help="Add the paired difference to this row after each glimpse.")
     ] = None,
     task: OneTask = None,
+    modules: Import = None,
 ) -> None:
     """Accuracy and touched fraction after each glimpse; writes by_glimpse.md, .csv and .png to the results folder.
 
@@ -278,7 +300,7 @@ def by_glimpse_command(
     from glimpsebench.bench import by_glimpse, compare, leaderboard
     from glimpsebench.bench.records import read_all
 
-    sys.path.insert(0, str(Path.cwd()))
+    _import(modules)
     rows = compare.on_task(leaderboard.rows_of(_some(read_all(root), root)), task)
     chosen = by_glimpse.chosen(rows, labels or [], against)
     results = [by_glimpse.replayed(row, root, _bar("evaluator")) for row in tqdm(chosen, leave=False, disable=None)]
@@ -303,23 +325,47 @@ def study_command(
     print("Written:", *paths, sep="\n  ")
 
 
+@app.command("methods")
+def methods_command(
+    results: Annotated[Path, typer.Option(help="A folder of results folders, one for each suite.")] = Path("results"),
+    pages: Annotated[Path, typer.Option(help="Where the pages are; they are made if they are not there.")] = Path(
+        "docs/methods"
+    ),
+) -> None:
+    """Write each agent's scores and costs into its page, docs/methods/NAME.md, from the committed records."""
+    from glimpsebench.bench import methods
+
+    print("Written:", *methods.write(results, pages), sep="\n  ")
+
+
+def _import(modules: Iterable[str] | None) -> None:
+    """Import contenders of one's own: what a record names is not imported because it says so."""
+    from glimpsebench import agents
+
+    sys.path.insert(0, str(Path.cwd()))
+    for module in modules or ():
+        agents.find(module)
+
+
 def _some(records: list[Any], root: Path, suite: str = "quick") -> list[Any]:
     if not records:
         raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere")
     return records
 
 
-def _report(root: Path, title: str, comparisons: Sequence[Comparison] = ()) -> None:
-    from glimpsebench.bench import figures, leaderboard
+def _report(root: Path, suite: Suite) -> None:
+    """Write and show a suite's tables, its comparisons of its own runs alone, and its figures."""
+    from glimpsebench.bench import compare, figures, leaderboard
     from glimpsebench.bench.records import read_all
 
     records = read_all(root)
-    paths = leaderboard.write(records, root, title) + figures.write(records, root)
-    rows = leaderboard.rows_of(records)
-    for comparison in comparisons:
-        paths.append(root / comparison.file)
-        paths[-1].write_text(comparison.text(rows))
+    paths = leaderboard.write(records, root, suite.title) + figures.write(records, root)
+    keys = {spec.folder(root).name for spec in suite.specs}
+    rows = leaderboard.rows_of(record for record in records if record.about["key"] in keys)
+    compared, skipped = compare.write(suite.comparisons, rows, root)
+    paths += compared
     print(paths[0].read_text())
+    print(*skipped, sep="\n", end="\n" * bool(skipped))
     print("Written:", *paths, root / "records", sep="\n  ")
 
 

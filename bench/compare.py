@@ -1,21 +1,23 @@
 """Claims of the kind "A beats B": paired differences between rows of the leaderboard, from their records.
 
 Each image counts with its scores averaged over a contender's seeds, and the difference is taken image by image. The
-interval is over images and seeds (`stats.crossed`), so it speaks of the methods. The leaderboard's bold figures are
-over images alone: they speak of the networks that were trained.
+interval is over images and seeds (`stats.crossed`), so it speaks of the methods. The leaderboard compares every
+contender with the strongest floor in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
-from glimpsebench.bench.leaderboard import Row
+from glimpsebench.bench.leaderboard import Row, shown
 from glimpsebench.bench.stats import Difference, crossed, holm
 from glimpsebench.envs.errors import UsageError, unknown
 
@@ -28,7 +30,8 @@ _NOTE = """
 Per cent on the same test images. Each image counts with its scores averaged over a contender's seeds; a run that did
 not end well counts as chance in accuracies and is left out of the rest. ±: 95 % interval over images and seeds.
 Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed,
-so its interval leaves out that seeds differ. ·: a budget that one of the two does not reach. †: by values delivered.
+so its interval leaves out that seeds differ, and it has no ★. ·: a budget that one of the two does not reach. †: by
+values delivered.
 """
 
 
@@ -57,6 +60,20 @@ class Comparison:
         return markdown(rows, self.a, self.b, self.measure)
 
 
+def write(comparisons: Iterable[Comparison], rows: Sequence[Row], root: Path) -> tuple[list[Path], list[str]]:
+    """Write them to a results folder: the paths, and a line for each that lacks a row or a common budget."""
+    paths, skipped = [], []
+    for comparison in comparisons:
+        try:
+            text = comparison.text(rows)
+        except UsageError as error:
+            skipped.append(f"{comparison.file} left out: {error}")
+            continue
+        paths.append(root / comparison.file)
+        paths[-1].write_text(text)
+    return paths, skipped
+
+
 class Claim(NamedTuple):
     """The means of two rows at one budget, and their difference."""
 
@@ -69,7 +86,7 @@ class Claim(NamedTuple):
 
 
 def claims(mine: Row, theirs: Row, measure: str) -> list[Claim]:
-    """One for each budget at which both have the measure; `pointed` is of the first look alone."""
+    """One for each budget at which both have the measure; `pointed` is of the first look by choice alone."""
     images = {record.about["task"]["test_sha256"] for row in (mine, theirs) for record in row.records}
     if len(images) > 1:
         raise UsageError(f"{mine.name} and {theirs.name} were scored on different test images of {mine.task}")
@@ -89,11 +106,11 @@ def scores(row: Row, measure: str, budget: float) -> Array | None:
     """Per image, (S, N); None unless every run reaches the budget and has this measure."""
     if measure in ("own", "evaluator"):
         correct_SN = row.correct(measure, budget)
-        return None if correct_SN is None else with_failed(row, correct_SN)
+        return None if correct_SN is None else row.with_failed(correct_SN)
+    if measure == "pointed":
+        return row.pointed()
     if not row.runs or any(measure not in record.arrays for record in row.runs):
         return None
-    if measure == "pointed":
-        return np.stack([record.arrays[measure] for record in row.runs])
     if budget not in row.runs[0].budgets:
         return None
     at = row.runs[0].budgets.index(budget)
@@ -102,29 +119,31 @@ def scores(row: Row, measure: str, budget: float) -> Array | None:
     return np.stack([record.arrays[measure][at] for record in row.runs])
 
 
-def with_failed(row: Row, correct_SN: Array) -> Array:
-    """Right or wrong (S, N, …) of the runs that ended well, and chance for those that did not."""
-    failed = len(row.records) - len(row.runs)
-    chance = np.full((failed, *correct_SN.shape[1:]), 1 / row.records[0].about["task"]["classes"])
-    return np.concatenate([correct_SN, chance])
-
-
 def named(rows: Sequence[Row], label: str) -> list[Row]:
-    """The rows with this label, one per task. Spaces do not matter, nor the leaderboard's †.
+    """The rows with this label, one per task. Spaces and the order of settings do not matter, nor the leaderboard's †.
 
     An agent's name alone will do where its settings are the same in all of its rows.
     """
 
-    def plain(text: str) -> str:
-        return text.replace(" ", "").rstrip("†")
+    name = matching({row.name for row in rows}, label)
+    return [row for row in rows if row.name == name]
 
-    found = [row for row in rows if plain(row.name) == plain(label)]
-    if found:
-        return found
-    names = {row.name for row in rows}
+
+def matching(names: Collection[str], label: str) -> str:
+    """The one of these names that a label means (`named`).
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+
+    def plain(text: str) -> list[str]:
+        return sorted(re.split("[(),]", text.replace(" ", "").rstrip("†")))
+
+    if found := [name for name in names if plain(name) == plain(label)]:
+        return found[0]
     begun = sorted(name for name in names if name.startswith(f"{label} ("))
     if len(begun) == 1:
-        return [row for row in rows if row.name == begun[0]]
+        return begun[0]
     if begun:
         raise UsageError(f"several contenders are '{label}', say which: {', '.join(begun)}")
     raise unknown("contender", label, names)
@@ -190,20 +209,10 @@ def _wide(found: Sequence[tuple[Row, list[Claim]]], cells: Sequence[dict[str, st
     """Many rows: a line for each, with the difference at each budget."""
     points = [at for at in _points(measure) if any(at in line for line in cells)]
     lines = [
-        [shown(row), track(row), *(line.get(at, "·") for at in points), _seeds(row)]
+        [shown(row), row.track, *(line.get(at, "·") for at in points), _seeds(row)]
         for (row, _), line in zip(found, cells, strict=True)
     ]
     return pipe(["contender", "track", *points, "seeds"], lines)
-
-
-def track(row: Row) -> str:
-    """`gated` and `open` are not ranked in one list; references are in neither."""
-    return "reference" if row.about["reference"] else str(row.about["track"])
-
-
-def shown(row: Row) -> str:
-    """The name as the leaderboard prints it."""
-    return row.name + ("†" if row.about["currency"] == "delivered" else "")
 
 
 def _seeds(row: Row) -> str:
@@ -218,7 +227,7 @@ def cell(difference: Difference, adjusted: float, seeds: int) -> str:
     """
     text = f"{100 * difference.mean:+.1f} ± {50 * (difference.high - difference.low):.1f}"
     if difference.low > 0 or difference.high < 0:
-        text = f"**{text}**" + " ★" * (adjusted < 0.05)
+        text = f"**{text}**" + " ★" * (adjusted < 0.05 and seeds > 1)
     return text + "¹" * (seeds < 2)
 
 

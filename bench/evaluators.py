@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from glimpsebench.agents.common.base import BUDGETS, Progress
 from glimpsebench.agents.common.nets import (
@@ -91,6 +93,18 @@ def evaluator(task: Task, root: Path, progress: Progress[int], recipe: Recipe = 
             claim.unlink(missing_ok=True)
     net.load_state_dict(load_file(path))
     return Evaluator(net, name)
+
+
+def reader(task: Task) -> Evaluator:
+    """A network that reads any canvas of a task, for rewards: of the evaluator's make, but never the evaluator.
+
+    It is trained once, with a bar that says so, and kept in the user's cache.
+    """
+
+    def bar(steps: Iterable[int]) -> Iterator[int]:
+        return iter(tqdm(steps, f"training a reader of {task.id}, once", leave=False))
+
+    return evaluator(task, datasets.data_folder().parent, bar, Recipe(seed=1))
 
 
 def _claimed(claim: Path) -> bool:
@@ -193,6 +207,5 @@ def _delivered(images_BCHW: Array, kind: str, budget_B: Array, rng: np.random.Ge
     glimpse = sensor.reader(images_BCHW)(np.arange(count), aim)
     canvas = np.zeros((count, *shape), np.float32)
     grain = np.full((count, *shape[1:]), UNSEEN, np.uint8)
-    for one in range(count):
-        sensor.paint(canvas[one], grain[one], glimpse[one], aim[one])
+    sensor.paint(canvas, grain, np.arange(count), glimpse, aim)
     return canvas, (grain != UNSEEN)[:, None].astype(np.float32)

@@ -51,7 +51,7 @@ def curve_data(rows: Sequence[Row]) -> pd.DataFrame:
                     lines.append(
                         {
                             "contender": row.name,
-                            "track": "reference" if row.about["reference"] else row.about["track"],
+                            "track": row.track,
                             "seed": record.seed,
                             "score": by,
                             "budget": record.budgets[at],
@@ -75,7 +75,8 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
     data = curve_data(rows)
     # Seeds differ a little in what they use; the mean over seeds stands at their mean fraction.
     data["fraction"] = data.groupby(["contender", "score", "budget"])["fraction"].transform("mean")
-    names = [row.name for row in rows if row.runs and row.name != "full"]
+    ceilings = {row.name for row in rows if row.about["reference"] == "ceiling"}
+    names = [row.name for row in rows if row.runs and row.name not in ceilings]
     styles = styled(names)
     dashes = {
         name: {"gated": (1, 0), "open": (4, 1.5), "reference": (1, 1.5)}[track]
@@ -87,23 +88,25 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
             axes, ("evaluator", "own"), ("Judged by the evaluator", "By its own predictor"), strict=True
         ):
             part = data[data["score"] == by].dropna(subset="accuracy")
-            sns.lineplot(
-                part[part["contender"] != "full"],
-                x="fraction",
-                y="accuracy",
-                hue="contender",
-                hue_order=names,
-                style="contender",
-                dashes=dashes,
-                palette={name: colour for name, (colour, _) in styles.items()},
-                markers={name: marker for name, (_, marker) in styles.items()},
-                errorbar=_t_interval,
-                err_kws={"alpha": shade(len(names))},
-                markersize=4,
-                legend=by == "own",
-                ax=axis,
-            )
-            ceiling = part[part["contender"] == "full"]["accuracy"]
+            lines = part[~part["contender"].isin(ceilings)]
+            if len(lines):
+                sns.lineplot(
+                    lines,
+                    x="fraction",
+                    y="accuracy",
+                    hue="contender",
+                    hue_order=names,
+                    style="contender",
+                    dashes=dashes,
+                    palette={name: colour for name, (colour, _) in styles.items()},
+                    markers={name: marker for name, (_, marker) in styles.items()},
+                    errorbar=_t_interval,
+                    err_kws={"alpha": shade(len(names))},
+                    markersize=4,
+                    legend=by == "own",
+                    ax=axis,
+                )
+            ceiling = part[part["contender"].isin(ceilings)]["accuracy"]
             if len(ceiling):
                 axis.axhline(ceiling.mean(), color="0.6", lw=1, zorder=0)
                 axis.text(0.0085, ceiling.mean() + 0.01, "full image", color="0.4", fontsize=8)
@@ -111,7 +114,8 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
             axis.set_ylim(0, 1.05)
             axis.set_xticks(BUDGETS, [f"{100 * budget:g} %" for budget in BUDGETS], rotation=45)
             axis.minorticks_off()
-        outside(axes[1], *axes[1].get_legend_handles_labels())
+        if names:
+            outside(axes[1], *axes[1].get_legend_handles_labels())
         paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]  # the stem may hold dots
         # No dates in the files: same records, same bytes.
         figure.savefig(paths[0], metadata={"CreationDate": None})
@@ -197,10 +201,18 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
 
 
 def rebuilt(record: Record) -> tuple[Task, Agent]:
-    """The task and the agent of a record, untrained."""
+    """The task and the agent of a record, untrained.
+
+    Raises:
+        UsageError: this version cannot make them; or the agent is from outside and has not been imported, which a
+            record alone, perhaps somebody else's, does not cause.
+    """
     about = record.about
+    name = about["agent"]["name"]
+    if name not in agents.names() and name not in sys.modules:
+        raise UsageError(f"a record names the module {name}, which is not imported for that: ask for it with --import")
     task = tasks.make(about["task"]["id"], _settable(about["task"]["settings"]))
-    agent = agents.make(about["agent"]["name"], about["agent"]["settings"])
+    agent = agents.make(name, about["agent"]["settings"])
     agent.shape, agent.classes = task.shape, task.classes
     return task, agent
 
@@ -210,7 +222,8 @@ def _looks(record: Record, at: int, selection: Array, task: Task, agent: Agent) 
     sensor, shape = agent.sensor(), task.shape
     test = tasks.test_split(task)
     arrays, budget = record.arrays, record.budgets[at]
-    footprints = footprints_of(selection, arrays["steps"][at, : len(selection)], budget, sensor, shape)
+    own_N4 = None if test.boxes_N4 is None else test.boxes_N4[: len(selection)]
+    footprints = footprints_of(selection, arrays["steps"][at, : len(selection)], budget, sensor, shape, own_N4)
     looks = []
     for image, steps in enumerate(footprints):
         boxes = [] if isinstance(sensor, Mask) else [box_of(one) for one in steps]

@@ -25,6 +25,19 @@ def accuracy(predicted_FN: Array, labels_N: Array, reached_F: Array) -> Array:
     return np.where(reached_F, correct_FN.mean(1), np.nan)
 
 
+def balanced_accuracy(predicted_FN: Array, labels_N: Array, reached_F: Array) -> Array:
+    """The mean over classes of the accuracy on each class's images, at each budget; NaN where it is not reached.
+
+    A guess of the most frequent class scores 1/K, however frequent that is.
+
+    >>> balanced_accuracy(np.array([[1, 1, 1, 1]]), np.array([1, 1, 1, 0]), np.array([True])).tolist()
+    [0.5]
+    """
+    correct_FN: Array = predicted_FN == labels_N
+    by_class = [correct_FN[:, labels_N == label].mean(1) for label in np.unique(labels_N)]
+    return np.where(reached_F, np.mean(by_class, axis=0), np.nan)
+
+
 def reached(touched_FN: Array, budgets: Sequence[float]) -> Array:
     """Which budgets a contender uses: boolean (F,).
 

@@ -22,7 +22,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,12 +32,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glimpsebench import agents
 from glimpsebench.bench import metrics
 from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.settings import current
 
 Array = NDArray[Any]
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of the records that this version writes. It reads those of schema 1 too, which do not tell the contender's source."""
 
 
 def canonical(value: Any) -> str:
@@ -56,7 +59,7 @@ class Record:
 
     Attributes:
         folder: where it lies.
-        about: the contents of record.json.
+        about: the contents of record.json, an older one's by the names of now.
     """
 
     folder: Path
@@ -69,13 +72,16 @@ class Record:
             about = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise UsageError(f"{path}: not a readable record ({error}); delete its folder to run it again") from None
-        if about.get("schema") != SCHEMA:
-            raise UsageError(f"{path}: schema {about.get('schema')}, and this version reads {SCHEMA}")
-        return cls(folder, about)
+        if about.get("schema") not in (1, SCHEMA):
+            raise UsageError(f"{path}: schema {about.get('schema')}, and this version reads 1 and {SCHEMA}")
+        return cls(folder, about | {"agent": _by_todays_names(about)})
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
-        """The per-image arrays: steps, touched, delivered, seen, own, evaluator (F, N), labels (N,)."""
+        """The per-image arrays: steps, touched, delivered, seen, own, evaluator (F, N), labels (N,).
+
+        Where images are padded, also pixels (N,): how many each has without the padding.
+        """
         with np.load(self.folder / "images.npz", allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
@@ -117,12 +123,16 @@ class Record:
         changed = ", ".join(f"{key}={value}" for key, value in sorted(agent["changed"].items()))
         return f"{agent['name']} ({changed})" if changed else str(agent["name"])
 
+    def fraction_FN(self, name: str) -> Array:
+        """`touched` or `seen`, per pixel of each image without its padding; `delivered`, per value of it: (F, N)."""
+        whole = np.prod(self.about["task"]["shape"][1:])
+        fraction: Array = self.arrays[name] / (whole if name == "delivered" else self.arrays.get("pixels", whole))
+        return fraction
+
     @property
     def fractions_FN(self) -> Array:
         """What the budget counts, as a fraction of the image: touched, or delivered for the low-res floor."""
-        counted = self.arrays[self.about["agent"]["currency"]]
-        fractions: Array = counted / np.prod(self.about["task"]["shape"][1:])
-        return fractions
+        return self.fraction_FN(self.about["agent"]["currency"])
 
     @cached_property
     def reached_F(self) -> Array:
@@ -133,11 +143,35 @@ class Record:
         correct: Array = self.arrays[by] == self.arrays["labels"]
         return correct
 
-    def accuracy(self, by: str) -> Array:
-        """Top-1 accuracy at each budget (F,); NaN where it is not reached or nothing was predicted."""
+    def accuracy(self, by: str, measure: Callable[[Array, Array, Array], Array] = metrics.accuracy) -> Array:
+        """Top-1 accuracy at each budget (F,), or another measure; NaN where not reached or nothing is predicted."""
         if (self.arrays[by] < 0).all():
             return np.full(len(self.budgets), np.nan)
-        return metrics.accuracy(self.arrays[by], self.arrays["labels"], self.reached_F)
+        return measure(self.arrays[by], self.arrays["labels"], self.reached_F)
+
+    @cached_property
+    def unchosen_F(self) -> Array:
+        """The share of the images, at each budget (F,), that show only what is given without a choice."""
+        steps_FN: Array = self.arrays["steps"]
+        share: Array = ((steps_FN > 0) & (steps_FN <= self.about["agent"]["given"])).mean(1)
+        return share
+
+
+def _by_todays_names(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record tells of the agent, by the names of now. Of code it imports this package's agents alone."""
+    agent = dict(about["agent"])
+    if agent["name"] in agents.names():
+        kind = agents.find(agent["name"])
+        agent |= {name: current(kind, agent[name]) for name in ("settings", "changed")}
+    if about["schema"] == 1:
+        if agent["reference"] is True:
+            agent["reference"] = "ceiling" if about["budgets"] == [1.0] else "floor"
+        agent |= {"reference": agent["reference"] or None, "source": None, "given": 0, "supervision": "labels"}
+        with suppress(UsageError):  # another version's settings
+            if agent["name"] in agents.names():
+                made = agents.make(agent["name"], agent["settings"])
+                agent |= {"given": made.given, "supervision": made.supervision}
+    return agent
 
 
 def folder_of(root: Path, task_id: str, agent: str, key: str) -> Path:

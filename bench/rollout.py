@@ -1,8 +1,8 @@
 """The only test-time loop: images are looked at through the env, and what was chosen is written down.
 
 An agent of several glimpses has one episode per image, and its selection at a budget is the longest prefix whose
-union stays within it. An agent of one glimpse has an episode per budget. Evaluators judge by flying the same
-selections again, through the same loop (`replay`).
+union stays within it. An agent of one glimpse has an episode per budget. Evaluators classify what the same
+selections show, carried out again through the same loop (`replay`).
 
 Shapes: P passes (1, or one per budget), F budgets, N images, T glimpses, B batch.
 """
@@ -10,7 +10,7 @@ Shapes: P passes (1, or one per budget), F budgets, N images, T glimpses, B batc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench.localisation import peak_of, pixel_of
+from glimpsebench.envs.footprints import inside
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, Shape, Thumbnail, Window
 from glimpsebench.envs.tasks import Split
@@ -26,7 +27,7 @@ from glimpsebench.envs.tasks import Split
 Array = NDArray[Any]
 Choose = Callable[[Observation, int, Array, int], Array]
 """(observation, pass, image numbers (B,), step) → actions (B, …)."""
-Judge = Callable[[Observation], Array | None]
+Predict = Callable[[Observation], Array | None]
 """A view of what has been revealed → logits (B, K), or None."""
 
 BATCH = 250
@@ -40,10 +41,11 @@ class Episodes:
     Attributes:
         selection: the actions as carried out: float32 (P, N, T, …); masks are packed bits, uint8 (P, N, T, bytes).
         steps_FN: glimpses within each budget.
-        touched_FN: source pixels in their union.
+        touched_FN: source pixels in their union, without padding.
         delivered_FN: values that they returned, per channel, repeats counted.
         predicted_FN: argmax of the logits at that moment, int16; −1 without a glimpse or a predictor.
-        points_N2: the pixel (row, column) that it looked at first: the window's middle, or the one scored best.
+        points_N2: the pixel (row, column) of its first look by choice (`Agent.given`): the window's middle, or the one
+            scored best. Of an agent that chooses none, the last look's.
     """
 
     selection: Array
@@ -60,14 +62,14 @@ def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
     return _roll_out(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, agent.predict)
 
 
-def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Episodes:
-    """The same selections again, judged from the canvas by another predictor."""
+def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict) -> Episodes:
+    """The same selections again, classified from the canvas by another predictor."""
     sensor = agent.sensor()
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
-    again = _roll_out(agent, images, choose, "canvas", judge)
+    again = _roll_out(agent, images, choose, "canvas", predict, _as_recorded(sensor))
     if not np.array_equal(again.steps_FN, episodes.steps_FN) or not np.array_equal(
         again.touched_FN, episodes.touched_FN
     ):
@@ -76,7 +78,7 @@ def replay(agent: Agent, images: Split, episodes: Episodes, judge: Judge) -> Epi
 
 
 def replay_steps(
-    agent: Agent, images: Split, selection: Array, steps_N: Array, view: Kind, judge: Judge
+    agent: Agent, images: Split, selection: Array, steps_N: Array, view: Kind, predict: Predict
 ) -> tuple[Array, Array]:
     """A recorded selection of several glimpses again: what is predicted and touched after each (N, T).
 
@@ -85,22 +87,26 @@ def replay_steps(
         images: the test images.
         selection: as in `Episodes`, of one pass: (N, T, …).
         steps_N: how many glimpses were taken. After an episode's end the last prediction and mask stay.
-        view: what `judge` sees.
-        judge: the predictor. Without a glimpse, or without logits, the prediction is −1.
+        view: what `predict` sees.
+        predict: the predictor. Without a glimpse, or without logits, the prediction is −1.
     """
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(selection[index_B, step], agent.sensor(), agent.shape)
 
-    (_, touched_NT, _, predicted_NT, _), _ = _steps(agent, images, 0, max(agent.budgets), choose, view, judge)
+    sensor = _as_recorded(agent.sensor())
+    (_, touched_NT, _, predicted_NT, _), _ = _steps(agent, images, 0, max(agent.budgets), choose, view, predict, sensor)
     upto_TN = np.minimum(np.arange(1, agent.horizon() + 1)[:, None], steps_N)
-    return _after(predicted_NT, upto_TN, -1).T, _after(touched_NT, upto_TN, 0).T
+    return _value_after(predicted_NT, upto_TN, -1).T, _value_after(touched_NT, upto_TN, 0).T
 
 
-def _roll_out(agent: Agent, images: Split, choose: Choose, view: Kind, judge: Judge) -> Episodes:
+def _roll_out(
+    agent: Agent, images: Split, choose: Choose, view: Kind, predict: Predict, sensor: Sensor | None = None
+) -> Episodes:
     single = agent.horizon() == 1
     groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
-    passes = [_pass(agent, images, number, group, choose, view, judge) for number, group in enumerate(groups)]
+    sensor = sensor or agent.sensor()
+    passes = [_pass(agent, images, number, group, choose, view, predict, sensor) for number, group in enumerate(groups)]
 
     def joined(name: str) -> Array:
         return np.concatenate([getattr(one, name) for one in passes])
@@ -122,33 +128,43 @@ def _pass(
     budgets: Sequence[float],
     choose: Choose,
     view: Kind,
-    judge: Judge,
+    predict: Predict,
+    sensor: Sensor,
 ) -> Episodes:
     """Every image once, under the largest of these budgets; the others are its prefixes."""
     count, horizon = len(images), agent.horizon()
     (actions, touched_NT, delivered_NT, predicted_NT, taken_NT), points_N2 = _steps(
-        agent, images, number, max(budgets), choose, view, judge
+        agent, images, number, max(budgets), choose, view, predict, sensor
     )
-    if isinstance(agent.sensor(), Mask):
+    if isinstance(sensor, Mask):
         actions = np.packbits(actions.reshape(count, horizon, -1) > 0, axis=-1)
-    spent_NT = touched_NT if agent.currency == "touched" else delivered_NT
-    caps_F = np.floor(np.asarray(budgets) * agent.shape[1] * agent.shape[2] + 1e-9)
-    steps_FN = ((spent_NT <= caps_F[:, None, None]) & taken_NT).sum(2)
+    touched = agent.currency == "touched"
+    spent_NT = touched_NT if touched else delivered_NT
+    pixels_N = images.own_pixels_N if touched else np.full(count, agent.shape[1] * agent.shape[2])
+    caps_FN = np.floor(np.outer(budgets, pixels_N) + 1e-9)
+    steps_FN = ((spent_NT <= caps_FN[:, :, None]) & taken_NT).sum(2)
     return Episodes(
         actions,
         steps_FN.astype(np.int16),
-        _after(touched_NT, steps_FN, 0).astype(np.int32),
-        _after(delivered_NT, steps_FN, 0).astype(np.int32),
-        _after(predicted_NT, steps_FN, -1).astype(np.int16),
+        _value_after(touched_NT, steps_FN, 0).astype(np.int32),
+        _value_after(delivered_NT, steps_FN, 0).astype(np.int32),
+        _value_after(predicted_NT, steps_FN, -1).astype(np.int16),
         points_N2,
     )
 
 
 def _steps(
-    agent: Agent, images: Split, number: int, budget: float, choose: Choose, view: Kind, judge: Judge
+    agent: Agent,
+    images: Split,
+    number: int,
+    budget: float,
+    choose: Choose,
+    view: Kind,
+    predict: Predict,
+    sensor: Sensor,
 ) -> tuple[list[Array], Array]:
     """After each step of every image (N, T, …): action, touched, delivered, predicted, taken; and the first points."""
-    count, horizon, sensor = len(images), agent.horizon(), agent.sensor()
+    count, horizon = len(images), agent.horizon()
     env = GlimpseVectorEnv(
         images.unlabelled,
         BATCH,
@@ -166,19 +182,20 @@ def _steps(
         observation, info = env.reset(options={"index": index_B})
         steps = []
         for step in range(horizon):
-            taken = info["glimpses"]
+            taken = info["num_glimpses"]
             action = choose(observation, number, index_B, step)
-            if step == 0:
-                points.append(_point(action, sensor, agent.shape)[: count - start])
+            if step == min(agent.given, horizon - 1):
+                boxes_B4 = _of(images.boxes_N4, index_B)
+                points.append(_pixel_looked_at(action, sensor, agent.shape, boxes_B4)[: count - start])
             observation, _, _, _, info = env.step(action)
-            logits = judge(env.observe(view))
+            logits = predict(env.observe(view))
             steps.append(
                 (
-                    env.observe("glimpse")["action"] * _like(info["glimpses"] > taken, env),
+                    env.observe("glimpse")["action"] * _one_per_action(info["num_glimpses"] > taken, env),
                     env.touched_pixels,
                     env.delivered_values,
                     np.full(BATCH, -1) if logits is None else logits.argmax(1),
-                    info["glimpses"] > taken,
+                    info["num_glimpses"] > taken,
                 )
             )
         batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])
@@ -194,37 +211,52 @@ def unpacked(selection: Array, sensor: Sensor, shape: Shape) -> Array:
     return bits.reshape(*selection.shape[:-1], *size).astype(np.float32)
 
 
-def footprints_of(selection: Array, steps_N: Array, budget: float, sensor: Sensor, shape: Shape) -> Array:
-    """The footprints of recorded selections (N, T, …) within a budget: boolean (N, T, H, W), empty after `steps_N`."""
-    actions = unpacked(selection, sensor, shape)
+def _as_recorded(sensor: Sensor) -> Sensor:
+    """The sensor that repeats recorded actions: a mask reveals the cells that it did, and none for free beside them."""
+    return replace(sensor, threshold=0.5) if isinstance(sensor, Mask) else sensor
+
+
+def footprints_of(
+    selection: Array, steps_N: Array, budget: float, sensor: Sensor, shape: Shape, boxes_N4: Array | None = None
+) -> Array:
+    """The footprints of recorded selections (N, T, …) within a budget: boolean (N, T, H, W), empty after `steps_N`.
+
+    With `boxes_N4`, where the images have their own pixels, they are cut to these.
+    """
+    actions, sensor = unpacked(selection, sensor, shape), _as_recorded(sensor)
     count, horizon = actions.shape[:2]
-    room = np.full(count, int(budget * shape[1] * shape[2] + 1e-9))
+    whole_N4 = np.tile([0, 0, *shape[1:]], (count, 1)) if boxes_N4 is None else boxes_N4
+    room = np.floor(budget * whole_N4[:, 2] * whole_N4[:, 3] + 1e-9).astype(np.int64)
     footprints = np.zeros((count, horizon, *shape[1:]), bool)
     for step in range(horizon):
         rows = steps_N > step
-        aim = sensor.aim(actions[rows, step], shape, room[rows])
+        aim = sensor.aim(actions[rows, step], shape, room[rows], _of(boxes_N4, rows))
         footprints[rows, step] = sensor.footprint(aim, shape)
-    return footprints
+    return footprints if boxes_N4 is None else footprints & inside(boxes_N4, shape[1:])[:, None]
 
 
-def _point(action: Array, sensor: Sensor, shape: Shape) -> Array:
+def _of(boxes_N4: Array | None, rows: Array) -> Array | None:
+    return None if boxes_N4 is None else boxes_N4[rows]
+
+
+def _pixel_looked_at(action: Array, sensor: Sensor, shape: Shape, boxes_B4: Array | None) -> Array:
     """The pixel (row, column) that an action looks at most."""
     if isinstance(sensor, Mask):
         return np.minimum(peak_of(action) * sensor.cell, np.array(shape[1:]) - 1)
     if isinstance(sensor, Thumbnail):
         return np.tile(np.array(shape[1:]) // 2, (len(action), 1))
     if isinstance(sensor, Window):
-        centre_B2 = sensor.aim(action, shape, np.zeros(len(action))) + sensor.size // 2
+        centre_B2 = sensor.aim(action, shape, np.zeros(len(action)), boxes_B4) + sensor.size // 2
         return np.clip(centre_B2, 0, np.array(shape[1:]) - 1)
     return pixel_of(action[:, :2], shape[1:])
 
 
-def _like(taken_B: Array, env: GlimpseVectorEnv) -> Array:
+def _one_per_action(taken_B: Array, env: GlimpseVectorEnv) -> Array:
     """Booleans (B,) with as many axes as the actions: a refused glimpse is recorded as no action."""
     return taken_B.reshape(-1, *[1] * len(env.single_action_space.shape or ()))
 
 
-def _after(values_NT: Array, steps_FN: Array, none: int) -> Array:
+def _value_after(values_NT: Array, steps_FN: Array, none: int) -> Array:
     """The value after each number of steps, (F, N); `none` after no step."""
     values = np.concatenate([np.full_like(values_NT[:, :1], none), values_NT], axis=1)
     return values[np.arange(len(values)), steps_FN]

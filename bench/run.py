@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,26 +49,42 @@ class Spec:
         """
         return agents.make(self.agent, self.agent_settings), tasks.make(self.task, self.task_settings)
 
-    def asked(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, Any]:
         """Everything that the result depends on, beside the machine: what a record is addressed by."""
         agent, task = self.make()
         return {
             "schema": records.SCHEMA,
-            "agent": {
-                "name": self.agent,
-                "version": agent.version,
-                "source": agents.source_hash(self.agent),
-                "settings": records.settings_of(agent),
-            },
+            "agent": {key: self.about_agent(agent)[key] for key in ("name", "version", "source", "settings")},
             "task": {"id": task.id, "settings": records.settings_of(task)},
             "seed": self.seed,
             "evaluator": identity(task),
         }
 
+    def about(self) -> dict[str, Any]:
+        """The inputs, and what else a record tells of the agent."""
+        return self.inputs() | {"agent": self.about_agent(self.make()[0])}
+
+    def about_agent(self, agent: Agent) -> dict[str, Any]:
+        """What a record tells of the agent."""
+        ours = self.agent in agents.names()
+        return {
+            "name": self.agent,
+            "version": agent.version,
+            "source": agents.source_hash(self.agent),
+            "settings": records.settings_of(agent),
+            "changed": records.changed_of(agent),
+            "track": agent.track,
+            "reference": agent.reference,
+            "currency": agent.currency,
+            "given": agent.given,
+            "supervision": agent.supervision,
+            **({} if ours else {"file": str(sys.modules[type(agent).__module__].__file__)}),
+        }
+
     def folder(self, root: Path) -> Path:
         """Where the record of this run belongs."""
-        asked = self.asked()
-        return records.folder_of(root, asked["task"]["id"], self.agent, records.digest(asked))
+        inputs = self.inputs()
+        return records.folder_of(root, inputs["task"]["id"], self.agent, records.digest(inputs))
 
     def __str__(self) -> str:
         settings = [f"{name}={value}" for name, value in self.agent_settings.items()]
@@ -80,6 +97,29 @@ def is_done(spec: Spec, root: Path) -> bool:
     """Whether this run's record exists and is whole. Runs that failed or diverged are run again."""
     folder = spec.folder(root)
     return (folder / "record.json").exists() and records.Record.read(folder).done
+
+
+def superseded(spec: Spec, root: Path) -> str | None:
+    """Why this run is to be made although a run of the same settings and seed is recorded; None if there is none."""
+    inputs, folder = spec.inputs(), spec.folder(root)
+    if (folder / "record.json").exists():
+        return None
+    for path in sorted(folder.parent.glob("*/record.json")):
+        about = records.Record.read(path.parent).about
+        same_agent = all(about["agent"][key] == inputs["agent"][key] for key in ("name", "settings"))
+        same_task = all(about["task"][key] == inputs["task"][key] for key in ("id", "settings"))
+        if not (same_agent and same_task and about["seed"] == spec.seed and about["status"] == "done"):
+            continue
+        if about["agent"]["version"] != inputs["agent"]["version"]:
+            why = f"its version has changed from {about['agent']['version']} to {inputs['agent']['version']}"
+        elif about["evaluator"] != inputs["evaluator"]:
+            why = "the evaluator has changed"
+        elif about["agent"]["source"] is None:
+            why = "its source may have changed, of which an older version kept no hash,"
+        else:
+            why = "its source has changed"
+        return f"{spec}: {why} since the record of {path.parent}; runs again"
+    return None
 
 
 def usable(device: str) -> None:
@@ -109,13 +149,14 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     device = device if agent.accelerated else "cpu"
     test = tasks.test_split(task)
     folder = spec.folder(root)
-    about = spec.asked() | _about(agent, task, test, device) | {"key": folder.name}
+    about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name}
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)
+            trainable = agent.trainable
             with training_on(device, agent):
                 agent.fit(task, spec.seed, progress)
             clock.append(time.perf_counter())
@@ -124,20 +165,23 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
         judge = evaluator(task, root, progress)
         judged = replay(agent, test, episodes, judge)
         clock.append(time.perf_counter())
-        pixels = task.shape[1] * task.shape[2]
+        pixels_N = test.own_pixels_N
+        seen = episodes.touched_FN if agent.track == "gated" else np.broadcast_to(pixels_N, episodes.touched_FN.shape)
         arrays = {
             "steps": episodes.steps_FN,
             "touched": episodes.touched_FN,
             "delivered": episodes.delivered_FN,
-            "seen": episodes.touched_FN if agent.track == "gated" else np.full_like(episodes.touched_FN, pixels),
+            "seen": seen.astype(np.int32),
             "own": episodes.predicted_FN,
             "evaluator": judged.predicted_FN,
             "labels": np.asarray(test.labels_N, np.int16),
             "points": np.ascontiguousarray(episodes.points_N2, np.int16),  # the file also tells the order in memory
         }
+        if test.boxes_N4 is not None:
+            arrays["pixels"] = pixels_N.astype(np.int32)
         if test.objects_NHW is not None:
-            arrays |= localised(episodes, agent, np.asarray(test.objects_NHW))
-        about |= {"status": "done", "parameters": agent.parameters, "findings": agent.findings}
+            arrays |= localised(episodes, agent, np.asarray(test.objects_NHW), test.boxes_N4)
+        about |= {"status": "done", "parameters": agent.parameters, "trainable": trainable, "findings": agent.findings}
     except (KeyboardInterrupt, UsageError):
         raise
     except Exception as error:  # the row must say what went wrong, whatever it was
@@ -155,36 +199,31 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     return records.Record.read(folder)
 
 
-def localised(episodes: Episodes, agent: Agent, objects_NHW: Array) -> dict[str, Array]:
-    """How selection and object agree: `iou` and `on_object` (F, N), NaN where nothing was selected; `pointed` (N,)."""
+def localised(episodes: Episodes, agent: Agent, objects_NHW: Array, boxes_N4: Array | None = None) -> dict[str, Array]:
+    """How selection and object agree: `iou` and `on_object` (F, N), NaN where nothing was selected; `pointed` (N,).
+
+    `pointed` is of the first look by choice, and missing where an agent has none.
+    """
     overlaps: dict[str, list[Array]] = {"iou": [], "on_object": []}
     single = len(episodes.selection) == len(agent.budgets)
     for at, budget in enumerate(agent.budgets):
         selection = episodes.selection[at if single else 0]
-        chosen = np.asarray(footprints_of(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape).any(1))
+        prints_NTHW = footprints_of(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape, boxes_N4)
+        chosen = np.asarray(prints_NTHW.any(1))
         overlaps["iou"].append(localisation.intersection_over_union(chosen, objects_NHW))
         overlaps["on_object"].append(localisation.share_on_object(chosen, objects_NHW))
-    pointed = localisation.pointing_game(episodes.points_N2, objects_NHW)
-    return {name: np.stack(rows).astype(np.float32) for name, rows in overlaps.items()} | {"pointed": pointed}
+    found = {name: np.stack(rows).astype(np.float32) for name, rows in overlaps.items()}
+    if agent.horizon() > agent.given:
+        found["pointed"] = localisation.pointing_game(episodes.points_N2, objects_NHW)
+    return found
 
 
-def _about(agent: Agent, task: Task, test: Split, device: str) -> dict[str, Any]:
+def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> dict[str, Any]:
     """What a reader of the record needs to know beside what was asked."""
     assert test.labels_N is not None
     content = hashlib.sha256(test.images_NCHW.tobytes() + np.asarray(test.labels_N, np.int64).tobytes())
-    asked_agent = {
-        "name": type(agent).__module__.removeprefix("glimpsebench.agents."),
-        "version": agent.version,
-        "source": agents.source_hash(type(agent).__module__.removeprefix("glimpsebench.agents.")),
-        "settings": records.settings_of(agent),
-        "changed": records.changed_of(agent),
-        "track": agent.track,
-        "reference": agent.reference,
-        "currency": agent.currency,
-        "sensor": repr(agent.sensor()),
-    }
     return {
-        "agent": asked_agent,
+        "agent": spec.about_agent(agent) | {"sensor": repr(agent.sensor())},
         "task": {
             "id": task.id,
             "settings": records.settings_of(task),

@@ -22,8 +22,7 @@ class Interval(NamedTuple):
 def over_seeds(values_S: Array) -> Interval:
     """The mean over seeds with a t interval.
 
-    The percentile bootstrap covers only 76 % at 3 seeds and 91 % at 10; the t interval covers 95 % (shared
-    measurements, section 2), so single-task rows use it.
+    With few seeds the percentile bootstrap's intervals are far too short, the t interval's are not.
 
     >>> tuple(round(x, 3) for x in over_seeds(np.array([0.8, 0.9, 1.0])))
     (0.9, 0.652, 1.148)
@@ -69,7 +68,8 @@ def crossed(scores_SN: Array, other_SN: Array) -> Difference:
     chance on single images explains of it (that part is in the images' variance already). Degrees of freedom are
     Satterthwaite's. A side with one seed adds nothing: the interval then speaks of that one trained network.
 
-    In simulated comparisons it covers 93 to 97 % from 3 seeds on, which a test holds, and about 91 % at 2.
+    In simulated comparisons it covers the difference about as often as it says from 3 seeds on, which a test holds,
+    and a little too seldom with 2.
 
     Args:
         scores_SN: each seed's score on each image, such as right or wrong; the numbers of seeds may differ.

@@ -32,11 +32,14 @@ class Split:
         images_NCHW: uint8, shared and never written to.
         labels_N: int64 in [0, classes), or None where the bench withholds them.
         find_objects: makes `objects_NHW` when it is first asked for, or None if the task knows no objects.
+        boxes_N4: where each image has its own pixels: int64 (top, left, height, width); all others are padding, which
+            no fraction counts. None: every pixel is the image's own.
     """
 
     images_NCHW: Array
     labels_N: Array | None = None
     find_objects: Callable[[], Array] | None = None
+    boxes_N4: Array | None = None
 
     def __len__(self) -> int:
         return len(self.images_NCHW)
@@ -49,7 +52,15 @@ class Split:
     @property
     def unlabelled(self) -> Split:
         """The same images without labels and objects, as an env at test time gets them."""
-        return Split(self.images_NCHW)
+        return Split(self.images_NCHW, boxes_N4=self.boxes_N4)
+
+    @property
+    def own_pixels_N(self) -> Array:
+        """How many pixels each image has, without padding: int64 (N,)."""
+        if self.boxes_N4 is None:
+            return np.full(len(self), self.images_NCHW.shape[2] * self.images_NCHW.shape[3])
+        pixels_N: Array = self.boxes_N4[:, 2] * self.boxes_N4[:, 3]
+        return pixels_N
 
 
 class Task(ABC):

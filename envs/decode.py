@@ -128,7 +128,7 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, fill: int, how: 
         size: (width, height) of the result.
         fit: `pad` keeps the image's shape and fills the rest, half on either side; `crop` takes the largest
             part of the right shape from the middle; `stretch` distorts.
-        fill: the level of the padding.
+        fill: the level of the padding; `box_within` says where it is none.
         how: the filter.
     """
     width, height = image.size
@@ -139,8 +139,18 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit, fill: int, how: 
         left, top = (width - size[0] * scale) / 2, (height - size[1] * scale) / 2
         box = (max(left, 0), max(top, 0), min(width - left, width), min(height - top, height))
         return image.resize(size, how, box=box)
-    scale = min(size[0] / width, size[1] / height)
-    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    top, left, inner_height, inner_width = box_within(image.size, size)
     page = Image.new(image.mode, size, (fill,) * len(image.getbands()) if image.mode != "F" else fill)
-    page.paste(image.resize(inner, how), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    page.paste(image.resize((inner_width, inner_height), how), (left, top))
     return page
+
+
+def box_within(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where `fit=pad` puts an image's own pixels: (top, left, height, width). Sizes are (width, height).
+
+    >>> box_within((200, 100), (64, 64))
+    (16, 0, 32, 64)
+    """
+    scale = min(size[0] / image_size[0], size[1] / image_size[1])
+    width, height = (max(1, round(side * scale)) for side in image_size)
+    return (size[1] - height) // 2, (size[0] - width) // 2, height, width

@@ -5,6 +5,8 @@ image size. Each class answers one question, `grow`: how many new pixels would t
 remembers the aims that were revealed. All of them agree with a brute-force bitmap (tests/test_footprints.py).
 
 Shapes: B envs, T steps, g rows of a square, R and L lines of a lattice.
+
+Boxes are (top, left, height, width), pixels: the part of an image that is no padding, and all that is counted.
 """
 
 from __future__ import annotations
@@ -21,8 +23,26 @@ Envs = Array | slice  # which envs: their numbers, or the slice of all of them
 Steps = Array | int  # at which step of its episode each of them is, or all of them are
 
 
+def inside(boxes_B4: Array, size: tuple[int, int]) -> Array:
+    """The pixels in each box: boolean (B, H, W)."""
+    rows_BH, columns_BW = _lines_inside(boxes_B4, *(np.arange(n)[None] for n in size))
+    return rows_BH[:, :, None] & columns_BW[:, None, :]
+
+
+def _lines_inside(boxes_B4: Array, rows_BR: Array, columns_BL: Array) -> tuple[Array, Array]:
+    """Which of these rows, and of these columns, pass through each box: boolean."""
+    top, left, height, width = boxes_B4.T[:, :, None]
+    return (rows_BR >= top) & (rows_BR < top + height), (columns_BL >= left) & (columns_BL < left + width)
+
+
 class Footprints(ABC):
-    """The union of footprints of each of B envs."""
+    """The union of footprints of each of B envs.
+
+    Attributes:
+        boxes_B4: the box in each env's image outside which nothing is counted, int64; None counts everything.
+    """
+
+    boxes_B4: Array | None = None
 
     @abstractmethod
     def grow(self, aim: Array) -> Array:
@@ -76,7 +96,8 @@ class Squares(Footprints):
 
     def grow(self, aim: Array) -> Array:
         side = self.side
-        if self.taken == 0 and self.always_inside:
+        always_inside = self.always_inside and self.boxes_B4 is None
+        if self.taken == 0 and always_inside:
             return np.full(len(aim), side * side)
         aim_2B = aim.T.astype(self.kind)
         shift_2TB = self.aims_2TB[:, : self.taken] - aim_2B[:, None]
@@ -91,7 +112,7 @@ class Squares(Footprints):
         away_2TB = across_TB * self.ends_211
         reach_2TB = np.where(away_2TB >= 0, side - away_2TB, 0)
         stretch_2gB = (covers_TgB * reach_2TB[:, :, None]).max(1, initial=0)
-        if not self.always_inside:
+        if not always_inside:
             self._cover_outside(aim_2B, stretch_2gB)
         # Where the two stretches meet or overlap, they cover the row.
         covered_gB = np.minimum(stretch_2gB[0] + stretch_2gB[1], side)
@@ -99,13 +120,15 @@ class Squares(Footprints):
         return new_B
 
     def _cover_outside(self, aim_2B: Array, stretch_2gB: Array) -> None:
-        """Lengthen the stretches to what lies outside the image, in place."""
-        side, (height, width) = self.side, self.size
+        """Lengthen the stretches to what lies outside the image, or its box, in place."""
+        whole = np.array([[0, 0, *self.size]])
+        top, left, height, width = (whole if self.boxes_B4 is None else self.boxes_B4).T.astype(self.kind)
+        side = self.side
         top_B, first_B = aim_2B - self.offset
-        beyond_2B = np.stack([-first_B, first_B + side - width]).clip(0, side)
+        beyond_2B = np.stack([left - first_B, first_B + side - left - width]).clip(0, side)
         np.maximum(stretch_2gB, beyond_2B[:, None], out=stretch_2gB)
         row_gB = top_B + self.rows_g1
-        stretch_2gB[0, (row_gB < 0) | (row_gB >= height)] = side
+        stretch_2gB[0, (row_gB < top) | (row_gB >= top + height)] = side
 
     def keep(self, aim: Array, envs: Envs, steps: Steps) -> None:
         for axis in (0, 1):
@@ -139,6 +162,9 @@ class Lattices(Footprints):
     def grow(self, aim: Array) -> Array:
         rows_BR, columns_BL = (_distinct(line) for line in self.lattice(aim))
         new_BRL = (rows_BR >= 0)[:, :, None] & (columns_BL >= 0)[:, None, :]
+        if self.boxes_B4 is not None:
+            row_counts_BR, column_counts_BL = _lines_inside(self.boxes_B4, rows_BR, columns_BL)
+            new_BRL &= row_counts_BR[:, :, None] & column_counts_BL[:, None, :]
         for old_rows_BR, old_columns_BL in zip(self.rows_TBR[: self.taken], self.columns_TBL, strict=False):
             row_met = (rows_BR[:, :, None] == old_rows_BR[:, None, :]).any(-1)
             column_met = (columns_BL[:, :, None] == old_columns_BL[:, None, :]).any(-1)
@@ -173,12 +199,15 @@ class Bitmaps(Footprints):
         make: aim → the pixels that it touches, boolean (B, H, W).
     """
 
-    def __init__(self, num_envs: int, size: tuple[int, int], make: Callable[[Array], Array] = lambda aim: aim) -> None:
+    def __init__(self, num_envs: int, size: tuple[int, int], make: Callable[[Array], Array] = np.asarray) -> None:
         self.make = make
         self.union_BHW = np.zeros((num_envs, *size), bool)
 
     def grow(self, aim: Array) -> Array:
-        new_B: Array = (self.make(aim) & ~self.union_BHW).sum((1, 2))
+        new_BHW = self.make(aim) & ~self.union_BHW
+        if self.boxes_B4 is not None:
+            new_BHW &= inside(self.boxes_B4, self.union_BHW.shape[1:])
+        new_B: Array = new_BHW.sum((1, 2))
         return new_B
 
     def keep(self, aim: Array, envs: Envs, steps: Steps) -> None:

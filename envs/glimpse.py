@@ -6,32 +6,37 @@ Shapes: B envs, T steps, C H W image, g glimpse side, K classes.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from glimpsebench.envs import tasks
+from glimpsebench.envs import sensors, tasks
 from glimpsebench.envs.errors import UsageError, unknown
-from glimpsebench.envs.footprints import Envs, Steps
-from glimpsebench.envs.pictures import Box, box_of, picture
-from glimpsebench.envs.sensors import UNSEEN, Sensor, Window
+from glimpsebench.envs.footprints import Envs, Steps, inside
+from glimpsebench.envs.pictures import Box, as_text, box_of, picture
+from glimpsebench.envs.predictors import Observation as Observation
+from glimpsebench.envs.predictors import Predictor, Shared, named, weights_version
+from glimpsebench.envs.sensors import UNSEEN, Sensor
 from glimpsebench.envs.tasks import Half, Split, Task
 
 Array = NDArray[Any]
-Observation = dict[str, Array]
-Predictor = Callable[[Observation], Array]
 Kind = Literal["glimpse", "glimpses", "canvas", "image"]
-Reward = Literal["none", "correct", "information"]
+Reward = Literal["none", "correct", "information", "cross_entropy"]
 Currency = Literal["touched", "delivered"]
+ImageFormat = Literal["float_CHW", "uint8_HWC"]
+First = Literal["chosen", "random"]
 
-_INFO = ("touched", "delivered", "glimpses", "refused", "clipped")
+LARGEST_LOGIT = 10.0
+"""Of a prediction that is a part of the action: the bounds of its coordinates."""
 
 
 class _World:
@@ -43,7 +48,7 @@ class _World:
             raise UsageError(
                 f"images must be uint8 of shape (N, C, H, W), no length 0; got {images.dtype} {images.shape}"
             )
-        self.images_NCHW, self.labels_N = images, split.labels_N
+        self.images_NCHW, self.labels_N, self.boxes_N4 = images, split.labels_N, split.boxes_N4
         self.read = sensor.reader(images)
 
 
@@ -57,13 +62,17 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
     ## Action Space
     The sensor's: `Window` takes a fixation (x, y) in [-1, 1], `Crop` (x, y, z) likewise, `Mask` a score in
-    [-1, 1] per cell. With `stop` there is one more coordinate, the last: above 0 it ends the episode, and
-    nothing is revealed. Values out of range are clipped and flagged in `info["clipped"]`; NaN and wrong
-    shapes raise ValueError. `grid.GridFixations` makes the choice of a fixation discrete.
+    [-1, 1] per cell. With `stop` there is one more coordinate: above 0 it ends the episode, and nothing is
+    revealed. With `predict` K more follow, the logits of the class in [-10, 10]: what is said of the glimpses
+    so far. Values out of range are clipped and flagged in `info["clipped"]`; NaN and wrong shapes raise
+    ValueError. `grid.GridFixations` makes the choice of a fixation discrete, and that of a class.
 
     ## Observation Space
     A dictionary of float32 arrays; pixels are in [0, 1]. `left` (1) is the share of the budget's pixels
-    that is left, as a fraction of the image.
+    that is left, as a fraction of the image. What is touched is counted in the image's own pixels, fewer than
+    H·W where a `Split` has `boxes_N4`: padding may be looked at, at no cost. What is delivered counts all values.
+    With `image_format="uint8_HWC"` canvas, mask and image are uint8
+    in [0, 255] with the channels last, as convolutional policies of Stable-Baselines3 want them.
 
     | kind | entries beside `left` |
     |------|---------|
@@ -72,40 +81,61 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     | `canvas` | `canvas` (C, H, W): what was delivered, where it was; `mask` (1, H, W): union of footprints |
     | `image` | `image` (C, H, W): everything; `step` (1): glimpses so far / T. For the open track only |
 
-    Labels are in neither observation nor info.
-
     ## Rewards
-    `none`: 0. `correct`: 1 at the end if the predictor's argmax is the label. `information`: at every
-    step the gain in the true class's log-likelihood under the predictor.
+    | `reward` | from a predictor | from the action, with `predict` |
+    |----------|------------------|--------------------------------|
+    | `none` | 0 | 0 |
+    | `correct` | at the end: 1 if the predictor's argmax is the label | at every step: 1 if the action's is |
+    | `information` | at every step: the gain in the true class's log-likelihood, in nats | – |
+    | `cross_entropy` | – | at every step: the log-likelihood of the true class, in nats |
+
+    `glimpse_cost` is subtracted for each glimpse, `pixel_cost` times the fraction of the image that a step adds
+    to what is touched. Where nothing is said of a reward it is 0, and learners' adapters ask for one. A predictor
+    whose weights are updated in mid-episode is asked again what it makes of the view before: an update pays nothing.
+
+    ## Info
+    Arrays (B,): `touched` and `delivered` (fractions of the image), `num_glimpses`, `refused` (the action would
+    have exceeded the budget), `clipped`, `idle` (the env was done already: the step did nothing). With a predictor
+    or `predict`, `is_success`: the class was right at the end of the episode. With `predict`, `target`: the
+    label, once the step's prediction is made, before that −1. Without `predict` labels are in neither observation
+    nor info, `is_success` apart.
 
     ## Starting State
-    A training image drawn uniformly with replacement, nothing touched. Placed tasks render a new epoch of
-    images whenever as many episodes have begun as there are images. `options={"index": …}` chooses the
+    A training image drawn uniformly with replacement, nothing touched; with `first="random"` one glimpse at a
+    random place has been taken. Each env draws from its own seed, so that a batch reset with seed s has the episodes
+    of single envs reset with s, s + 1, … while the first epoch lasts. Placed tasks render a new epoch of images
+    whenever as many episodes have begun, in the batch, as there are images. `options={"index": …}` chooses the
     images instead.
 
     ## Episode End
     Termination: (1) `glimpses` actions were made; (2) an action would have touched more than `budget`: it is
-    refused, nothing of it is returned; (3) the budget is used up; (4) the action says stop. There is no
-    truncation.
+    refused, nothing of it is returned; (3) the budget is used up; (4) the action says stop. With `predict` one more
+    step follows (1) and (3), which predicts from everything and looks nowhere. Truncation: `max_episode_steps`.
 
     ## Arguments
     Args:
         task: a task, its name, or a `Split` (its images as they are, for ever).
         num_envs: B.
-        sensor: what the action points.
+        sensor: what the action points, also as plain data (`sensors.make`); by default windows of 8×8, or of a
+            third of a smaller image's side.
         observation: the kind of observation that `reset` and `step` return.
         glimpses: T, the most actions in an episode.
         budget: the largest touched fraction allowed, in (0, 1], per image.
         currency: what the budget counts; `delivered` is for sensors that touch everything anyway.
-        stop: the action has a last coordinate that ends the episode.
-        reward: see above.
-        predictor: (observation of kind `view`) → logits (B, K); needed for a reward.
-        view: the kind of observation that the predictor reads.
-        half: which images of a task; a `Split` has no halves.
+        stop: the action has a coordinate that ends the episode.
+        predict: the action predicts the class.
+        reward, glimpse_cost, pixel_cost: see above.
+        predictor: (observation of kind `view`) → logits (B, K), or a name (`predictors`): `random-masks` is a network
+            that reads any canvas of the task, trained once into a cache when it is first needed.
+        view: the kind of observation that the predictor reads; by default that of the agent, of a named one `canvas`.
+        first: the first glimpse is `chosen` by the action, or taken at a `random` place when the episode begins.
+        half: `train` or `val` images of a task; a `Split` has no halves. The test images are the bench's.
+        image_format: of canvas and image in observations; predictors always read `float_CHW`.
+        max_episode_steps: truncates longer episodes.
         autoreset_mode: as Gymnasium defines them. With `DISABLED` an env that is done stays as it is.
-        render_mode: `rgb_array` or None.
+        render_mode: `rgb_array`, `ansi` or None.
 
-    >>> env = GlimpseVectorEnv("digits-clutter", num_envs=2, sensor=Window(8))
+    >>> env = GlimpseVectorEnv("digits-clutter", num_envs=2, sensor="window:8")
     >>> observation, info = env.reset(seed=0)
     >>> observation, reward, terminated, truncated, info = env.step(np.zeros((2, 2), np.float32))
     >>> info["touched"].tolist()
@@ -117,87 +147,115 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's attribute
-        "render_modes": ["rgb_array"],
+        "render_modes": ["rgb_array", "ansi"],
         "render_fps": 2,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
+
+    _spec: EnvSpec | None = None
 
     def __init__(
         self,
         task: Task | Split | str,
         num_envs: int = 1,
         *,
-        sensor: Sensor | None = None,
+        sensor: Sensor | str | Mapping[str, Any] | None = None,
         observation: Kind = "glimpses",
         glimpses: int = 6,
         budget: float = 1.0,
         currency: Currency = "touched",
         stop: bool = False,
-        reward: Reward = "none",
-        predictor: Predictor | None = None,
+        predict: bool = False,
+        reward: Reward | None = None,
+        glimpse_cost: float = 0.0,
+        pixel_cost: float = 0.0,
+        predictor: Predictor | str | None = None,
         view: Kind | None = None,
+        first: First = "chosen",
         half: Half = "train",
+        image_format: ImageFormat = "float_CHW",
+        max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
         for name, value, choices in (
             ("observation", observation, get_args(Kind)),
             ("view", view or observation, get_args(Kind)),
-            ("reward", reward, get_args(Reward)),
+            ("reward", reward or "none", get_args(Reward)),
             ("currency", currency, get_args(Currency)),
+            ("first", first, get_args(First)),
+            ("half", half, ("train", "val")),
+            ("image_format", image_format, get_args(ImageFormat)),
         ):
             if value not in choices:
                 raise unknown(name, value, choices)
-        if reward != "none" and predictor is None:
-            raise UsageError(f"reward '{reward}' needs a predictor: pass predictor=, or reward='none'")
+        self.task = tasks.make(task) if isinstance(task, str) else task
+        _check_reward(reward or "none", predict, predictor, self.task)
         if not 0 < budget <= 1:
             raise UsageError(f"budget {budget} is not a fraction in (0, 1]")
-        if glimpses < 1 or num_envs < 1:
-            raise UsageError(f"glimpses ({glimpses}) and num_envs ({num_envs}) must be at least 1")
+        if min(glimpses, num_envs, max_episode_steps or 1) < 1:
+            raise UsageError(
+                f"glimpses ({glimpses}), num_envs ({num_envs}) and max_episode_steps ({max_episode_steps}) must be "
+                "at least 1"
+            )
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
 
-        self.task = tasks.make(task) if isinstance(task, str) else task
-        self.sensor = sensor if sensor is not None else Window()
+        split = self.task if isinstance(self.task, Split) else self.task.render(half, 0)
+        self.sensor = sensors.make(sensor, split.images_NCHW.shape[1:])
         self.num_envs, self.horizon, self.budget, self.currency = num_envs, glimpses, budget, currency
-        self.kind, self.reward_kind, self.half, self.render_mode = observation, reward, half, render_mode
-        self.predictor, self.view = predictor, view or observation
+        self.kind, self.half, self.render_mode = observation, half, render_mode
+        self.reward_said = reward is not None  # a learner's adapter asks for one where nobody has said anything
+        self.reward_kind = reward or "none"
+        self.glimpse_cost, self.pixel_cost = glimpse_cost, pixel_cost
+        self.predictor, self.view = predictor, view or ("canvas" if isinstance(predictor, str) else observation)
+        self.predict, self.first, self.image_format = predict, first, image_format
+        self.max_episode_steps = max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
 
         self.epoch = 0
-        self._worlds = {0: self._open(0)}
-        if reward != "none" and self._worlds[0].labels_N is None:
-            raise UsageError(f"reward '{reward}' needs labels, and these images have none")
+        self._worlds = {0: _World(split, self.sensor)}
+        if (self.reward_kind != "none" or predict) and split.labels_N is None:
+            raise UsageError(f"reward '{self.reward_kind}' needs labels, and these images have none")
         self.shape: tuple[int, int, int] = self._worlds[0].images_NCHW.shape[1:]
-        self.pixels = self.shape[1] * self.shape[2]
-        # The largest number of pixels within the budget; 1e-9 forgives 0.3·100 = 30.000000000000004.
-        self.cap = int(np.floor(budget * self.pixels + 1e-9))
+        self.pixels = np.full(num_envs, self.shape[1] * self.shape[2])  # of each env's image, without padding
+        self.cap = self._cap()
 
         self.aim_space = self.sensor.action_space(self.shape)
         self.stop = stop
-        self.single_action_space = _with_stop(self.aim_space) if stop else self.aim_space
-        self.single_observation_space = self.observation_space_of(observation)
-        actions: Any = batch_space(self.single_action_space, num_envs)
-        self.action_space = actions
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._low, self._high = actions.low, actions.high
+        self.classes = 0
+        if predict:
+            self.classes = (
+                self.task.classes if isinstance(self.task, Task) else int(np.max(np.asarray(split.labels_N))) + 1
+            )
+        self._make_spaces()
 
         self._rows = np.arange(num_envs)
         self._index = np.zeros(num_envs, np.int64)
         self._epochs = np.zeros(num_envs, np.int64)
         self._drawn = 0
+        self._seeds = np.zeros(num_envs, np.uint64)
+        self._seeded = False
+        self._episodes = np.zeros(num_envs, np.int64)  # begun since an env was seeded
+        self._steps = np.zeros(num_envs, np.int64)  # of the episode
         self._count = np.zeros(num_envs, np.int64)  # glimpses taken
         self._touched = np.zeros(num_envs, np.int64)  # pixels
         self._delivered = np.zeros(num_envs, np.int64)  # values per channel
         self._spent = self._touched if currency == "touched" else self._delivered
         self._done = np.ones(num_envs, bool)
         self._log_likelihood = np.zeros(num_envs)
+        self._weights: Any = None
         rest = np.zeros((num_envs, *self.aim_space.shape), np.float32)
         aim = self.sensor.aim(rest, self.shape, np.zeros(num_envs, np.int64))
         self._aims = np.zeros((num_envs, glimpses, *aim.shape[1:]), aim.dtype)
         self._actions = np.zeros((num_envs, glimpses, *self.aim_space.shape), np.float32)
         self._footprints = self.sensor.footprints(num_envs, glimpses, self.shape)
+        # Where each env's image has its own pixels; None where no image is padded.
+        self._boxes_B4: Array | None = None
+        if self._worlds[0].boxes_N4 is not None:
+            self._boxes_B4 = np.tile([0, 0, *self.shape[1:]], (num_envs, 1))
+        self._footprints.boxes_B4 = self._boxes_B4
         self._shown = np.zeros(num_envs, bool)  # the last action was not refused: there is a newest glimpse
         # Kept only once somebody asks for them: see `_remember`.
         self._glimpses: Array | None = None
@@ -206,11 +264,34 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         # Gymnasium marks which envs each entry of an info holds for: here always all of them.
         self._all_envs = np.ones(num_envs, bool)
         self._all_envs.setflags(write=False)
-        self._marks = {f"_{name}": self._all_envs for name in _INFO}
+
+    def _make_spaces(self) -> None:
+        self.single_action_space = _extended(self.aim_space, self.stop, self.classes)
+        self.single_observation_space = self.observation_space_of(self.kind)
+        actions: Any = batch_space(self.single_action_space, self.num_envs)
+        self.action_space = actions
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._low, self._high = actions.low, actions.high
 
     def _open(self, epoch: int) -> _World:
         split = self.task if isinstance(self.task, Split) else self.task.render(self.half, epoch)
         return _World(split, self.sensor)
+
+    def _cap(self) -> Array:
+        """The largest number of pixels (or values) within the budget of each env: int64 (B,)."""
+        counted = self.pixels if self.currency == "touched" else np.full_like(self.pixels, math.prod(self.shape[1:]))
+        # 1e-9 forgives 0.3·100 = 30.000000000000004.
+        return np.floor(self.budget * counted + 1e-9).astype(np.int64)
+
+    def _take_boxes(self) -> None:
+        """Note where the images that the envs hold now have their own pixels."""
+        if self._boxes_B4 is None:
+            return
+        for world, envs in self._inhabited():
+            assert world.boxes_N4 is not None  # a task's splits are padded or are not
+            self._boxes_B4[envs] = world.boxes_N4[self._index[envs]]
+        self.pixels = self._boxes_B4[:, 2] * self._boxes_B4[:, 3]
+        self.cap = self._cap()
 
     def observation_space_of(self, kind: Kind) -> spaces.Dict:
         """The space of one env's observation of this kind."""
@@ -219,6 +300,11 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
         def unit(*shape: int) -> spaces.Box:
             return spaces.Box(0, 1, shape, np.float32)
+
+        def picture(*shape: int) -> spaces.Box:
+            if self.image_format == "float_CHW":
+                return unit(*shape)
+            return spaces.Box(0, 255, (*shape[1:], shape[0]), np.uint8)
 
         # 0 stands for "no action yet", so the space must contain it whatever the sensor's range.
         low, high = min(0, action.low.min()), max(0, action.high.max())
@@ -232,9 +318,9 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
                 "valid": unit(horizon),
             }
         elif kind == "canvas":
-            entries |= {"canvas": unit(*self.shape), "mask": unit(1, *self.shape[1:])}
+            entries |= {"canvas": picture(*self.shape), "mask": picture(1, *self.shape[1:])}
         else:
-            entries |= {"image": unit(*self.shape), "step": unit(1)}
+            entries |= {"image": picture(*self.shape), "step": unit(1)}
         return spaces.Dict(entries)
 
     def reset(
@@ -243,25 +329,33 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         """Begin an episode in every env.
 
         Args:
-            seed: of the generator that draws images.
+            seed: env i draws its images by seed + i, or by the i-th of a list; None goes on.
             options: `index` says which image each env gets, (B,) or one number per env that begins;
                 `reset_mask` (B,) boolean, which envs begin.
 
         Raises:
-            ValueError: a list of seeds, or options of the wrong shape, type or range.
+            ValueError: a list of the wrong length, or options of the wrong shape, type or range.
         """
-        if isinstance(seed, list):
-            raise ValueError("the envs share one generator: seed it with a single integer")
-        super().reset(seed=seed)
+        if isinstance(seed, int | np.integer):
+            seed = [int(seed) + env for env in range(self.num_envs)]
+        seeds: list[int | None] = seed or [None] * self.num_envs
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"a list of seeds must hold one for each of the {self.num_envs} envs, not {len(seeds)}")
+        super().reset(seed=seeds[0])
         options = options or {}
         begin = np.asarray(options.get("reset_mask", self._all_envs))
         if begin.shape != (self.num_envs,) or begin.dtype != np.bool_:
             raise ValueError(f"options['reset_mask'] must be boolean of shape ({self.num_envs},)")
-        if seed is not None:
+        if not self._seeded:
+            self._seeds[:] = self.np_random.integers(0, 2**63, self.num_envs)
+            self._seeded = True
+        again = begin & np.array([one is not None for one in seeds])
+        if again.any():
+            self._seeds[again] = np.array([one for one, new in zip(seeds, again, strict=True) if new], np.uint64)
+            self._episodes[again] = 0
             self._enter(0, begin)
         self._begin(begin, options.get("index"))
-        nobody = np.zeros(self.num_envs, bool)
-        return self.observe(self.kind), self._info(nobody, nobody.copy())
+        return self.observe(self.kind), self._info()
 
     def _begin(self, begin_B: Array, chosen: Any = None) -> None:
         """Give the envs in `begin_B` (boolean) a new image, by number if `chosen` says which."""
@@ -274,24 +368,45 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
             if self._drawn >= images and isinstance(self.task, Task) and self.half == "train":
                 self._enter(self.epoch + 1, begin_B)
             self._drawn += number
-            index = self.np_random.integers(0, images, number)
+            index = (self._random(envs, 0) % np.uint64(images)).astype(np.int64)
         else:
             index = np.asarray(chosen)
-            index = index[envs] if index.shape == (self.num_envs,) else index
+            index = index[envs] if index.shape == (self.num_envs,) else np.atleast_1d(index)
             if index.shape != (number,) or index.dtype.kind not in "iu":
                 raise ValueError(f"options['index'] must hold {number} integers, one for each env that begins")
             if index.min() < 0 or index.max() >= images:
                 raise ValueError(f"options['index'] must hold numbers in [0, {images})")
         self._index[envs], self._epochs[envs] = index, self.epoch
-        for state in (self._count, self._touched, self._delivered, self._shown, self._actions, self._done):
+        self._take_boxes()
+        for state in (self._count, self._steps, self._touched, self._delivered, self._shown, self._actions, self._done):
             state[envs] = 0
         self._footprints.clear(envs)
         if self._glimpses is not None:
             self._glimpses[envs] = 0
         if self._canvas is not None and self._grain is not None:
             self._canvas[envs], self._grain[envs] = 0, UNSEEN
+        if self.first == "random":
+            self._look(self._random_actions(envs), begin_B)
+        self._episodes[envs] += 1
         if self.reward_kind == "information":
             self._log_likelihood[envs] = self._log_likelihoods(begin_B)
+
+    def _random(self, envs: Envs, number: int) -> Array:
+        """The `number`-th random number of the episodes that these envs begin: uint64, from env and episode alone.
+
+        SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) of a counter, so that a batch needs no generator per env.
+        """
+        x = self._seeds[envs] * np.uint64(0x9E3779B97F4A7C15) + self._episodes[envs].astype(np.uint64)
+        return _mixed(_mixed(x) + np.uint64((number + 1) * 0xD1B54A32D192ED03 % 2**64))
+
+    def _random_actions(self, envs: Envs) -> Array:
+        """Actions (B, …) that are uniform in the sensor's space for these envs, and 0 for the others."""
+        size = int(np.prod(self.aim_space.shape))
+        unit_nA = np.stack([self._random(envs, 1 + k) / 2.0**64 for k in range(size)], 1)
+        low, high = self.aim_space.low.ravel(), self.aim_space.high.ravel()
+        action = np.zeros((self.num_envs, size), np.float32)
+        action[envs] = low + (high - low) * unit_nA
+        return action.reshape(self.num_envs, *self.aim_space.shape)
 
     def _enter(self, epoch: int, begin_B: Array) -> None:
         """Draw from this epoch's images from now on; the envs that do not begin keep those that they have."""
@@ -303,29 +418,52 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         """Look once in every env. See the class for what ends an episode."""
         action, clipped = self._checked(actions)
         acting = ~self._done
-        looking = acting
-        if self.stop:
-            looking = acting & (action[:, -1] <= 0)
-            action = action[:, :-1]
-        refused, glimpse = self._look(action, looking)
-        ended = acting & (refused | ~looking | (self._count >= self.horizon) | (self._spent >= self.cap))
-        reward = self._reward(acting, ended)
-        self._done |= ended
-        terminated = self._done.copy()
+        if self.reward_kind == "information" and weights_version(self.predictor) != self._weights and acting.any():
+            self._log_likelihood[acting] = self._log_likelihoods(acting)  # the predictor has changed since
+        aim, stops, said_BK = self._parts(action)
+        looking = acting & ~stops
+        if self.predict:  # the last step only predicts
+            looking &= (self._count < self.horizon) & (self._spent < self.cap)
+        before = self._touched.copy()
+        refused, glimpse = self._look(aim, looking)
+        self._steps += acting
+        ended = acting & (refused | ~looking)
+        if not self.predict:
+            ended |= acting & ((self._count >= self.horizon) | (self._spent >= self.cap))
+        cut = acting & ~ended & (self._steps >= (self.max_episode_steps or np.inf))
+        over = ended | cut
+        reward, success = self._reward(acting, over, said_BK)
+        reward -= self.glimpse_cost * (looking & ~refused) + self.pixel_cost * (self._touched - before) / self.pixels
+        self._done |= over
+        terminated, truncated = self._done & ~cut, cut
+        extra: dict[str, Any] = {"refused": refused, "clipped": clipped, "idle": ~acting, "is_success": success}
+        if self.predict:
+            extra["target"] = np.where(acting, self._labels(), -1)
         final: dict[str, Any] = {}
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             # The step after the last one only begins: it has no reward, and its action is ignored.
             self._begin(~acting)
-            terminated &= acting
-            clipped &= acting
-        elif self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
-            final = self._final(glimpse.copy(), ended, refused, clipped)
-            self._begin(ended)
-            glimpse[ended] = 0
-            refused, clipped = refused & ~ended, clipped & ~ended
-        info = self._info(refused, clipped) | final
-        observation = self._observation(self.kind, glimpse)
-        return observation, reward, terminated, np.zeros(self.num_envs, bool), info
+            terminated, clipped, extra["idle"] = terminated & acting, clipped & acting, np.zeros(self.num_envs, bool)
+            extra["clipped"] = clipped
+            if self.first == "random" and not acting.all():
+                glimpse = self._newest()
+        elif self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
+            final = self._final(glimpse.copy(), over, extra)
+            self._begin(over)
+            glimpse[over] = self._newest()[over] if self.first == "random" else 0
+            extra = {name: np.where(over, -1 if name == "target" else False, value) for name, value in extra.items()}
+        info = self._info(**extra) | final
+        observation = self._observation(self.kind, glimpse, self.image_format)
+        return observation, reward, terminated, truncated, info
+
+    def _parts(self, action: Array) -> tuple[Array, Array, Array | None]:
+        """An action's parts: where to look, whether to stop (B,), and the logits (B, K) or None."""
+        stops, said_BK = np.zeros(self.num_envs, bool), None
+        if self.predict:
+            action, said_BK = action[:, : -self.classes], action[:, -self.classes :].astype(np.float64)
+        if self.stop:
+            action, stops = action[:, :-1], action[:, -1] > 0
+        return action, stops, said_BK
 
     def _look(self, action: Array, looking: Array) -> tuple[Array, Array]:
         """Reveal what the envs in `looking` (boolean) ask for.
@@ -337,7 +475,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
             self._shown[:] = False
             return np.zeros(self.num_envs, bool), self._no_glimpse()
         room = self.cap - self._spent
-        aim = self.sensor.aim(action, self.shape, room)
+        aim = self.sensor.aim(action, self.shape, room, self._boxes_B4)
         added = self._footprints.grow(aim)
         delivered = self.sensor.delivered(aim, self.shape)
         fits = (added if self.currency == "touched" else delivered) <= room
@@ -368,13 +506,13 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         envs = flags_B.nonzero()[0]
         return envs, self._count[envs]
 
-    def _final(self, glimpse: Array, ended: Array, refused: Array, clipped: Array) -> dict[str, Any]:
+    def _final(self, glimpse: Array, ended: Array, extra: dict[str, Any]) -> dict[str, Any]:
         """The last observations and infos of the envs that ended, as Gymnasium hands them on."""
-        last = self._observation(self.kind, glimpse)
+        last = self._observation(self.kind, glimpse, self.image_format)
         final_obs = np.empty(self.num_envs, object)
         for env in ended.nonzero()[0]:
             final_obs[env] = {name: value[env] for name, value in last.items()}
-        final_info = self._info(refused, clipped) | dict.fromkeys(self._marks, ended)
+        final_info = {name: ended if name.startswith("_") else value for name, value in self._info(**extra).items()}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended}
 
     def _checked(self, actions: Array) -> tuple[Array, Array]:
@@ -416,9 +554,8 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         if self._glimpses is not None:
             self._glimpses[envs, steps] = glimpse[envs]
         if self._canvas is not None and self._grain is not None:
-            for env in self._rows[envs]:
-                aim = self._aims[env, self._count[env]]
-                self.sensor.paint(self._canvas[env], self._grain[env], glimpse[env], aim)
+            aim = self._aims[envs, steps]
+            self.sensor.paint(self._canvas, self._grain, self._rows[envs], glimpse[envs], aim)
 
     def _recall(self) -> None:
         """Fill the memories anew from the aims: reading them again gives the same values."""
@@ -431,7 +568,7 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
     def observe(self, kind: Kind) -> Observation:
         """The observation of any kind, of all envs as they stand now: fresh arrays with a leading B."""
-        return self._observation(kind, self._newest() if kind == "glimpse" else None)
+        return self._observation(kind, self._newest() if kind == "glimpse" else None, self.image_format)
 
     def _newest(self) -> Array:
         """The newest glimpses, read again; 0 where there is none."""
@@ -439,8 +576,9 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         glimpse[~self._shown] = 0
         return glimpse
 
-    def _observation(self, kind: Kind, newest: Array | None) -> Observation:
-        left = ((self.cap - self._spent) / self.pixels).astype(np.float32)[:, None]
+    def _observation(self, kind: Kind, newest: Array | None, image_format: ImageFormat) -> Observation:
+        whole = self.pixels if self.currency == "touched" else math.prod(self.shape[1:])
+        left = ((self.cap - self._spent) / whole).astype(np.float32)[:, None]
         if kind == "glimpse":
             assert newest is not None
             last = self._actions[self._rows, np.maximum(self._count - 1, 0)]
@@ -464,10 +602,15 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
                 memory, self._glimpses = self._glimpses, None
                 self._recall()
                 self._glimpses = memory
-            mask = (self._grain != UNSEEN)[:, None].astype(np.float32)
-            return {"left": left, "canvas": self._canvas.copy(), "mask": mask}
+            shown = (self._grain != UNSEEN)[:, None]
+            if image_format == "uint8_HWC":
+                levels = np.rint(self._canvas * 255).astype(np.uint8)
+                return {"left": left, "canvas": _channels_last(levels), "mask": _channels_last(shown * np.uint8(255))}
+            return {"left": left, "canvas": self._canvas.copy(), "mask": shown.astype(np.float32)}
         step = (self._count / self.horizon).astype(np.float32)[:, None]
-        return {"left": left, "image": self._images() * np.float32(1 / 255), "step": step}
+        images = self._images()
+        image = _channels_last(images) if image_format == "uint8_HWC" else images * np.float32(1 / 255)
+        return {"left": left, "image": image, "step": step}
 
     def _images(self) -> Array:
         images = np.empty((self.num_envs, *self.shape), np.uint8)
@@ -485,35 +628,54 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
     def _logits(self, flags_B: Array) -> Array:
         """What the predictor says of the flagged envs, from what they have seen: float64 (b, K)."""
         assert self.predictor is not None  # the constructor saw to it
-        view = {name: value[flags_B] for name, value in self.observe(self.view).items()}
-        return np.array(self.predictor(view), np.float64)
+        if isinstance(self.predictor, str):
+            assert isinstance(self.task, Task)
+            self.predictor = named(self.predictor, self.task)
+        seen = self._observation(self.view, self._newest() if self.view == "glimpse" else None, "float_CHW")
+        return np.array(self.predictor({name: value[flags_B] for name, value in seen.items()}), np.float64)
 
     def _log_likelihoods(self, flags_B: Array) -> Array:
-        """log p(true class | view) of the flagged envs, in nats."""
-        logits_bK = self._logits(flags_B)
-        logits_bK -= logits_bK.max(1, keepdims=True)
-        normaliser_b = np.log(np.exp(logits_bK).sum(1))
-        likelihood_b: Array = logits_bK[np.arange(len(logits_bK)), self._labels()[flags_B]] - normaliser_b
-        return likelihood_b
+        """log p(true class | view) of the flagged envs, in nats; from now on the predictor's weights are known."""
+        self._weights = weights_version(self.predictor)
+        return _log_likelihood(self._logits(flags_B), self._labels()[flags_B])
 
-    def _reward(self, acting: Array, ended: Array) -> Array:
-        reward = np.zeros(self.num_envs)
+    def _reward(self, acting: Array, ended: Array, said_BK: Array | None) -> tuple[Array, Array]:
+        """The reward of a step without costs, and which episodes ended with the class right."""
+        reward, success = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        if said_BK is not None:
+            right = acting & (said_BK.argmax(1) == self._labels())
+            if self.reward_kind == "correct":
+                reward[right] = 1
+            elif self.reward_kind == "cross_entropy":
+                reward[acting] = _log_likelihood(said_BK, self._labels())[acting]
+            return reward, right & ended
         if self.reward_kind == "information" and acting.any():
-            now = self._log_likelihoods(acting)
+            logits_bK, labels_b = self._logits(acting), self._labels()[acting]
+            now = _log_likelihood(logits_bK, labels_b)
             reward[acting] = now - self._log_likelihood[acting]
             self._log_likelihood[acting] = now
+            success[acting] = logits_bK.argmax(1) == labels_b
         elif self.reward_kind == "correct" and ended.any():
-            reward[ended] = self._logits(ended).argmax(1) == self._labels()[ended]
-        return reward
+            success[ended] = self._logits(ended).argmax(1) == self._labels()[ended]
+            reward[success] = 1
+        return reward, success & ended
 
-    def _info(self, refused: Array, clipped: Array) -> dict[str, Any]:
-        touched, delivered = self._touched / self.pixels, self._delivered / self.pixels
-        values = (touched, delivered, self._count.copy(), refused, clipped)
-        return dict(zip(_INFO, values, strict=True)) | self._marks
+    def _info(self, **extra: Array) -> dict[str, Any]:
+        """The infos of all envs; `extra` is what a step adds, which `reset` leaves at "no" or "none"."""
+        nobody = np.zeros(self.num_envs, bool)
+        delivered = self._delivered / math.prod(self.shape[1:])
+        info: dict[str, Any] = {"touched": self._touched / self.pixels, "delivered": delivered}
+        info |= {"num_glimpses": self._count.copy(), "refused": nobody, "clipped": nobody.copy(), "idle": nobody.copy()}
+        if self.reward_kind != "none" or self.predict:
+            info["is_success"] = nobody.copy()
+        if self.predict:
+            info["target"] = np.full(self.num_envs, -1)
+        info |= {name: value for name, value in extra.items() if name in info}
+        return info | {f"_{name}": self._all_envs for name in info}
 
     @property
     def touched_pixels(self) -> Array:
-        """Pixels in the union of footprints so far: int64 (B,)."""
+        """Pixels in the union of footprints so far, without padding: int64 (B,)."""
         return self._touched.copy()
 
     @property
@@ -532,19 +694,21 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return self._actions.copy(), np.arange(self.horizon) < self._count[:, None]
 
     def masks(self) -> Array:
-        """The union of footprints so far: boolean (B, H, W). Its mean is the touched fraction."""
+        """The union of footprints so far, without padding: boolean (B, H, W)."""
         union = np.zeros((self.num_envs, *self.shape[1:]), bool)
         for step in range(int(self._count.max(initial=0))):
             taken = self._count > step
             union[taken] |= self.sensor.footprint(self._aims[taken, step], self.shape)
-        return union
+        return union if self._boxes_B4 is None else union & inside(self._boxes_B4, self.shape[1:])
 
     def state(self) -> dict[str, Any]:
         """Everything that the future depends on, as arrays, numbers and strings: fit for .npz and JSON."""
         return {
             "epoch": self.epoch,
             "drawn": self._drawn,
-            "generator": json.dumps(self.np_random.bit_generator.state),
+            "seeds": self._seeds.copy(),
+            "episodes": self._episodes.copy(),
+            "steps": self._steps.copy(),
             "epochs": self._epochs.copy(),
             "index": self._index.copy(),
             "count": self._count.copy(),
@@ -559,22 +723,65 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state` bit for bit. The env must have been made with the same arguments."""
-        self.np_random.bit_generator.state = json.loads(str(state["generator"]))
-        for name in ("epochs", "index", "count", "touched", "delivered", "shown", "done", "log_likelihood"):
+        self._seeded = True
+        self._seeds[:] = np.asarray(state["seeds"], np.uint64)
+        for name in (
+            "episodes",
+            "steps",
+            "epochs",
+            "index",
+            "count",
+            "touched",
+            "delivered",
+            "shown",
+            "done",
+            "log_likelihood",
+        ):
             getattr(self, f"_{name}")[:] = state[name]
         self._aims[:], self._actions[:] = state["aims"], state["actions"]
         self._enter(int(state["epoch"]), np.zeros(self.num_envs, bool))
         self._drawn = int(state["drawn"])
+        self._take_boxes()
         self._footprints.clear(slice(None))
         for step in range(int(self._count.max())):
             self._footprints.keep(self._aims[:, step], (self._count > step).nonzero()[0], step)
-        self._glimpses = self._canvas = self._grain = None
+        self._glimpses = self._canvas = self._grain = self._weights = None
 
-    def render(self) -> tuple[Array, ...] | None:
-        """Per env the image with what was seen of it: uint8 (height, width, 3), or None without a mode."""
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, small: without what can be made again, a task's images (not a `Split`'s), canvases and spaces."""
+        of_spaces = ("action_space", "observation_space", "_low", "_high")
+        state = {name: value for name, value in vars(self).items() if not name.endswith(of_spaces)}
+        return state | {"_worlds": list(self._worlds), "_glimpses": None, "_canvas": None, "_grain": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._worlds = {epoch: self._open(epoch) for epoch in state["_worlds"]}
+        self._make_spaces()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GlimpseVectorEnv:
+        """A copy that shares images and the predictor, which may be learning."""
+        memo |= {id(one): one for one in (self.task, self.predictor, *self._worlds.values())}
+        copy = object.__new__(type(self))
+        memo[id(self)] = copy
+        vars(copy).update({name: deepcopy(value, memo) for name, value in vars(self).items()})
+        return copy
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium was asked for, as plain data where it can be: a sensor, and a predictor that is shared."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = _plain(spec)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Per env the image with what was seen of it: uint8 (height, width, 3), text, or None without a mode."""
         if self.render_mode is None:
             return None
         images, masks = self._images(), self.masks()
+        if self.render_mode == "ansi":
+            return tuple(as_text(*parts) for parts in zip(images, masks, strict=True))
         boxes = [self._boxes(env) if self.sensor.fixates else [] for env in range(self.num_envs)]
         return tuple(picture(*parts) for parts in zip(images, masks, boxes, strict=True))
 
@@ -583,25 +790,78 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         return [box_of(print_HW) for print_HW in prints]
 
 
-def _with_stop(space: spaces.Box) -> spaces.Box:
+def _check_reward(reward: str, predict: bool, predictor: Predictor | str | None, task: Task | Split) -> None:
+    """Raise UsageError where a reward has nothing to come from."""
+    if predict:
+        if reward not in ("none", "correct", "cross_entropy"):
+            raise UsageError(f"reward '{reward}' is a predictor's; with predict=True: 'correct' or 'cross_entropy'")
+        if predictor is not None:
+            raise UsageError("with predict=True the action predicts, so there is nothing for a predictor to do")
+    elif reward == "cross_entropy":
+        raise UsageError("reward 'cross_entropy' is of the action's prediction: it needs predict=True")
+    elif reward != "none" and predictor is None:
+        raise UsageError(
+            f"reward '{reward}' needs a predictor: pass predictor='random-masks' or one of your own, or reward='none'"
+        )
+    elif isinstance(predictor, str) and isinstance(task, Split):
+        raise UsageError(f"predictor '{predictor}' goes by the task's name, and these are only images: pass a function")
+
+
+def _extended(space: spaces.Box, stop: bool, classes: int) -> spaces.Box:
+    """A sensor's action space with the coordinates that `stop` and `predict` add."""
+    if not stop and not classes:
+        return space
     if len(space.shape) != 1:
         raise UsageError(
-            f"stop= needs a sensor whose action is a vector, and this one's is {space.shape}: "
+            f"stop= and predict= need a sensor whose action is a vector, and this one's is {space.shape}: "
             "a mask that is to stay small has a threshold"
         )
-    return spaces.Box(np.append(space.low, np.float32(-1)), np.append(space.high, np.float32(1)))
+    more = np.array([1.0] * stop + [LARGEST_LOGIT] * classes, np.float32)
+    return spaces.Box(np.append(space.low, -more), np.append(space.high, more))
+
+
+def _mixed(x: Array) -> Array:
+    """SplitMix64's mixing function of uint64 values."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _log_likelihood(logits_bK: Array, labels_b: Array) -> Array:
+    """log softmax(logits)[label], in nats (b,)."""
+    shifted_bK = logits_bK - logits_bK.max(1, keepdims=True)
+    likelihood_b: Array = shifted_bK[np.arange(len(shifted_bK)), labels_b] - np.log(np.exp(shifted_bK).sum(1))
+    return likelihood_b
+
+
+def _channels_last(images_BCHW: Array) -> Array:
+    return np.ascontiguousarray(images_BCHW.transpose(0, 2, 3, 1))
+
+
+def _plain(spec: EnvSpec | None) -> EnvSpec | None:
+    """A spec whose sensor is plain data, so that it can be written as JSON, and whose predictor is never copied."""
+    if spec is not None:
+        kwargs = dict(spec.kwargs)
+        if isinstance(kwargs.get("sensor"), Sensor):
+            kwargs["sensor"] = sensors.as_data(kwargs["sensor"])
+        if callable(kwargs.get("predictor")):
+            kwargs["predictor"] = Shared(kwargs["predictor"])
+        spec.kwargs = kwargs
+    return spec
 
 
 class GlimpseEnv(gymnasium.Env[Observation, Array]):
     """One camera over one image: `GlimpseVectorEnv` with a batch of one. See there for everything.
 
-    >>> env = gymnasium.make("GlimpseBench/digits-v1", sensor=Window(2), glimpses=4)
+    >>> env = gymnasium.make("GlimpseBench/digits-v1", glimpses=4, reward="none")
     >>> observation, info = env.reset(seed=0)
     >>> sorted(observation)
     ['actions', 'glimpses', 'left', 'valid']
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 2}  # noqa: RUF012
+
+    _spec: EnvSpec | None = None
 
     def __init__(self, task: Task | Split | str, *, render_mode: str | None = None, **settings: Any) -> None:
         self.batch = GlimpseVectorEnv(
@@ -629,9 +889,18 @@ class GlimpseEnv(gymnasium.Env[Observation, Array]):
         )
 
     def _single(self, info: dict[str, Any]) -> dict[str, Any]:
-        return {name: value[0].item() for name, value in info.items() if not name.startswith("_")}
+        return {name: value[0] for name, value in info.items() if not name.startswith("_")}
 
-    def render(self) -> Array | None:
+    @property
+    def spec(self) -> EnvSpec | None:
+        """As of the vector env."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = _plain(spec)
+
+    def render(self) -> Any:
         frames = self.batch.render()
         return None if frames is None else frames[0]
 
@@ -641,11 +910,11 @@ def _first(observation: Observation) -> Observation:
 
 
 def register() -> None:
-    """Make every named task known to Gymnasium, as GlimpseBench/NAME-vN."""
+    """Make every named task known to Gymnasium, as GlimpseBench/NAME-vN, with a reward that needs nothing else."""
     for task in tasks.TASKS.values():
         gymnasium.register(
             f"GlimpseBench/{task.id}",
             entry_point="glimpsebench.envs.glimpse:GlimpseEnv",
             vector_entry_point="glimpsebench.envs.glimpse:GlimpseVectorEnv",
-            kwargs={"task": task.id},
+            kwargs={"task": task.id, "reward": "information", "predictor": "random-masks"},
         )

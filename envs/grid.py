@@ -16,13 +16,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.glimpse import GlimpseEnv, GlimpseVectorEnv, Observation
+from glimpsebench.envs.glimpse import LARGEST_LOGIT, GlimpseEnv, GlimpseVectorEnv, Observation
 
 Array = NDArray[Any]
 
 
 class _Grid:
-    """rows × columns cells, numbered in raster order; with the env's `stop` one number more, the last."""
+    """rows × columns cells in raster order; with the env's `stop` one number more; with `predict` a class beside it."""
 
     def __init__(self, batch: GlimpseVectorEnv, rows: int, columns: int) -> None:
         if batch.aim_space.shape != (2,):
@@ -31,39 +31,50 @@ class _Grid:
             raise UsageError(f"a grid needs at least one cell; got {rows}×{columns}")
         self.batch, self.rows, self.columns = batch, rows, columns
         self.cells = rows * columns
-        self.space = spaces.Discrete(self.cells + batch.stop)
+        cells = spaces.Discrete(self.cells + batch.stop)
+        self.space = spaces.MultiDiscrete([int(cells.n), batch.classes]) if batch.predict else cells
 
-    def actions(self, cell_B: Array) -> Array:
-        """The action that looks at the middle of each cell: float32 (B, 2), with `stop` (B, 3)."""
-        cell_B = np.asarray(cell_B)
-        if cell_B.shape != (self.batch.num_envs,) or cell_B.dtype.kind not in "iu":
-            raise ValueError(f"actions must be {self.batch.num_envs} integers; got {cell_B.dtype} {cell_B.shape}")
-        if cell_B.min() < 0 or cell_B.max() >= self.space.n:
-            raise ValueError(f"actions must lie in [0, {self.space.n}); got {cell_B.min()} to {cell_B.max()}")
+    def actions(self, choice_B: Array) -> Array:
+        """The actions that look at the middle of each cell: float32 (B, A).
+
+        Args:
+            choice_B: cells (B,) or, with the env's `predict`, cells and classes (B, 2).
+        """
+        choice = np.asarray(choice_B)
+        batch, wanted = self.batch, (self.batch.num_envs, *(self.space.shape or ()))
+        if choice.shape != wanted or choice.dtype.kind not in "iu":
+            raise ValueError(f"actions must be integers of shape {wanted}; got {choice.dtype} {choice.shape}")
+        limit = np.array([self.cells + batch.stop, batch.classes]) if batch.predict else self.cells + batch.stop
+        if choice.min() < 0 or (choice >= limit).any():
+            raise ValueError(f"actions must lie in [0, {limit}); got {choice.min()} to {choice.max()}")
+        cell_B = choice[:, 0] if batch.predict else choice
         row_B, column_B = np.divmod(cell_B, self.columns)
         x_B, y_B = (2 * column_B + 1) / self.columns - 1, (2 * row_B + 1) / self.rows - 1
-        if not self.batch.stop:
-            return np.stack([x_B, y_B], 1).astype(np.float32)
-        stop_B = cell_B == self.cells
-        return np.stack([x_B, y_B.clip(-1, 1), np.where(stop_B, 1, -1)], 1).astype(np.float32)
+        parts = [x_B, y_B.clip(-1, 1)]
+        if batch.stop:
+            parts.append(np.where(cell_B == self.cells, 1, -1))
+        if batch.predict:
+            parts += list(np.where(choice[:, 1:] == np.arange(batch.classes), LARGEST_LOGIT, -LARGEST_LOGIT).T)
+        return np.stack(parts, 1).astype(np.float32)
 
     def masks(self) -> Array:
-        """Which actions make sense: boolean (B, n). Not visited cells, unless all are; stopping always."""
+        """Which choices make sense: boolean (B, n). Not visited cells, unless all are; stopping and classes always."""
         scanpath_BT2, taken_BT = self.batch.scanpaths
         size = np.array([self.columns, self.rows])
         cell_BT2 = np.minimum((scanpath_BT2 + 1) / 2 * size, size - 1).astype(np.int64)
         number_BT = cell_BT2 @ [1, self.columns]
         env_K, step_K = taken_BT.nonzero()
-        masks = np.ones((self.batch.num_envs, self.space.n), bool)
+        masks = np.ones((self.batch.num_envs, self.cells + self.batch.stop), bool)
         masks[env_K, number_BT[env_K, step_K]] = False
         masks[~masks.any(1)] = True  # a learner cannot choose among nothing
-        return masks
+        classes = np.ones((self.batch.num_envs, self.batch.classes), bool)  # none without `predict`
+        return np.concatenate([masks, classes], 1)
 
 
-class GridFixations(gymnasium.ActionWrapper[Observation, np.int64, Array], gymnasium.utils.RecordConstructorArgs):
+class GridFixations(gymnasium.ActionWrapper[Observation, Any, Array], gymnasium.utils.RecordConstructorArgs):
     """`GlimpseEnv` with a discrete action: the cell of a rows × columns grid to look at the middle of.
 
-    >>> env = GridFixations(gymnasium.make("GlimpseBench/digits-v1"), rows=3, columns=3)
+    >>> env = GridFixations(gymnasium.make("GlimpseBench/digits-v1", reward="none"), rows=3, columns=3)
     >>> _ = env.reset(seed=0)
     >>> _ = env.step(4)
     >>> env.action_masks().astype(int).tolist()
@@ -78,7 +89,7 @@ class GridFixations(gymnasium.ActionWrapper[Observation, np.int64, Array], gymna
         self.grid = _Grid(env.unwrapped.batch, rows, columns)
         self.action_space = self.grid.space
 
-    def action(self, action: np.int64) -> Array:
+    def action(self, action: Any) -> Array:
         first: Array = self.grid.actions(np.asarray(action)[None])[0]
         return first
 

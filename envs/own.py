@@ -24,7 +24,7 @@ from pydantic import Field
 from glimpsebench.envs import datasets
 from glimpsebench.envs.base import Shape, Split, Task
 from glimpsebench.envs.datasets import Half
-from glimpsebench.envs.decode import Fit, Unusable, fitted, opaque
+from glimpsebench.envs.decode import Fit, Unusable, box_within, fitted, opaque
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
@@ -67,7 +67,8 @@ class OwnData(Task):
     Attributes:
         side: the side of the task's images, pixels; 0 takes the size of the first image for all.
         channels: 1 is grey, 3 is RGB; 0 takes what the first image has.
-        fit: how an image of another shape is brought to it (see `decode.fitted`).
+        fit: how an image of another shape is brought to it (see `decode.fitted`). What `pad` adds is not counted:
+            budgets and fractions are of the image's own pixels.
         fill: the level, 0 black to 255 white, of padding and behind transparent pixels.
         bad: whether a file that cannot be used refuses the whole task or is left out (`left_out` says which).
     """
@@ -81,7 +82,7 @@ class OwnData(Task):
     # Not settings: a record holds the settings, and where the data lies is nobody's business.
     path: Path = field(init=False, repr=False)
     name: str = field(init=False)
-    version: int = field(init=False, default=1)
+    version: int = field(init=False, default=2)
 
     kind: ClassVar[str]
 
@@ -173,6 +174,7 @@ class _Row(NamedTuple):
     label: str | int
     image_HWC: Array
     object_HW: Array | None
+    box: tuple[int, int, int, int]  # of its own pixels
 
 
 @lru_cache(maxsize=2)
@@ -191,6 +193,7 @@ def _read(task: OwnData, stamp: Stamp) -> Content:
             flat = opaque(item.image, channels, task.fill)
             page = fitted(flat, size, task.fit, task.fill, Image.Resampling.BILINEAR)
             object_HW = _fitted_object(item.object_HW, size, task.fit)
+            box = box_within(flat.size, size) if task.fit == "pad" else (0, 0, *size[::-1])
         except Unusable as why:
             left_out.append(f"{entry.name}: {why}")
             refused += [] if why.harmless else left_out[-1:]
@@ -198,7 +201,7 @@ def _read(task: OwnData, stamp: Stamp) -> Content:
         place = hashlib.sha256(entry.name.encode(errors="surrogateescape")).digest()
         half = _chosen(place, entry.halves)
         digest.update(repr((entry.name, half, item.label, hashlib.sha256(item.raw).hexdigest())).encode())
-        rows.append(_Row(place, half, item.label, np.atleast_3d(np.asarray(page)), object_HW))
+        rows.append(_Row(place, half, item.label, np.atleast_3d(np.asarray(page)), object_HW, box))
 
     if refused and task.bad == "refuse":
         listed = "".join(f"\n  {why}" for why in refused[:20]) + ("\n  …" if len(refused) > 20 else "")
@@ -246,6 +249,8 @@ def _split(rows: list[_Row], labels: list[str | int]) -> Split:
     number = {label: number for number, label in enumerate(labels)}
     labels_N = np.array([number[row.label] for row in rows], np.int64)
     objects = [row.object_HW for row in rows if row.object_HW is not None]
-    for array in (images_NCHW, labels_N):  # all callers share them
+    boxes_N4 = np.array([row.box for row in rows], np.int64)
+    for array in (images_NCHW, labels_N, boxes_N4):  # all callers share them
         array.setflags(write=False)
-    return Split(images_NCHW, labels_N, (lambda: np.stack(objects)) if objects else None)
+    padded = (boxes_N4[:, 2:] < images_NCHW.shape[2:]).any()
+    return Split(images_NCHW, labels_N, (lambda: np.stack(objects)) if objects else None, boxes_N4 if padded else None)

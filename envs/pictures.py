@@ -14,6 +14,23 @@ Box = tuple[int, int, int, int]
 _FIRST, _LAST = np.array([255, 210, 0]), np.array([230, 30, 60])  # the scanpath runs from yellow to red
 
 
+_LEVELS = " .:-=+*#%@"
+
+
+def as_text(image_CHW: Array, mask_HW: Array, columns: int = 64) -> str:
+    """The seen part of an image in characters, dark to bright; `·` where nothing was seen.
+
+    >>> print(as_text(np.array([[[0, 255], [255, 0]]], np.uint8), np.array([[True, True], [True, False]])))
+     @
+    @·
+    """
+    step = -(-image_CHW.shape[2] // columns)
+    grey_HW = image_CHW.mean(0)[::step, ::step]
+    level_HW = (grey_HW * (len(_LEVELS) - 1) / 255 + 0.5).astype(int)
+    rows = zip(level_HW, mask_HW[::step, ::step], strict=True)
+    return "\n".join("".join(_LEVELS[n] if seen else "·" for n, seen in zip(*row, strict=True)) for row in rows)
+
+
 def picture(image_CHW: Array, mask_HW: Array, boxes: Sequence[Box], side: int = 160) -> Array:
     """The image enlarged, the unseen part dimmed, each glimpse framed, a path from each to the next.
 

@@ -1,6 +1,6 @@
-"""Stable-Baselines3's `VecEnv` over the native batch: what PPO and its kin step instead of many single envs.
+"""Stable-Baselines3's `VecEnv` over the native batch, and a features extractor for small images.
 
-env = VecGlimpse(GlimpseVectorEnv("digits", 64, autoreset_mode=AutoresetMode.SAME_STEP))
+env = VecGlimpse(make("digits-clutter", 64))
 PPO("MultiInputPolicy", env).learn(100_000)
 """
 
@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+from torch import nn
 
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
@@ -29,16 +33,21 @@ class VecGlimpse(VecEnv):
     `terminal_observation`, `TimeLimit.truncated` (always False) and what `Monitor` would say of the `episode`:
     return `r` and length `l`, but no time, so that equal seeds give equal infos.
 
-    The envs share one generator: `seed(n)` seeds it with n. `set_options([{"index": i}, …])` chooses images.
+    `seed(n)` seeds the envs with n, n + 1, …; `set_options([{"index": i}, …])` chooses images.
 
     Args:
-        env: made with `autoreset_mode=AutoresetMode.SAME_STEP`.
+        env: made with `autoreset_mode=AutoresetMode.SAME_STEP` and a `reward`, if only `"none"`.
     """
 
     def __init__(self, env: VectorEnv[Observation, Array, Array]) -> None:
         batch = env.unwrapped
         if not isinstance(batch, GlimpseVectorEnv) or batch.autoreset_mode != AutoresetMode.SAME_STEP:
             raise UsageError(f"{env} must be a GlimpseVectorEnv with autoreset_mode=AutoresetMode.SAME_STEP")
+        if not batch.reward_said:
+            raise UsageError(
+                "this env has no reward, and a learner would train on zeros: make it with reward='information' and "
+                "predictor='random-masks', with predict=True and reward='correct', or with reward='none' if you mean it"
+            )
         self.env = env
         self.actions = np.zeros(0)
         self.returns = np.zeros(env.num_envs)
@@ -47,8 +56,11 @@ class VecGlimpse(VecEnv):
 
     def reset(self) -> Observation:
         chosen = [options["index"] for options in self._options if "index" in options]
+        if len(chosen) not in (0, self.num_envs):
+            raise UsageError(f"set_options: 'index' for {len(chosen)} of {self.num_envs} envs; give all one, or none")
+        seeds: Any = list(self._seeds)
         options = {"index": np.array(chosen).reshape(-1)} if chosen else None
-        observation, info = self.env.reset(seed=self._seeds[0], options=options)
+        observation, info = self.env.reset(seed=seeds, options=options)
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = _rows(info)
@@ -103,6 +115,52 @@ class VecGlimpse(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """True of `Monitor`, whose part the episode infos play."""
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+
+class SmallImageExtractor(BaseFeaturesExtractor):
+    """Features of observations with small pictures: three 3×3 convolutions over canvas and mask or the image.
+
+    SB3's own `NatureCNN` needs images of 36 pixels a side; this one takes any. Entries that are no pictures are
+    appended flat. For envs made with `image_format="uint8_HWC"` and `observation="canvas"` or `"image"`:
+
+        PPO("MultiInputPolicy", env, policy_kwargs={"features_extractor_class": SmallImageExtractor})
+
+    Args:
+        observation_space: of the env, after SB3 has put the channels first.
+        features_dim: how many features it gives.
+        width: channels of the first convolution; the others have twice as many.
+    """
+
+    def __init__(self, observation_space: spaces.Dict, features_dim: int = 128, width: int = 16) -> None:
+        super().__init__(observation_space, features_dim)
+        shapes = {name: space.shape or () for name, space in observation_space.items()}
+        self.pictures = [name for name, shape in shapes.items() if len(shape) == 3]
+        self.others = [name for name, shape in shapes.items() if len(shape) != 3]
+        channels = sum(shapes[name][0] for name in self.pictures)
+        self.convolutions = nn.Sequential(
+            *(nn.Conv2d(channels, width, 3, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(2 * width, 2 * width, 3, 1, 1), nn.ReLU(), nn.Flatten()),
+        )
+        with torch.no_grad():
+            example = torch.zeros(1, channels, *shapes[self.pictures[0]][1:])
+            flat = self.convolutions(example).shape[1] + sum(int(np.prod(shapes[name])) for name in self.others)
+        self.head = nn.Sequential(nn.Linear(flat, features_dim), nn.ReLU())
+
+    def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        picture_BCHW = torch.cat([observations[name] for name in self.pictures], 1)
+        others = [observations[name].flatten(1) for name in self.others]
+        features: torch.Tensor = self.head(torch.cat([self.convolutions(picture_BCHW), *others], 1))
+        return features
+
+
+def make(task: str, num_envs: int = 64, **settings: Any) -> VecGlimpse:
+    """A batch for Stable-Baselines3 over a named task; rewarded for information gained, unless told otherwise."""
+    usual: dict[str, Any] = (
+        {"reward": "information", "predictor": "random-masks"} if not settings.get("predict") else {}
+    )
+    env = GlimpseVectorEnv(task, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **(usual | settings))
+    return VecGlimpse(env)
 
 
 def _rows(info: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ was returned, what is counted and what is shown on the canvas cannot disagree.
 
 Shapes: N images, B envs, T steps, S scales, C H W image, g glimpse side. Images are uint8; every value that
 is returned is float32 in [0, 1]. Fixations are (x, y) in [-1, 1], x to the right, y down, centre 0; aims are
-(row, column). Footprints never count what lies outside the image.
+(row, column). Footprints never count what lies outside the image. Nor does the env count padding: boxes (B, 4) say
+where each image has its own pixels (top, left, height, width). A sensor may look at padding, which shows one level.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -34,12 +36,13 @@ from torch import Tensor
 
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Bitmaps, Footprints, Lattices, Squares
+from glimpsebench.envs.settings import names, validated
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int]
 Reader = Callable[[Array, Array], Array]
 
-Border = Literal["clamp", "zero", "inside"]
+Border = Literal["clamp", "zero", "inside", "own"]
 
 UNSEEN = 255  # the grain of a pixel that nothing has shown yet
 
@@ -62,8 +65,15 @@ class Sensor(ABC):
         """The shape of what one action returns."""
 
     @abstractmethod
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
-        """Where a batch of valid actions (B, …) looks, with `room_B` pixels (or values) left to spend."""
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
+        """Where a batch of valid actions (B, …) looks.
+
+        Args:
+            action: in the action space.
+            shape: (C, H, W) of the images.
+            room_B: pixels (or values) left to spend.
+            boxes_B4: where each image has its own pixels; None: everywhere.
+        """
 
     @abstractmethod
     def reader(self, images_NCHW: Array) -> Reader:
@@ -86,29 +96,55 @@ class Sensor(ABC):
         """The action as it was carried out, in the action space; a mask's is 1 where it revealed, else 0."""
 
     @abstractmethod
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        """Show one glimpse on one canvas at the resolution at which it was delivered, in place.
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        """Show a batch of glimpses at the resolution at which they were delivered, in place.
 
-        `grain_HW` (uint8) holds, per pixel, how many source pixels a side share one shown value, `UNSEEN`
-        where none was shown. A coarser glimpse never overwrites a finer one.
+        Args:
+            canvas_NCHW: float32, the canvases of N envs.
+            grain_NHW: uint8, per pixel, how many source pixels a side share one shown value; `UNSEEN` where none was
+                shown. A coarser glimpse never overwrites a finer one.
+            rows_B: the canvas that each glimpse is shown on, int64, all different.
+            glimpse: (B, …) as `reader` returns them.
+            aim: (B, …).
         """
 
 
-def _paint_block(canvas_CHW: Array, grain_HW: Array, top: int, left: int, block_Chw: Array, grain: int) -> None:
-    """Paint the part of a block that lies inside the canvas, where nothing finer has been shown."""
-    _, height, width = canvas_CHW.shape
-    y0, x0 = max(top, 0), max(left, 0)
-    y1, x1 = min(top + block_Chw.shape[1], height), min(left + block_Chw.shape[2], width)
-    if y0 >= y1 or x0 >= x1:
-        return
-    coarser = grain_HW[y0:y1, x0:x1] >= grain
-    inside = block_Chw[:, y0 - top : y1 - top, x0 - left : x1 - left]
-    np.copyto(canvas_CHW[:, y0:y1, x0:x1], inside, where=coarser)
-    np.copyto(grain_HW[y0:y1, x0:x1], np.uint8(grain), where=coarser)
+def _paint_blocks(
+    canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, corner_B2: Array, block_BChw: Array, grain: int
+) -> None:
+    """Paint the parts of equal blocks that lie inside the canvas, where nothing finer has been shown."""
+    height, width = canvas_NCHW.shape[2:]
+    row_Bh = corner_B2[:, :1] + np.arange(block_BChw.shape[2])
+    column_Bw = corner_B2[:, 1:] + np.arange(block_BChw.shape[3])
+    env, row, column = np.nonzero(
+        ((row_Bh >= 0) & (row_Bh < height))[:, :, None] & ((column_Bw >= 0) & (column_Bw < width))[:, None, :]
+    )
+    where = rows_B[env], row_Bh[env, row], column_Bw[env, column]
+    coarser = grain_NHW[where] >= grain
+    canvas, y, x = (index[coarser] for index in where)
+    grain_NHW[canvas, y, x] = grain
+    for channel in range(canvas_NCHW.shape[1]):
+        canvas_NCHW[canvas, channel, y, x] = block_BChw[env[coarser], channel, row[coarser], column[coarser]]
 
 
-def _repeat(block_Chw: Array, times: int) -> Array:
-    return block_Chw.repeat(times, axis=1).repeat(times, axis=2)
+def _paint_inside(canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, corner_B2: Array, block_BCgg: Array) -> None:
+    """`_paint_blocks` of the finest grain, for blocks that lie inside: whole rows at once, which is much faster."""
+    top_B, left_B = corner_B2.T
+    side = block_BCgg.shape[2]
+    _windows(canvas_NCHW, side, side, writeable=True)[rows_B, top_B, left_B] = _rows_of(block_BCgg)
+    _windows(grain_NHW[:, None], side, side, writeable=True)[rows_B, top_B, left_B] = (
+        np.ones(1, np.uint8).repeat(side).view(f"V{side}")
+    )
+
+
+def _rows_of(block_BChw: Array) -> Array:
+    """A block's rows of pixels as single items, as `_windows` has them."""
+    block = np.ascontiguousarray(block_BChw)
+    return block.view(f"V{block.shape[3] * block.itemsize}")[..., 0]
+
+
+def _repeat(block_BChw: Array, times: int) -> Array:
+    return block_BChw.repeat(times, axis=2).repeat(times, axis=3)
 
 
 @dataclass(frozen=True)
@@ -121,8 +157,9 @@ class Window(Sensor):
         border: how a fixation is a place. `clamp`: ±1 are the image's edges, and a window that would leave is moved
             back, so that all fixations near an edge are one place. `zero`: the same without moving back; it may
             leave, up to half, and 0 is returned there. `inside`: ±1 are the last places inside the image, and all
-            places have an equal share of [-1, 1], so that uniform fixations are uniform places. The finest window
-            alone is meant; coarser windows see 0 outside.
+            places have an equal share of [-1, 1], so that uniform fixations are uniform places. `own`: the same
+            inside the image's own pixels, where it is padded. The finest window alone is meant; coarser windows see
+            0 outside.
 
     >>> actions = np.array([[-1.0, -1.0], [0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
     >>> Window(size=2).aim(actions, (1, 6, 6), np.zeros(4)).tolist()
@@ -155,12 +192,16 @@ class Window(Sensor):
     def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
         return (self.scales * shape[0], self.size, self.size)
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """The top left corner (row, column) of the finest window: int64 (B, 2)."""
         # Rows and columns apart, because short inner axes are slow.
         height_width_21 = np.array(shape[1:])[:, None]
         from_0_2B = np.add(action.T[::-1], 1.0, order="C")
-        if self.border == "inside":
+        if self.border == "own" and boxes_B4 is not None:
+            first_2B, size_2B = boxes_B4.T[:2], boxes_B4.T[2:]
+            places_2B = np.maximum(size_2B - self.size + 1, 1)
+            corner_2B = first_2B + np.minimum(np.floor(from_0_2B * (places_2B / 2)).astype(np.int64), places_2B - 1)
+        elif self._counts_places:
             corner_2B = np.floor(from_0_2B * (self._places(shape)[:, None] / 2)).astype(np.int64)
         else:
             corner_2B = np.floor(from_0_2B * (height_width_21 / 2) + (0.5 - self.size / 2)).astype(np.int64)
@@ -171,12 +212,17 @@ class Window(Sensor):
 
     def fixation(self, aim: Array, shape: Shape) -> Array:
         """The fixation (x, y), of those that look at the window with this corner, in the middle: float32 (B, 2)."""
-        if self.border == "inside":
+        if self._counts_places:
             middle = (aim + 0.5) / self._places(shape) * 2 - 1
         else:
             middle = (aim + self.size / 2) / np.array(shape[1:]) * 2 - 1
         fixation: Array = np.clip(middle[:, ::-1], -1, 1).astype(np.float32)
         return fixation
+
+    @property
+    def _counts_places(self) -> bool:
+        """Whether a fixation says which of the places inside, not which point of the image."""
+        return self.border in ("inside", "own")
 
     def _places(self, shape: Shape) -> Array:
         """How many rows and columns the corner of a window inside the image may have (2,)."""
@@ -216,12 +262,14 @@ class Window(Sensor):
     def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        channels = len(canvas_CHW)
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        channels, height, width = canvas_NCHW.shape[1:]
+        if self.scales == 1 and self.border != "zero" and min(height, width) >= self.size:
+            _paint_inside(canvas_NCHW, grain_NHW, rows_B, aim, glimpse)
+            return
         for scale in range(self.scales):
-            top, left = self._corner(aim, scale)
-            block = _repeat(glimpse[scale * channels : (scale + 1) * channels], 1 << scale)
-            _paint_block(canvas_CHW, grain_HW, int(top), int(left), block, 1 << scale)
+            block = _repeat(glimpse[:, scale * channels : (scale + 1) * channels], 1 << scale)
+            _paint_blocks(canvas_NCHW, grain_NHW, rows_B, self._corner(aim, scale), block, 1 << scale)
 
 
 def _block_sums(images_BCHW: Array, side: int) -> Array:
@@ -265,7 +313,7 @@ class _Cut:
         return _taken(_windows(padded, side, side), np.arange(count), side + beyond_B2)
 
 
-def _windows(images_NCHW: Array, height: int, width: int) -> Array:
+def _windows(images_NCHW: Array, height: int, width: int, writeable: bool = False) -> Array:
     """All height×width windows of each image, as a view (N, H−height+1, W−width+1, C, height) of pixel rows.
 
     Indexing it copies a row at a time, which is several times faster than a pixel at a time. Where the pixels
@@ -274,10 +322,10 @@ def _windows(images_NCHW: Array, height: int, width: int) -> Array:
     count, channels, rows, columns = images_NCHW.shape
     places = (count, rows - height + 1, columns - width + 1, channels, height)
     steps = [images_NCHW.strides[axis] for axis in (0, 2, 3, 1, 2)]
-    if images_NCHW.strides[3] == 1:
-        row = images_NCHW[0, 0, 0, :width].view(f"V{width}")
-        return as_strided(row, places, steps, writeable=False)
-    return as_strided(images_NCHW, (*places, width), (*steps, images_NCHW.strides[3]), writeable=False)
+    if images_NCHW.strides[3] == images_NCHW.itemsize:
+        row = images_NCHW[0, 0, 0, :width].view(f"V{width * images_NCHW.itemsize}")
+        return as_strided(row, places, steps, writeable=writeable)
+    return as_strided(images_NCHW, (*places, width), (*steps, images_NCHW.strides[3]), writeable=writeable)
 
 
 def _taken(windows: Array, index_B: Array, corner_B2: Array) -> Array:
@@ -334,7 +382,7 @@ class Crop(Sensor):
         index_B = torch.arange(count, device=images_BCHW.device)
         return bilinear(images_BCHW, index_B, self.positions(action_B3, (channels, height, width)))
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """The sampling positions, float32 (B, 2, g)."""
         positions: Array = self.positions(torch.from_numpy(np.float32(action)), shape).numpy()
         return positions
@@ -365,7 +413,7 @@ class Crop(Sensor):
         return in_rows[:, :, None] & in_columns[:, None, :]
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
-        return Lattices(num_envs, horizon, 2 * self.size, lambda aim: self.lattice(aim, shape))
+        return Lattices(num_envs, horizon, 2 * self.size, partial(self.lattice, shape=shape))
 
     def delivered(self, aim: Array, shape: Shape) -> Array:
         return np.full(len(aim), self.size**2)
@@ -373,20 +421,62 @@ class Crop(Sensor):
     def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        shape: Shape = canvas_CHW.shape
-        seen_HW = self.footprint(aim[None], shape)[0]
-        rows, columns = np.flatnonzero(seen_HW.any(1)), np.flatnonzero(seen_HW.any(0))
-        spacing = float(np.abs(np.diff(aim, axis=1)).max()) if self.size > 1 else float(max(shape[1:]))
-        grain = int(np.clip(np.ceil(spacing - 1e-3), 1, UNSEEN - 1))
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        shape: Shape = canvas_NCHW.shape[1:]
+        spacing_B = (
+            np.abs(np.diff(aim, axis=2)).max((1, 2), initial=0) if self.size > 1 else np.full(len(aim), max(shape[1:]))
+        )
+        grain_B = np.ceil(spacing_B - 1e-3).clip(1, UNSEEN - 1).astype(np.uint8)
+        env, row, column = np.nonzero(self.footprint(aim, shape) & (grain_NHW[rows_B] >= grain_B[:, None, None]))
         # A pixel shows the sample nearest to it: no more than was delivered.
-        near_row = np.abs(rows[:, None] - aim[0]).argmin(1)
-        near_column = np.abs(columns[:, None] - aim[1]).argmin(1)
-        where = np.ix_(rows, columns)
-        coarser = grain_HW[where] >= grain
-        for channel, values in zip(canvas_CHW, glimpse, strict=True):
-            channel[where] = np.where(coarser, values[np.ix_(near_row, near_column)], channel[where])
-        grain_HW[where] = np.where(coarser, np.uint8(grain), grain_HW[where])
+        near_row_BH = np.abs(np.arange(shape[1])[:, None] - aim[:, 0, None]).argmin(2)
+        near_column_BW = np.abs(np.arange(shape[2])[:, None] - aim[:, 1, None]).argmin(2)
+        grain_NHW[rows_B[env], row, column] = grain_B[env]
+        for channel in range(shape[0]):
+            values = glimpse[env, channel, near_row_BH[env, row], near_column_BW[env, column]]
+            canvas_NCHW[rows_B[env], channel, row, column] = values
+
+
+def make(sensor: Sensor | str | Mapping[str, Any] | None, shape: Shape) -> Sensor:
+    """A sensor from plain data, which fits into JSON.
+
+    Args:
+        sensor: a sensor; `{"kind": "window", "size": 8}`; `"window"` or `"window:8"`, whose number is the first
+            setting; or None for windows of 8×8, or of a third of the shorter side where that is less.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        UsageError: an unknown kind or setting, or a value that does not fit.
+
+    >>> make("crop:16", (1, 32, 32)), make({"kind": "mask", "cell": 4}, (1, 32, 32)), make(None, (1, 8, 8))
+    (Crop(size=16, smallest=0.02), Mask(cell=4, threshold=None, at_once=None), Window(size=2, scales=1, border='clamp'))
+    """
+    if isinstance(sensor, Sensor):
+        return sensor
+    if sensor is None:
+        return Window(max(1, min(8, min(shape[1:]) // 3)))
+    entries = dict(sensor) if isinstance(sensor, Mapping) else {}
+    if isinstance(sensor, str):
+        name, _, first = sensor.partition(":")
+        entries = {"kind": name}
+        if first and name in KINDS:
+            entries[names(KINDS[name])[0]] = first
+    kind = entries.pop("kind", None)
+    if kind not in KINDS:
+        raise unknown("kind of sensor", str(kind), KINDS)
+    return KINDS[kind](**validated(KINDS[kind], entries, f"sensor '{kind}'"))
+
+
+def as_data(sensor: Sensor) -> dict[str, Any]:
+    """What `make` makes this sensor of again; a sensor of a kind of its own cannot be had from data.
+
+    >>> as_data(Crop(16))
+    {'kind': 'crop', 'size': 16, 'smallest': 0.02}
+    """
+    kind = next((name for name, kind in KINDS.items() if type(sensor) is kind), None)
+    if kind is None:
+        raise UsageError(f"{sensor}: only {', '.join(KINDS)} can be written as plain data")
+    return {"kind": kind} | {name: getattr(sensor, name) for name in names(type(sensor))}
 
 
 def _as_tensor(images: Array) -> Tensor:
@@ -433,7 +523,8 @@ def bilinear(images_NCHW: Tensor, index_B: Tensor, positions_B2g: Tensor) -> Ten
 class Mask(Sensor):
     """The best-scored pixels (or k×k cells), as many as still fit in the budget.
 
-    Ties go to the first in raster order. Cells are taken from the best down until one does not fit.
+    Ties go to the first in raster order. Cells are taken from the best down until one does not fit. Padding is revealed
+    like all else, and costs nothing.
 
     Args:
         cell: k, the side of a cell, pixels; the action holds one score per cell. Where k does not divide the
@@ -463,10 +554,10 @@ class Mask(Sensor):
     def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
         return shape
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """The revealed pixels: boolean (B, H, W)."""
         scores_BP = action.reshape(len(action), math.prod(action.shape[1:]))
-        cells_B = self._fitting(scores_BP, shape, room_B)
+        cells_B = self._fitting(scores_BP, shape, room_B, boxes_B4)
         if self.at_once is not None:
             cells_B = np.minimum(cells_B, self.at_once)
         if self.threshold is not None:
@@ -476,17 +567,27 @@ class Mask(Sensor):
             best = best.repeat(self.cell, axis=1).repeat(self.cell, axis=2)
         return np.ascontiguousarray(best[:, : shape[1], : shape[2]])
 
-    def _fitting(self, scores_BP: Array, shape: Shape, room_B: Array) -> Array:
+    def _fitting(self, scores_BP: Array, shape: Shape, room_B: Array, boxes_B4: Array | None) -> Array:
         """How many cells (B,), from the best down, fit in the room."""
         rows, columns = self.grid(shape)
-        if rows * self.cell == shape[1] and columns * self.cell == shape[2]:
-            return np.maximum(room_B, 0) // self.cell**2
-        heights = np.minimum(self.cell, shape[1] - self.cell * np.arange(rows))
-        widths = np.minimum(self.cell, shape[2] - self.cell * np.arange(columns))
-        pixels_P = np.outer(heights, widths).ravel()
+        if boxes_B4 is None:
+            if rows * self.cell == shape[1] and columns * self.cell == shape[2]:
+                return np.maximum(room_B, 0) // self.cell**2
+            boxes_B4 = np.array([[0, 0, *shape[1:]]])
+        heights_BR = self._overlaps(rows, boxes_B4[:, 0], boxes_B4[:, 2])
+        widths_BC = self._overlaps(columns, boxes_B4[:, 1], boxes_B4[:, 3])
+        pixels_BP = np.broadcast_to(
+            (heights_BR[:, :, None] * widths_BC[:, None]).reshape(-1, rows * columns), scores_BP.shape
+        )
         best_first_BP = np.argsort(-scores_BP, axis=1, kind="stable")
-        fitting: Array = (pixels_P[best_first_BP].cumsum(1) <= room_B[:, None]).sum(1)
+        fitting: Array = (np.take_along_axis(pixels_BP, best_first_BP, 1).cumsum(1) <= room_B[:, None]).sum(1)
         return fitting
+
+    def _overlaps(self, cells: int, first_B: Array, length_B: Array) -> Array:
+        """How many of `length` pixels from `first` lie in each cell along one axis: (B, cells)."""
+        start, first, end = self.cell * np.arange(cells), first_B[:, None], (first_B + length_B)[:, None]
+        overlaps: Array = np.maximum(np.minimum(start + self.cell, end) - np.maximum(start, first), 0)
+        return overlaps
 
     def reader(self, images_NCHW: Array) -> Reader:
         def read(index_B: Array, aim: Array) -> Array:
@@ -510,9 +611,9 @@ class Mask(Sensor):
             aim = aim[:, :: self.cell, :: self.cell]
         return aim.astype(np.float32)
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        np.copyto(canvas_CHW, glimpse, where=aim)
-        grain_HW[aim] = 1
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        canvas_NCHW[rows_B] = np.where(aim[:, None], glimpse, canvas_NCHW[rows_B])
+        grain_NHW[rows_B] = np.where(aim, np.uint8(1), grain_NHW[rows_B])
 
 
 def k_best(scores_BP: Array, count_B: Array) -> Array:
@@ -554,7 +655,7 @@ class Thumbnail(Sensor):
     def glimpse_shape(self, shape: Shape) -> tuple[int, ...]:
         return shape
 
-    def aim(self, action: Array, shape: Shape, room_B: Array) -> Array:
+    def aim(self, action: Array, shape: Shape, room_B: Array, boxes_B4: Array | None = None) -> Array:
         """Blocks (rows, columns) of each thumbnail: int64 (B, 2), in the image's aspect as far as it goes."""
         _, height, width = shape
         room_B = np.maximum(room_B, 1)
@@ -580,7 +681,7 @@ class Thumbnail(Sensor):
         return np.ones((len(aim), *shape[1:]), bool)
 
     def footprints(self, num_envs: int, horizon: int, shape: Shape) -> Footprints:
-        return Bitmaps(num_envs, shape[1:], make=lambda aim: self.footprint(aim, shape))
+        return Bitmaps(num_envs, shape[1:], make=partial(self.footprint, shape=shape))
 
     def delivered(self, aim: Array, shape: Shape) -> Array:
         delivered: Array = aim.prod(1)
@@ -589,9 +690,15 @@ class Thumbnail(Sensor):
     def executed_action(self, action: Array, aim: Array, shape: Shape) -> Array:
         return action
 
-    def paint(self, canvas_CHW: Array, grain_HW: Array, glimpse: Array, aim: Array) -> None:
-        grain = int(min(UNSEEN - 1, max(-(-n // int(k)) for n, k in zip(grain_HW.shape, aim, strict=True))))
-        _paint_block(canvas_CHW, grain_HW, 0, 0, glimpse, grain)
+    def paint(self, canvas_NCHW: Array, grain_NHW: Array, rows_B: Array, glimpse: Array, aim: Array) -> None:
+        grain_B = (-(-np.array(grain_NHW.shape[1:]) // aim)).max(1).clip(max=UNSEEN - 1).astype(np.uint8)[:, None, None]
+        coarser_BHW = grain_NHW[rows_B] >= grain_B
+        canvas_NCHW[rows_B] = np.where(coarser_BHW[:, None], glimpse, canvas_NCHW[rows_B])
+        grain_NHW[rows_B] = np.where(coarser_BHW, grain_B, grain_NHW[rows_B])
+
+
+KINDS: dict[str, type[Sensor]] = {"window": Window, "crop": Crop, "mask": Mask, "thumbnail": Thumbnail}
+"""The kinds of sensor by name, as plain data has them."""
 
 
 def _block_mean(length: int, blocks: int) -> Array:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from conftest import Beacon
+from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
 from glimpsebench.agents.raster import Raster
@@ -32,6 +34,7 @@ from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.sensors import Mask, Window
 from glimpsebench.envs.settings import current, renamed
 from glimpsebench.envs.tasks import Split, Task
+from test_cli import glimpse
 
 QUICK = {"predictor_steps": 2}
 
@@ -67,6 +70,137 @@ def test_a_setting_that_was_renamed_is_read_by_its_old_name_too() -> None:
 
     assert current(Now, {"lids": 2, "glimpses": 3}) == {"eyelids": 2, "glimpses": 3}
     assert current(Now, {"eyelids": 2}) == {"eyelids": 2}
+
+
+MINE = """
+from glimpsebench.agents.raster import Raster
+from mine_parts import STRIDE
+import mine_installed
+
+class Mine(Raster):
+    "Looks like a page."
+    stride = STRIDE
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A contender of one's own, which imports a module beside it and an installed one below it."""
+    installed = tmp_path / ".venv" / "site-packages"
+    installed.mkdir(parents=True)
+    for name, text in (("mine", MINE), ("mine_parts", "STRIDE = 1\n"), (".venv/site-packages/mine_installed", "")):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(installed))
+    agents.source_hash.cache_clear()
+    yield tmp_path
+    agents.source_hash.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("mine")]:
+        del sys.modules[name]
+
+
+def edited(path: Path, old: str, new: str) -> str:
+    """The hash of `mine` after an edit."""
+    path.write_text(path.read_text().replace(old, new))
+    agents.source_hash.cache_clear()
+    return agents.source_hash("mine")
+
+
+def test_the_source_of_a_contender_is_its_code_and_that_of_its_folder(mine: Path) -> None:
+    before = agents.source_hash("mine")
+    assert edited(mine / "mine.py", '    "Looks like a page."\n', '    "Something else."\n\n    # and why\n') == before
+    assert edited(mine / ".venv" / "site-packages" / "mine_installed.py", "", "ONE = 1\n") == before
+    after = edited(mine / "mine.py", "STRIDE\n\n", "STRIDE\nONE = 1\n")
+    assert edited(mine / "mine.py", "stride = STRIDE", "stride = 2 * STRIDE") not in (before, after)
+    assert edited(mine / "mine.py", "stride = 2 * STRIDE", "stride = STRIDE") == after
+    assert edited(mine / "mine_parts.py", "1", "2") not in (before, after)
+    assert agents.code_only('"why"; x = 1\n') == '"why"; x = 1', "code beside a text is code"
+
+
+def test_an_edited_contender_runs_again_says_so_and_has_a_row_of_its_own(
+    mine: Path, beacon: Task, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "--agent", "mine", "--task", "beacon", "--set", "agent.predictor_steps=2", "--root", "here"]
+    assert "changed" not in glimpse(*words, capsys=capsys)[1]
+    assert "its record is here already" in glimpse(*words, capsys=capsys)[1]
+    edited(mine / "mine_parts.py", "1", "2")
+    (mine / "s.toml").write_text("floors=false\n[base]\ntask='beacon'\nagent='mine'\n'agent.predictor_steps'=2\n")
+    _, out, _ = glimpse("sweep", "s.toml", "--root", "here", "--list", capsys=capsys)
+    (old,) = (mine / "here" / "records" / "beacon-v1" / "mine").iterdir()
+    assert f"its source has changed since the record of {old.relative_to(mine)}; runs again" in out
+    code, out, _ = glimpse(*words, capsys=capsys)
+    assert (code, "its source has changed since the record of" in out) == (0, True)
+    made = records.read_all(mine / "here")
+    assert len({record.about["agent"]["source"] for record in made}) == 2
+    rows = leaderboard.rows_of(made)
+    assert {len(row.records) for row in rows} == {1}
+    assert all(re.fullmatch(r"mine \(predictor_steps=2, source=\w{8}\)", row.name) for row in rows)
+    assert made[0].about["agent"]["file"] == str(mine / "mine.py")
+
+
+def test_a_record_imports_no_module_that_it_names(mine: Path, beacon: Task, root: Path) -> None:
+    record = run(Spec("mine", "beacon", 0, QUICK), root, iter)
+    for name in [name for name in sys.modules if name.startswith("mine")]:
+        del sys.modules[name]
+    (again,) = records.read_all(root)
+    leaderboard.write([again], root, "A title")
+    figures.gallery(leaderboard.rows_of([again]), root / "gallery.png")
+    with pytest.raises(UsageError, match="--import"):
+        figures.rebuilt(again)
+    assert "mine" not in sys.modules
+    agents.find("mine")
+    assert type(figures.rebuilt(record)[1]).__name__ == "Mine"
+
+
+def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, root: Path) -> None:
+    record = run(Spec("ram", "beacon", 0, QUICK | {"policy_steps": 2, "loss_at": "last"}), root, iter)
+    path = record.folder / "record.json"
+    about = json.loads(path.read_text())
+    for part in ("settings", "changed"):
+        about["agent"][part]["told"] = about["agent"][part].pop("loss_at")
+    for key in ("source", "given", "supervision"):
+        del about["agent"][key]
+    path.write_text(json.dumps(about | {"schema": 1, "agent": about["agent"] | {"reference": False}}))
+    old = Record.read(record.folder).about["agent"]
+    assert old["changed"] == record.about["agent"]["changed"]
+    assert old["settings"] == record.about["agent"]["settings"]
+    assert (old["source"], old["given"], old["supervision"], old["reference"]) == (None, 1, "labels", None)
+
+
+@pytest.mark.parametrize(("budgets", "reference"), [([1.0], "ceiling"), ([0.1, 1.0], "floor")])
+def test_the_first_schema_has_floors_and_a_ceiling(budgets: list[float], reference: str, root: Path) -> None:
+    agent = {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
+    root.mkdir()
+    (root / "record.json").write_text(json.dumps({"schema": 1, "budgets": budgets, "agent": agent}))
+    assert Record.read(root).about["agent"]["reference"] == reference
+
+
+def test_frozen_networks_are_counted(beacon: Task, root: Path) -> None:
+    record = run(Spec("straight_through", "beacon", 0, QUICK | {"selector_steps": 2}), root, iter)
+    agent = agents.make("straight_through")
+    agent.prepare(beacon)
+    assert agent.net is not None
+    every = sum(weight.numel() for weight in agent.net.parameters())
+    assert record.about["parameters"] == record.about["trainable"] == every
+    next(agent.net.parameters()).requires_grad_(False)
+    assert agent.trainable < agent.parameters == every
+
+
+@pytest.mark.parametrize(("first", "given"), [("center", 1), ("random", 0)])
+def test_the_pointing_game_is_played_with_the_first_look_by_choice(first: str, given: int, beacon: Task) -> None:
+    agent = agents.make("ram", {"first": first, "size": 5, "glimpses": 3})
+    agent.prepare(beacon)
+    assert agent.given == given
+    episodes = rollout(agent, tasks.test_split(beacon), seed=0)
+    corner = agent.sensor().aim(episodes.selection[0, :, given], agent.shape, np.zeros(0))
+    np.testing.assert_array_equal(episodes.points_N2, np.clip(corner + 2, 0, 15))
+
+
+def test_an_agent_that_chooses_no_look_does_not_play_the_pointing_game(beacon: Task, root: Path) -> None:
+    few = QUICK | {"policy_steps": 2, "size": 5}
+    assert "pointed" not in run(Spec("ram", "beacon", 0, few | {"glimpses": 1}), root, iter).arrays
+    assert "pointed" in run(Spec("ram", "beacon", 0, few | {"glimpses": 2}), root, iter).arrays
 
 
 def test_a_prefix_is_the_longest_that_stays_within_the_budget(beacon: Task) -> None:
@@ -342,7 +476,8 @@ def test_what_differs_in_task_settings_version_or_evaluator_stands_in_two_rows(b
         about | {"agent": about["agent"] | {"version": 2}},
         about | {"evaluator": "another"},
     ]
-    assert len(leaderboard.rows_of([record, record])) == 1
+    another_seed = Record(record.folder, about | {"seed": 1})
+    assert len(leaderboard.rows_of([record, another_seed])) == 1
     for other in others:
         rows = leaderboard.rows_of([record, Record(record.folder, other)])
         assert len({(row.task, row.name) for row in rows}) == 2

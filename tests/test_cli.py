@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from glimpsebench.bench import cli
+from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import expand, read_suite, suite_names
 
 OWN_AGENT = (Path(__file__).parents[1] / "README.md").read_text().split("```python")[1].split("```")[0]
@@ -52,6 +53,7 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["agents", "unifrom"], "did you mean 'uniform'?"),
         (["leaderboard", "--root", "nowhere"], "nowhere: no records here"),
         (["figures", "--root", "nowhere"], "nowhere: no records here"),
+        (["methods", "--results", "nowhere"], "nowhere: no records in its folders"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -93,6 +95,10 @@ SOUND = "[base]\ntask='digits'\nagent='ram'\n"
         (f"{SOUND}[[compare]]\nb='ram'", "compare 1: a comparison needs 'name'"),
         (f"{SOUND}[[compare]]\nname='x'\nbee='ram'", "compare 1: unknown key 'bee'"),
         (f"{SOUND}[[compare]]\nname='x'\nb='ram'\nmeasure='onw'", "did you mean 'own'?"),
+        (f"{SOUND}[[compare]]\nname='x'\nb='rma'", "compare 1: unknown contender 'rma': did you mean 'ram'?"),
+        (f"{SOUND}[[compare]]\nname='x'\nb='uniform (kind=mask)'\na='dham'", "compare 1: unknown contender 'dham'"),
+        (f"floors=['ram']\n{SOUND}", "floors: unknown floor 'ram'"),
+        (f"floors=3\n{SOUND}", "floors: true, false, or a list of agents"),
         ("[base]\ntask='digits'\ntask='mnist'", "not a suite file"),
         ("\x00", "not a suite file"),
     ],
@@ -127,6 +133,37 @@ def test_expand_is_the_product_of_the_lists() -> None:
     assert len(specs) == 4
     assert specs[1].seed == 1
     assert specs[3].agent_settings == {"lr": 0.1}
+
+
+def suite_of(text: str, folder: Path) -> list[Spec]:
+    (folder / "mine.toml").write_text(text)
+    return list(read_suite(str(folder / "mine.toml")).specs)
+
+
+def test_every_suite_has_the_floors_and_the_ceiling_of_its_tasks(tmp_path: Path) -> None:
+    base = "[base]\nseed=[3,4]\n'agent.predictor_steps'=9\n'agent.batch'=5\n'agent.size'=7\n"
+    matrix = "[[matrix]]\ntask=['digits','digits-clutter']\nagent='ram'\n"
+    specs = suite_of(base + matrix, tmp_path)
+    for task in ("digits", "digits-clutter"):
+        here = [spec for spec in specs if spec.task == task and spec.agent != "ram"]
+        assert {spec.seed for spec in here} == {3, 4}
+        made = {(spec.agent, *(spec.agent_settings.get(key) for key in ("kind", "cell", "size"))) for spec in here}
+        windows = {("uniform", None, None, 7), ("uniform", "mask", None, 7), ("uniform", "mask", 4, 7)}
+        others = {("center", None, None, None), ("lowres", None, None, None), ("full", None, None, None)}
+        assert made == windows | others | {("raster", None, None, 7)}
+        assert {spec.agent_settings["predictor_steps"] for spec in here} == {9}, "as long as the suite's predictors"
+    masks = "[[matrix]]\ntask='digits'\nagent='uniform'\nseed=0\n'agent.kind'='mask'\n"
+    listed = suite_of(base + matrix + masks, tmp_path)
+    pixels = [spec for spec in listed if spec.task == "digits" and spec.agent_settings.get("kind") == "mask"]
+    assert sorted((spec.agent_settings.get("cell", 1), spec.seed) for spec in pixels) == [(1, 0), (4, 3), (4, 4)]
+
+
+def test_floors_can_be_left_out_or_named_and_have_the_training_of_no_other_agent(tmp_path: Path) -> None:
+    matrix = "[[matrix]]\ntask='digits'\nagent='gdfs'\nseed=[1,2]\n"
+    assert {spec.agent for spec in suite_of(f"floors=false\n{matrix}", tmp_path)} == {"gdfs"}
+    named = suite_of(f"floors=['center']\n[base]\n'agent.lr'=1e-3\n{matrix}", tmp_path)
+    assert [(spec.agent, spec.seed) for spec in named] == [("gdfs", 1), ("gdfs", 2), ("center", 1), ("center", 2)]
+    assert named[-1].agent_settings == {}, "without predictor_steps the learning rate is that of gdfs"
 
 
 @pytest.mark.parametrize("words", [[], ["run"], ["sweep"], ["data"], ["data", "get"], ["agents"], ["leaderboard"]])

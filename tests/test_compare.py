@@ -29,7 +29,7 @@ from test_cli import glimpse
 
 Array = NDArray[Any]
 
-UNIFORM, RASTER = "uniform (glimpses=4, predictor_steps=2)", "raster (size=5, predictor_steps=2)"
+UNIFORM, RASTER = "uniform (glimpses=4, predictor_steps=2)", "raster (predictor_steps=2, size=5)"
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for function in (evaluators.identity, evaluators.evaluator):
             patch.setattr(function, "__defaults__", (recipe,))
         for seed in (0, 1, 2):
-            run(Spec("uniform", "beacon", seed, {"steps": 2, "glimpses": 4}), root, iter)
+            run(Spec("uniform", "beacon", seed, {"predictor_steps": 2, "glimpses": 4}), root, iter)
         for seed in (0, 1):
-            run(Spec("raster", "beacon", seed, {"steps": 2, "size": 5}), root, iter)
-        run(Spec("full", "beacon", 0, {"steps": 2}), root, iter)
+            run(Spec("raster", "beacon", seed, {"predictor_steps": 2, "size": 5}), root, iter)
+        run(Spec("full", "beacon", 0, {"predictor_steps": 2}), root, iter)
         yield root
 
 
@@ -110,6 +110,8 @@ def test_the_tables(made: Path) -> None:
 def test_marks() -> None:
     assert compare.cell(stats.Difference(-0.1, -0.15, -0.05, 0.03), 0.06, 3) == "**-10.0 ± 5.0**"
     assert compare.cell(stats.Difference(0.02, -0.01, 0.05, 0.2), 0.2, 1) == "+2.0 ± 3.0¹"
+    assert compare.cell(stats.Difference(0.1, 0.05, 0.15, 0.001), 0.002, 2) == "**+10.0 ± 5.0** ★"
+    assert compare.cell(stats.Difference(0.1, 0.05, 0.15, 0.001), 0.002, 1) == "**+10.0 ± 5.0**¹", "one seed, no claim"
 
 
 def test_with_one_seed_the_interval_is_that_over_images() -> None:
@@ -256,7 +258,7 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
     ("words", "says"),
     [
         (["compare", "unifrom", RASTER], "unknown contender 'unifrom'"),
-        (["compare", "raster (size=6, predictor_steps=2)", UNIFORM], f"did you mean '{RASTER}'?"),
+        (["compare", "raster (predictor_steps=2, size=6)", UNIFORM], f"did you mean '{RASTER}'?"),
         (["compare", RASTER, UNIFORM, "--measure", "evalator"], "did you mean 'evaluator'?"),
         (["compare", RASTER, UNIFORM, "--task", "baecon"], "did you mean 'beacon-v1'?"),
         (["compare", "full (predictor_steps=2)", UNIFORM], "no task and budget at which both have that"),
@@ -274,9 +276,22 @@ def test_a_mistake_is_one_line(words: list[str], says: str, made: Path, capsys: 
 def test_an_agents_name_will_do_where_no_other_settings_are_there(made: Path) -> None:
     rows = leaderboard.rows_of(records.read_all(made))
     assert [row.name for row in compare.named(rows, "raster")] == [RASTER]
-    other = replace(row_of(made, RASTER), name="raster (size=6, predictor_steps=2)")
+    other = replace(row_of(made, RASTER), name="raster (predictor_steps=2, size=6)")
     with pytest.raises(UsageError, match=r"several contenders are 'raster'.*size=5.*size=6"):
         compare.named([*rows, other], "raster")
+
+
+def test_the_order_of_settings_in_a_label_does_not_matter(made: Path) -> None:
+    rows = leaderboard.rows_of(records.read_all(made))
+    assert [row.name for row in compare.named(rows, "raster (size=5,predictor_steps=2)")] == [RASTER]
+
+
+def test_comparisons_without_their_rows_are_left_out_with_a_line(made: Path, tmp_path: Path) -> None:
+    rows = leaderboard.rows_of(records.read_all(made))
+    wanted = [compare.Comparison("there", RASTER), compare.Comparison("gone", "ram"), compare.Comparison("two", "full")]
+    written, left_out = compare.write(wanted, rows, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [path.name for path in written] == ["there-evaluator.md"]
+    assert [line.partition(":")[0] for line in left_out] == ["gone-evaluator.md left out", "two-evaluator.md left out"]
 
 
 def test_rows_on_different_test_images_are_not_compared(made: Path) -> None:

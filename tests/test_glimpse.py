@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 import tracemalloc
 import warnings
 from collections import deque
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
+import glimpsebench
+from glimpsebench.envs import glimpse
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseEnv, GlimpseVectorEnv, Kind, Observation
 from glimpsebench.envs.sensors import Crop, Mask, Sensor, Thumbnail, Window
@@ -51,6 +58,11 @@ def some_logits(observation: Observation) -> Array:
     weight = np.sin(np.arange(flat.shape[1] * 4).reshape(-1, 4) * 1.7)
     # Summed row by row, so that a row's logits do not depend on how many rows there are.
     return np.array([(row[:, None] * weight).sum(0) for row in flat.astype(np.float64)]).reshape(-1, 4)
+
+
+def some_logits_of_ten(observation: Observation) -> Array:
+    """A cheap predictor of as many classes as any task has."""
+    return np.tile(observation["left"].astype(np.float64), 10) * np.arange(10)
 
 
 def some_actions(env: GlimpseVectorEnv, rng: np.random.Generator, reach: float = 1.0) -> Array:
@@ -91,6 +103,7 @@ def registered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     name: str = request.param
     split = small(name)
     monkeypatch.setattr(type(TASKS[name]), "render", lambda *_: split)
+    monkeypatch.setattr(glimpse, "named", lambda *_: some_logits_of_ten)
     return f"GlimpseBench/{TASKS[name].id}"
 
 
@@ -235,7 +248,7 @@ def test_with_autoreset_disabled_a_finished_env_stays_as_it_is() -> None:
     before = env.masks()
     _, reward, terminated, _, info = env.step(np.ones((2, 2)))
     assert (reward.tolist(), terminated.tolist()) == ([0, 0], [True, True])
-    assert info["glimpses"].tolist() == [1, 1]
+    assert info["num_glimpses"].tolist() == [1, 1]
     assert not info["refused"].any()
     np.testing.assert_array_equal(env.masks(), before)
 
@@ -363,7 +376,7 @@ def test_an_action_over_the_budget_is_refused_and_returns_nothing() -> None:
     env = GlimpseVectorEnv(
         some_split(), 2, sensor=Window(4), budget=0.3, glimpses=5, autoreset_mode=AutoresetMode.DISABLED
     )
-    assert env.cap == 19
+    assert env.cap.tolist() == [19, 19]
     env.reset(seed=0)
     _, _, terminated, _, info = env.step(np.array([[-1, -1], [-1, -1]]))
     assert info["touched"].tolist() == [0.25, 0.25]
@@ -413,7 +426,7 @@ def test_stopping_ends_the_episode_without_a_look() -> None:
     _, reward, terminated, _, info = env.step(np.array([[1, 1, 0.1], [1, 1, 1], [1, 1, 0]]))
     assert terminated.tolist() == [True, True, False]
     assert not info["refused"].any()
-    assert info["glimpses"].tolist() == [1, 1, 2]
+    assert info["num_glimpses"].tolist() == [1, 1, 2]
     np.testing.assert_array_equal(env.masks()[:2], before[:2])
     labels = np.array(env.task.labels_N)[env.state()["index"]]  # type: ignore[union-attr]
     right = some_logits(env.observe("glimpses")).argmax(1) == labels
@@ -472,6 +485,9 @@ def test_permuting_the_labels_changes_no_observation_and_no_info(reward: Any) ->
             two, two_reward, *two_ends, two_info = envs[1].step(action)
             rewards.append((one_reward != two_reward).any())
             assert_same([one, one_ends], [two, two_ends])
+            for info in (one_info, two_info):  # at the end it says whether the class was right
+                for part in (info, info.get("final_info", {})):
+                    part.pop("is_success", None)
             assert_same(one_info, two_info)
             assert_same(*(env.render() for env in envs))
     assert any(rewards) == (reward != "none")
@@ -573,9 +589,34 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
         env.reset(options=options)
 
 
-def test_a_list_of_seeds_is_refused() -> None:
-    with pytest.raises(ValueError, match="single integer"):
-        GlimpseVectorEnv(some_split(), 2).reset(seed=[1, 2])
+def test_each_env_draws_by_its_own_seed() -> None:
+    """A seed s is s, s + 1, …; an env's episodes do not depend on its neighbours, nor on how many it has."""
+    env = GlimpseVectorEnv(some_split(), 3, glimpses=1)
+    single = GlimpseEnv(some_split(), glimpses=1)
+
+    def drawn(seeds: Any) -> list[list[int]]:
+        env.reset(seed=seeds)
+        index = [env.state()["index"].tolist()]
+        for _ in range(8):
+            env.step(np.zeros((3, 2)))
+            index.append(env.state()["index"].tolist())
+        return index
+
+    first = drawn(5)
+    assert drawn([5, 6, 7]) == first
+    assert [row[::-1] for row in drawn([7, 6, 5])] == first
+    single.reset(seed=6)
+    episodes = [int(single.batch.state()["index"][0])]
+    for _ in range(4):
+        single.reset()
+        episodes.append(int(single.batch.state()["index"][0]))
+    assert episodes == [row[1] for row in first[::2]]
+    assert len({tuple(row) for row in first}) > 3
+    goes_on = env.reset(seed=[None, 6, None])
+    del goes_on
+    assert env.state()["episodes"].tolist() == [6, 1, 6]
+    with pytest.raises(ValueError, match="one for each of the 3 envs"):
+        env.reset(seed=[1, 2])
 
 
 def test_options_choose_images_and_envs() -> None:
@@ -777,3 +818,254 @@ def test_random_and_senseless_steps_break_nothing(sensor: Sensor, mode: Autorese
 def test_a_million_random_steps_break_nothing() -> None:
     for sensor, mode, currency in ENDURANCE:
         endure(sensor, 3000, 56, mode, currency)
+
+
+# A reward without any object of the user's
+
+
+def test_a_registered_env_has_a_reward_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def named(name: str, task: Any) -> Any:
+        asked.append((name, task.name))
+        return some_logits_of_ten
+
+    monkeypatch.setattr(glimpse, "named", named)
+    env = gymnasium.make("GlimpseBench/digits-v1")
+    assert asked == []  # nothing is trained before it is needed
+    env.reset(seed=0)
+    rewards = [env.step(np.zeros(2, np.float32))[1] for _ in range(2)]
+    assert asked == [("random-masks", "digits")]
+    assert any(rewards)
+
+
+def test_a_name_is_resolved_by_what_the_package_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(glimpsebench.PREDICTORS, "constant", "tests_of_names:constant")
+    module = ModuleType("tests_of_names")
+    module.constant = lambda task: lambda view: np.full((len(view["left"]), task.classes), 0.5)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tests_of_names", module)
+    env = GlimpseEnv("digits", reward="information", predictor="constant")
+    env.reset(seed=0)
+    assert env.step(np.zeros(2, np.float32))[1] == 0
+    with pytest.raises(UsageError, match="did you mean 'random-masks'"):
+        GlimpseEnv("digits", reward="information", predictor="random-mask").reset()
+    with pytest.raises(UsageError, match="only images"):
+        GlimpseEnv(some_split(), reward="correct", predictor="random-masks")
+
+
+def test_one_default_window_does_not_show_a_whole_digit() -> None:
+    env = GlimpseEnv("digits")
+    env.reset(seed=0)
+    assert env.step(np.zeros(2, np.float32))[4]["touched"] < 0.1
+
+
+class Scores(torch.nn.Module):
+    """A predictor with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4))
+
+    def predict(self, view: Observation) -> Array:
+        seen_B = torch.from_numpy(view["mask"]).mean((1, 2, 3))
+        logits: Array = (seen_B[:, None] * self.weight * torch.arange(4)).detach().numpy()
+        return logits
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_update_of_the_predictor_in_mid_episode_pays_nothing(wrapped: bool) -> None:
+    scores = Scores()
+    predictor = (lambda view: scores.predict(view)) if wrapped else scores.predict
+    env = GlimpseVectorEnv(
+        some_split(), 3, sensor=Window(2), reward="information", predictor=predictor, view="canvas", stop=True
+    )
+    env.reset(seed=0)
+    env.step(np.array([[0.0, 0, -1]] * 3))
+    with torch.no_grad():
+        scores.weight.mul_(50)
+    _, reward, terminated, *_ = env.step(np.array([[0.0, 0, 1]] * 3))  # stops, so that nothing new is seen
+    assert terminated.all()
+    np.testing.assert_allclose(reward, 0, atol=1e-9)
+
+
+def test_an_env_made_from_anothers_spec_shares_its_predictor() -> None:
+    scores = Scores()
+    settings: dict[str, Any] = {"reward": "correct", "predictor": scores.predict, "view": "canvas"}
+    env = gymnasium.make("GlimpseBench/digits-v1", **settings)
+    assert env.spec is not None
+    again: Any = gymnasium.make(env.spec).unwrapped
+    assert again.batch.predictor.predictor.__self__ is scores
+    assert deepcopy(env.unwrapped).batch.predictor is env.unwrapped.batch.predictor  # type: ignore[attr-defined]
+
+
+# Prediction as a part of the action
+
+
+def said(env: GlimpseVectorEnv, fixation: Array, class_B: Array) -> Array:
+    """Actions that look there and predict these classes."""
+    logits = np.where(np.arange(env.classes) == class_B[:, None], 3.0, 0.0)
+    return np.concatenate([fixation, logits], 1).astype(np.float32)
+
+
+def test_with_predict_the_action_names_the_class_and_the_last_step_only_predicts() -> None:
+    split = some_split()
+    assert split.labels_N is not None
+    env = GlimpseVectorEnv(
+        split, 3, sensor=Window(2), glimpses=2, predict=True, reward="correct", glimpse_cost=0.1, pixel_cost=1.0,
+        autoreset_mode=AutoresetMode.DISABLED,
+    )  # fmt: skip
+    assert env.single_action_space.shape == (2 + 4,)
+    _, info = env.reset(seed=0)
+    assert info["target"].tolist() == [-1, -1, -1]
+    labels = split.labels_N[env.state()["index"]]
+    wrong = (labels + 1) % 4
+    _, reward, terminated, _, info = env.step(said(env, np.full((3, 2), -1.0), labels))
+    np.testing.assert_allclose(reward, 1 - 0.1 - 4 / 64)
+    assert info["target"].tolist() == labels.tolist()
+    _, reward, terminated, _, info = env.step(said(env, np.full((3, 2), 1.0), wrong))
+    np.testing.assert_allclose(reward, -0.1 - 4 / 64)
+    assert not terminated.any()
+    assert not info["is_success"].any()
+    said_last = np.where([True, False, True], labels, wrong)
+    _, reward, terminated, _, info = env.step(said(env, np.zeros((3, 2)), said_last))
+    assert reward.tolist() == [1, 0, 1]
+    assert terminated.all()
+    assert info["is_success"].tolist() == [True, False, True]
+    assert info["num_glimpses"].tolist() == [2, 2, 2]
+    assert info["touched"].tolist() == [8 / 64] * 3
+
+
+def test_the_reward_of_a_prediction_may_be_its_log_likelihood() -> None:
+    env = GlimpseVectorEnv(some_split(), 2, predict=True, reward="cross_entropy")
+    env.reset(seed=0)
+    labels = np.asarray(some_split().labels_N)[env.state()["index"]]
+    _, reward, *_ = env.step(said(env, np.zeros((2, 2)), labels))
+    np.testing.assert_allclose(reward, 3 - np.log(np.exp(3) + 3))
+    for settings in ({"reward": "information"}, {"predictor": some_logits}, {"sensor": Mask()}):
+        with pytest.raises(UsageError, match="predict="):
+            GlimpseVectorEnv(some_split(), predict=True, **settings)
+
+
+@pytest.mark.parametrize("reward", ["correct", "information"])
+def test_a_predictors_success_is_told_when_the_episode_ends(reward: Any) -> None:
+    split = some_split()
+    env = GlimpseEnv(split, sensor=Window(2), glimpses=2, reward=reward, predictor=some_logits, view="canvas")
+    _, info = env.reset(seed=1)
+    assert not info["is_success"]
+    assert not env.step(np.zeros(2))[4]["is_success"]
+    info = env.step(np.ones(2))[4]
+    label = np.asarray(split.labels_N)[env.batch.state()["index"][0]]
+    assert info["is_success"] == (some_logits(env.batch.observe("canvas")).argmax() == label)
+    assert {type(value) for value in info.values()} <= {np.bool_, np.float64, np.int64}
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_a_first_fixation_may_be_random(mode: AutoresetMode) -> None:
+    env = GlimpseVectorEnv(
+        some_split(), 50, sensor=Window(2, border="inside"), glimpses=2, first="random", observation="glimpse",
+        autoreset_mode=mode,
+    )  # fmt: skip
+    observation, info = env.reset(seed=0)
+    assert info["num_glimpses"].tolist() == [1] * 50
+    first = observation["action"]
+    assert abs(first.mean()) < 0.2
+    assert len(np.unique(first)) > 90
+    again, _ = env.reset(seed=0)
+    assert_same(observation, again)
+    observation, _, terminated, _, info = env.step(np.zeros((50, 2)))
+    assert terminated.all()
+    if mode == AutoresetMode.SAME_STEP:
+        assert info["num_glimpses"].tolist() == [1] * 50
+        assert (observation["action"] != 0).any()
+    assert_same(observation, env.observe("glimpse"))
+
+
+# Being handed on
+
+
+@every_sensor
+def test_a_pickled_or_copied_env_goes_on_alike_and_is_small(sensor: Sensor) -> None:
+    env = GlimpseVectorEnv(
+        "digits-clutter", 40, sensor=sensor, observation="canvas", glimpses=3, reward="correct", predictor=some_logits
+    )
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    env.step(some_actions(env, rng))
+    data = pickle.dumps(env)
+    own = sum(np.asarray(value).nbytes for value in env.state().values()) + 40 * 32 * 32  # a bitmap of what is touched
+    assert len(data) < own + 30_000  # no image set, no canvas, no bounds of spaces
+    others = [pickle.loads(data), deepcopy(env)]
+    assert others[1]._worlds[0] is env._worlds[0]
+    for _ in range(7):
+        action = some_actions(env, rng)
+        result = env.step(action)
+        for other in others:
+            assert_same(result, other.step(action))
+
+
+def test_an_env_is_the_same_from_its_spec_as_json() -> None:
+    for given in (Crop(5), "crop:5", {"kind": "crop", "size": 5}):
+        env = gymnasium.make("GlimpseBench/digits-v1", sensor=given, reward="none", glimpses=3)
+        assert env.spec is not None
+        again: Any = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+        assert again.unwrapped.batch.sensor == Crop(5)
+        assert again.observation_space == env.observation_space
+    with pytest.raises(UsageError, match="did you mean 'window'"):
+        GlimpseEnv("digits", sensor="windw:3")
+    with pytest.raises(UsageError, match="did you mean 'size'"):
+        GlimpseEnv("digits", sensor={"kind": "window", "siz": 3})
+
+
+def test_a_batch_has_the_episodes_of_gymnasiums_sync_vector_env_by_the_same_seed() -> None:
+    settings: dict[str, Any] = {"observation": "image", "glimpses": 1, "reward": "none"}
+    ours = gymnasium.make_vec("GlimpseBench/digits-v1", 4, **settings)
+    theirs = gymnasium.make_vec("GlimpseBench/digits-v1", 4, vectorization_mode="sync", **settings)
+    assert_same(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
+    for _ in range(6):
+        action = ours.action_space.sample()
+        assert_same(ours.step(action)[0], theirs.step(action)[0])
+
+
+def test_a_limit_of_steps_truncates() -> None:
+    env: Any = gymnasium.make_vec("GlimpseBench/digits-v1", 2, max_episode_steps=2, reward="none")
+    env.reset(seed=0)
+    ends = [[part.tolist() for part in env.step(np.zeros((2, 2), np.float32))[2:4]] for _ in range(3)]
+    no, yes = [False, False], [True, True]
+    assert ends == [[no, no], [no, yes], [no, no]]
+
+
+def test_the_test_images_are_not_for_whoever_asks() -> None:
+    with pytest.raises(UsageError, match="half"):
+        GlimpseEnv("digits", half="test")
+
+
+def test_a_step_of_a_finished_env_is_told() -> None:
+    env = GlimpseEnv(some_split(), glimpses=1)
+    env.reset(seed=0)
+    assert [bool(env.step(np.zeros(2))[4]["idle"]) for _ in range(3)] == [False, True, True]
+
+
+def test_one_image_can_be_chosen_for_a_single_env() -> None:
+    env = GlimpseEnv(some_split(), observation="image")
+    observation, _ = env.reset(options={"index": 5})
+    np.testing.assert_array_equal(observation["image"], some_split().images_NCHW[5] * np.float32(1 / 255))
+
+
+def test_pictures_for_convolutional_policies_are_bytes_with_the_channels_last() -> None:
+    split = some_split(shape=(3, 6, 9))
+    env = GlimpseVectorEnv(split, 2, sensor=Window(3), observation="canvas", image_format="uint8_HWC")
+    env.reset(seed=0)
+    observation, *_ = env.step(np.zeros((2, 2)))
+    assert observation in env.observation_space
+    assert observation["canvas"].shape == (2, 6, 9, 3)
+    assert observation["canvas"].dtype == np.uint8
+    image = split.images_NCHW[env.state()["index"]].transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(env.observe("image")["image"], image)
+    np.testing.assert_array_equal(observation["canvas"], np.where(observation["mask"] > 0, image, 0))
+
+
+def test_a_frame_can_be_text() -> None:
+    env = GlimpseEnv(Split(np.full((1, 1, 4, 4), 255, np.uint8)), sensor=Window(2), render_mode="ansi")
+    env.reset(seed=0)
+    env.step(np.array([-1.0, -1.0]))
+    assert env.render() == "@@··\n@@··\n····\n····"

@@ -19,6 +19,14 @@ def test_accuracy_is_top_1() -> None:
     assert metrics.accuracy(predicted, np.array([3, 1, 2, 2]), np.array([True, True])).tolist() == [0.75, 1.0]
 
 
+def test_balanced_accuracy_is_the_mean_over_classes() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    predicted = np.array([[0, 0, 1, 0, 2, 1], [0, 0, 0, 0, 0, 0]])
+    balanced = metrics.balanced_accuracy(predicted, labels, np.array([True, True]))
+    assert balanced.tolist() == pytest.approx([(2 / 3 + 0 + 1 / 2) / 3, 1 / 3])
+    assert np.isnan(metrics.balanced_accuracy(predicted, labels, np.array([False, True]))[0])
+
+
 def test_area_needs_the_whole_grid() -> None:
     assert np.isnan(metrics.area_under_curve(np.array([0.5, np.nan, 1.0]), [0.01, 0.1, 1.0]))
     # Two equal steps in log f: (0 + 1)/2 and (1 + 1)/2, each of weight one half.

@@ -12,14 +12,15 @@ import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor
 
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseEnv, GlimpseVectorEnv, Observation
 from glimpsebench.envs.grid import GridFixations, VectorGridFixations
-from glimpsebench.envs.sb3 import VecGlimpse
+from glimpsebench.envs.sb3 import SmallImageExtractor, VecGlimpse
 from glimpsebench.envs.sensors import Window
 from glimpsebench.envs.tasks import Split
 
@@ -167,3 +168,68 @@ def test_a_monitor_around_it_counts_the_same_episodes() -> None:
     for _ in range(12):
         _, _, done, infos = env.step(rng.uniform(-1, 1, (4, 2)))
         assert [("episode" in info) for info in infos] == done.tolist()
+
+
+def test_a_learner_is_not_left_without_a_reward_in_silence() -> None:
+    settings: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    with pytest.raises(UsageError, match="train on zeros"):
+        VecGlimpse(GlimpseVectorEnv(some_split(), 2, **settings))
+    VecGlimpse(GlimpseVectorEnv(some_split(), 2, reward="none", **settings))
+
+
+def test_images_are_chosen_for_all_envs_or_for_none() -> None:
+    env = VecGlimpse(batch(3, observation="image"))
+    env.set_options([{"index": 4}, {"index": 0}, {"index": 19}])
+    observation: Any = env.reset()
+    np.testing.assert_array_equal(observation["image"], some_split().images_NCHW[[4, 0, 19]] * np.float32(1 / 255))
+    env.set_options({"index": 7})
+    observation = env.reset()
+    np.testing.assert_array_equal(observation["image"], some_split().images_NCHW[[7, 7, 7]] * np.float32(1 / 255))
+    env.set_options([{"index": 4}, {}, {}])
+    with pytest.raises(UsageError, match="1 of 3"):
+        env.reset()
+
+
+def test_success_reaches_the_evaluation_callback(tmp_path: Any) -> None:
+    env = VecGlimpse(batch(2))
+    callback = EvalCallback(VecGlimpse(batch(2)), n_eval_episodes=4, eval_freq=8, verbose=0, log_path=str(tmp_path))
+    PPO("MultiInputPolicy", env, n_steps=8, batch_size=16, n_epochs=1, device="cpu").learn(16, callback)
+    assert len(callback._is_success_buffer) == 4
+
+
+@pytest.mark.parametrize("kind", ["canvas", "image"])
+def test_a_convolutional_policy_reads_small_pictures(kind: Any) -> None:
+    env = VecGlimpse(batch(2, observation=kind, image_format="uint8_HWC", view="glimpses"))
+    extractor = {"features_extractor_class": SmallImageExtractor, "features_extractor_kwargs": {"features_dim": 32}}
+    learner = PPO("MultiInputPolicy", env, n_steps=8, batch_size=16, n_epochs=1, policy_kwargs=extractor, device="cpu")
+    learner.learn(16)
+    picture = learner.policy.features_extractor.convolutions[0].weight  # type: ignore[union-attr, index]
+    assert picture.shape[1] == {"canvas": 2, "image": 1}[kind]
+    assert picture.grad is not None
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_grid_of_fixations_may_come_with_a_choice_of_class(stop: bool) -> None:
+    native = GlimpseVectorEnv(
+        some_split(), 2, sensor=Window(3), stop=stop, predict=True, reward="correct",
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )  # fmt: skip
+    env = VectorGridFixations(native, 2, 2)
+    env.reset(seed=0)
+    assert env.single_action_space.nvec.tolist() == [4 + stop, 3]  # type: ignore[attr-defined]
+    labels = np.asarray(some_split().labels_N)[native.state()["index"]]
+    _, reward, *_ = env.step(np.stack([[0, 3], labels], 1))
+    assert reward.tolist() == [1, 1]
+    assert env.action_masks()[0].tolist() == [False, True, True, True] + [True] * stop + [True] * 3
+    PPO("MultiInputPolicy", VecGlimpse(env), n_steps=8, batch_size=16, n_epochs=1, device="cpu").learn(16)
+
+
+@pytest.mark.slow
+def test_subprocesses_take_the_env() -> None:
+    env = SubprocVecEnv([partial(GlimpseEnv, "digits", reward="none", sensor="window:2")] * 2, start_method="spawn")
+    try:
+        observation: Any = env.reset()
+        assert observation["valid"].shape == (2, 6)
+        assert [one.sensor.size for one in env.get_attr("batch")] == [2, 2]
+    finally:
+        env.close()

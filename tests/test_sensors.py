@@ -135,6 +135,29 @@ def test_images_are_never_copied_and_may_be_strided_or_read_only(sensor: Sensor)
     np.testing.assert_array_equal(read(index, aims), sensor.reader(plain)(index, aims))
 
 
+def paint(sensor: Sensor, canvas: Array, grain: Array, glimpse: Array, aim: Array) -> None:
+    """One glimpse on one canvas."""
+    sensor.paint(canvas[None], grain[None], np.zeros(1, int), glimpse[None], aim[None])
+
+
+@every_shape
+@every_sensor
+def test_canvases_painted_together_are_those_painted_one_by_one(sensor: Sensor, shape: Shape) -> None:
+    images = np.random.default_rng(2).integers(1, 256, (4, *shape), dtype=np.uint8)
+    together = np.zeros((6, *shape), np.float32), np.full((6, *shape[1:]), UNSEEN, np.uint8)
+    alone = together[0].copy(), together[1].copy()
+    rows = np.array([5, 0, 3, 2])  # not all canvases, and not in order
+    for step in range(3):
+        aims = some_aims(sensor, shape, 4 * (step + 1))[-4:]
+        glimpses = sensor.reader(images)(np.arange(4), aims)
+        sensor.paint(*together, rows, glimpses, aims)
+        for row, glimpse, aim in zip(rows, glimpses, aims, strict=True):
+            paint(sensor, alone[0][row], alone[1][row], glimpse, aim)
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (together[1][[1, 4]] == UNSEEN).all()  # the others stay as they are
+
+
 @every_shape
 @every_sensor
 def test_the_canvas_shows_the_union_of_footprints_and_nothing_else(sensor: Sensor, shape: Shape) -> None:
@@ -143,7 +166,7 @@ def test_the_canvas_shows_the_union_of_footprints_and_nothing_else(sensor: Senso
     glimpses = sensor.reader(image)(np.zeros(6, int), aims)
     canvas, grain = np.zeros(shape, np.float32), np.full(shape[1:], UNSEEN, np.uint8)
     for glimpse, aim in zip(glimpses, aims, strict=True):
-        sensor.paint(canvas, grain, glimpse, aim)
+        paint(sensor, canvas, grain, glimpse, aim)
     union = sensor.footprint(aims, shape).any(0)
     np.testing.assert_array_equal(grain != UNSEEN, union)
     assert not canvas[:, ~union].any()
@@ -162,10 +185,10 @@ def test_a_coarser_glimpse_never_hides_a_finer_one(sensor: Sensor) -> None:
     canvas, grain = np.zeros(shape, np.float32), np.full(shape[1:], UNSEEN, np.uint8)
     for glimpse, aim in zip(glimpses, aims, strict=True):
         before, old = canvas.copy(), grain.copy()
-        sensor.paint(canvas, grain, glimpse, aim)
+        paint(sensor, canvas, grain, glimpse, aim)
         assert (grain <= old).all()
         alone, fresh = np.zeros(shape, np.float32), np.full(shape[1:], UNSEEN, np.uint8)
-        sensor.paint(alone, fresh, glimpse, aim)
+        paint(sensor, alone, fresh, glimpse, aim)
         kept = fresh > old
         np.testing.assert_array_equal(canvas[:, kept], before[:, kept])
         np.testing.assert_array_equal(canvas[:, ~kept], np.where(fresh == UNSEEN, before, alone)[:, ~kept])
@@ -224,7 +247,7 @@ def test_a_coarse_block_hides_which_of_its_pixels_is_bright() -> None:
     canvases = []
     for one in (image, other):
         canvas, grain = np.zeros((1, 16, 16), np.float32), np.full((16, 16), UNSEEN, np.uint8)
-        retina.paint(canvas, grain, retina.reader(one)(np.zeros(1, int), aim)[0], aim[0])
+        paint(retina, canvas, grain, retina.reader(one)(np.zeros(1, int), aim)[0], aim[0])
         canvases.append(canvas)
     np.testing.assert_array_equal(canvases[0], canvases[1])
 

@@ -436,6 +436,11 @@ def test_cards_quote_what_was_published_and_nothing_unverified() -> None:
     cluttered = tasks.make("cluttered-mnist-60").card()
     for quote in ("4.96 / 4.08 / 4.04 %", "14.4 %", "5.23 %", "NIPS", "arXiv v1", "12×12 windows, 3 scales"):
         assert quote in cluttered
+    for quote in ("2.13 % (bentrevett)", "4.04 %"):  # the best, not the weaker versions alone
+        assert quote in cluttered
+    translated = tasks.make("translated-mnist-60").card()
+    assert translated.index("1.54 / 1.22 / 1.20 %") < translated.index("1.84 %")
+    assert "0.94 % (slundqui)" in translated
     assert "9.41" not in tasks.make("cluttered-mnist-100").card()  # no source for the proceedings' figures
     assert "no accuracy was reported" in tasks.make("dham-120-noisy").card()
     assert "not top-1" in tasks.make("cifar10").card()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -48,7 +48,9 @@ class Agent(ABC):
     Class attributes (what the bench needs to know; none of them is a setting):
         track: `gated` if the agent meets the image only through the sensor, `open` if its selector reads the
             whole image first. The two are never ranked in one list.
-        reference: a floor or a ceiling, shown in both tracks and ranked in neither.
+        reference: a `floor`, which learns nothing about where to look, or the `ceiling`, which sees all: shown in both
+            tracks and ranked in neither.
+        variants: of a reference: the settings in which it stands in every suite; `({},)` is once, by default settings.
         version: bumped by any change that can move a score.
         observation: what `act` sees. Gated agents never ask for `image`.
         currency: what the budget counts.
@@ -62,7 +64,8 @@ class Agent(ABC):
     """
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
-    reference: ClassVar[bool] = False
+    reference: ClassVar[Literal["floor", "ceiling"] | None] = None
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     version: ClassVar[int] = 1
     observation: ClassVar[Kind] = "glimpses"
     currency: ClassVar[Currency] = "touched"
@@ -92,6 +95,16 @@ class Agent(ABC):
     def budgets(self) -> tuple[float, ...]:
         """The budgets of its curve, ascending: the grid, and whatever points its settings add."""
         return self.levels
+
+    @property
+    def given(self) -> int:
+        """How many of its first glimpses are fixed without a choice, such as a first window at the centre."""
+        return 0
+
+    @property
+    def supervision(self) -> str:
+        """What it learns from, beside the images."""
+        return "labels"
 
     @abstractmethod
     def sensor(self) -> Sensor:
@@ -157,7 +170,12 @@ class Agent(ABC):
 
     @property
     def parameters(self) -> int:
-        """Trained numbers in all of its networks."""
+        """Numbers in all of its networks, frozen ones among them."""
+        return 0 if self.net is None else sum(p.numel() for p in self.net.parameters())
+
+    @property
+    def trainable(self) -> int:
+        """Those of `parameters` that get a gradient; asked before `fit`, which may freeze what it has trained."""
         return 0 if self.net is None else sum(p.numel() for p in self.net.parameters() if p.requires_grad)
 
 

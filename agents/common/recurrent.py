@@ -174,6 +174,10 @@ class RecurrentAgent(PredictorAgent):
         return self.glimpses * self.rollouts
 
     @property
+    def given(self) -> int:
+        return int(self.first == "center")
+
+    @property
     def spread(self) -> float:
         """The std of the policy at test: one rollout follows the mean, several would all be that one."""
         return self.std if self.rollouts > 1 else 0.0

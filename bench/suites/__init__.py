@@ -1,5 +1,16 @@
 """Suites: what to run. A suite is a TOML file: a title, matrices of runs, and the comparisons that are to be written.
 
+    title = "…"
+    floors = true                # all floors of each task and the ceiling; false, or a list: of these agents alone
+    [base]                       # what all runs share: agent, task, seed, agent.SETTING, task.SETTING
+    [[matrix]]                   # the same keys; lists are multiplied out
+    [[compare]]                  # name, b, a (every contender unless told), measure: a table beside the leaderboard
+
+Floors and the ceiling are added to each task of the suite unless a matrix has them, in the variants in which they stand
+(`Agent.variants`), with the seeds of the base, or else of all runs on that task, and trained as the base says: its
+`predictor_steps`, with them its `batch`, `lr` and `width`, which without are some agent's own, and the `size` of its
+windows, which without a base are the defaults.
+
 The files lie beside this module; `read_suite` takes a name of theirs or the path of one of your own.
 """
 
@@ -7,12 +18,15 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glimpsebench.bench.compare import ALL, MEASURES, Comparison
+from glimpsebench import agents
+from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
+from glimpsebench.bench.leaderboard import labels_of
+from glimpsebench.bench.records import canonical, settings_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.envs.errors import UsageError, unknown
 
@@ -66,16 +80,63 @@ def read_suite(name: str) -> Suite:
                     specs.append(spec)
         except UsageError as error:
             raise UsageError(f"{path}: matrix {number}: {error}") from None
+    try:
+        specs += floors_for(specs, content.get("base", {}), content.get("floors", True))
+    except UsageError as error:
+        raise UsageError(f"{path}: floors: {error}") from None
     wanted: list[Comparison] = []
+    labels = labels_of([spec.about() for spec in specs])
     for number, table in enumerate(comparisons, 1):
         try:
-            wanted += comparisons_of(table)
+            for comparison in comparisons_of(table):
+                for label in {comparison.a, comparison.b} - {ALL}:
+                    matching({name for _, name in labels}, label)
+                wanted.append(comparison)
         except UsageError as error:
             raise UsageError(f"{path}: compare {number}: {error}") from None
     return Suite(path.stem, str(content.get("title", path.stem)), tuple(specs), tuple(wanted))
 
 
-_KEYS = ("title", "base", "matrix", "compare")
+_KEYS = ("title", "floors", "base", "matrix", "compare")
+_TRAINING = ("predictor_steps", "batch", "lr", "width")
+
+
+def floors_for(specs: Sequence[Spec], base: Mapping[str, Any], wanted: bool | Sequence[str]) -> list[Spec]:
+    """The runs of floors and ceiling that a suite of these runs has beside them.
+
+    Args:
+        specs: the runs of its matrices.
+        base: its base, from which come seeds, training and window size.
+        wanted: all, none, or those of these agents.
+    """
+    references = [name for name in agents.names() if agents.find(name).reference]
+    if not isinstance(wanted, bool):
+        if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+            raise UsageError("true, false, or a list of agents")
+        for name in wanted:
+            if name not in references:
+                raise unknown("floor", name, references)
+        references = [name for name in references if name in wanted]
+    names = [*(_TRAINING if "agent.predictor_steps" in base else ()), "size"]
+    shared = {name: base[f"agent.{name}"] for name in names if f"agent.{name}" in base}
+    added: list[Spec] = []
+    for task, settings in {canonical([s.task, s.task_settings]): (s.task, s.task_settings) for s in specs}.values():
+        here = [spec for spec in specs if (spec.task, spec.task_settings) == (task, settings)]
+        seeds = base.get("seed", sorted({spec.seed for spec in here}))
+        for name in references if wanted else []:
+            known = settings_of(agents.make(name))
+            listed = [settings_of(spec.make()[0]) for spec in here if spec.agent == name]
+            varied = {key for variant in agents.find(name).variants for key in variant}
+            for variant in agents.find(name).variants:
+                if any(all(one[key] == (known | variant)[key] for key in varied) for one in listed):
+                    continue
+                own = {key: value for key, value in shared.items() if key in known} | variant
+                added += expand(
+                    {"agent": name, "task": task, "seed": seeds}
+                    | {f"agent.{key}": value for key, value in own.items()}
+                    | {f"task.{key}": [value] for key, value in settings.items()}
+                )
+    return added if wanted else []
 
 
 def _are_tables(value: Any) -> bool:

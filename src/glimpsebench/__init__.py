@@ -4,4 +4,7 @@ The env is a camera (`glimpsebench.envs`), the agent points it (`glimpsebench.ag
 (`glimpsebench.bench`), and every number on the leaderboard comes from a record on disk.
 """
 
+PREDICTORS = {"random-masks": "glimpsebench.bench.evaluators:reader"}
+"""Names that an env's `predictor` may have → module:function, called with the task (`envs.predictors`)."""
+
 __version__ = "0.1.0"

@@ -1,0 +1,80 @@
+"""Committed results: one folder per suite, whose tables are written again from its records when code that writes them
+has changed, and a sentence that says which of them today's code would not make.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import textwrap
+from collections.abc import Iterable
+from contextlib import redirect_stderr
+from pathlib import Path
+
+from glimpsebench.bench import compare, leaderboard, studies
+from glimpsebench.bench.records import Record, read_all
+from glimpsebench.bench.suites import Suite, read_suite, suite_names
+from glimpsebench.envs.errors import UsageError
+
+_BEGIN, _END = "<!-- made by: written by `glimpse retabulate`; do not edit -->", "<!-- /made by -->"
+
+
+def folders(results: Path) -> list[Path]:
+    """The folders there that bear a suite's name."""
+    return [results / name for name in suite_names() if (results / name).is_dir()]
+
+
+def is_outdated(suite: Suite, kept: Iterable[Record]) -> bool:
+    """Whether the suite asks for other runs today: other settings, floors, versions, or contenders' source."""
+    return {record.about["key"] for record in kept} != {spec.folder(Path()).name for spec in suite.specs}
+
+
+def sentence(results: Path) -> str:
+    """Which folders hold what an earlier version of the code made, and of which release."""
+    releases: dict[str, list[str]] = {}
+    for folder in folders(results):
+        kept = read_all(folder)
+        if is_outdated(read_suite(folder.name), kept):
+            made_by = sorted({record.about["software"]["glimpsebench"] for record in kept})
+            releases.setdefault(", ".join(made_by), []).append(f"`{folder.name}`")
+    if not releases:
+        return "All of them are what this version of the code makes."
+    listed = "; ".join(f"{', '.join(names)} (release {release})" for release, names in releases.items())
+    return textwrap.fill(
+        "Made by earlier code, so that this one would run them again (contenders, settings, floors or the form of "
+        f"records have changed): {listed}.",
+        width=120,
+        break_on_hyphens=False,
+    )
+
+
+def rewrite(results: Path) -> list[str]:
+    """Write leaderboards, comparisons, studies' tables and the sentence again; return what was left out, and why.
+
+    A README beside the results folder that shows a suite's leaderboard (`leaderboard.insert`) gets the new one.
+    """
+    left_out = []
+    for folder in folders(results):
+        suite, kept = read_suite(folder.name), read_all(folder)
+        leaderboard.write(kept, folder, suite.title)
+        written, skipped = compare.write(suite.comparisons, leaderboard.rows_of(kept), folder)
+        left_out += [f"{folder}: {why}" for why in skipped]
+        for old in {*folder.glob("*against-*.md")} - {*written}:
+            old.unlink()
+        if folder.name in studies.names():
+            # Pictures need weights, which committed records lack: what says so is no news here.
+            with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
+                for path in studies.find(folder.name)(kept, Path(scratch)):
+                    if path.suffix in (".md", ".csv"):
+                        (folder / path.name).write_bytes(path.read_bytes())
+    page = results / "README.md"
+    text = page.read_text()
+    begin, end = text.find(_BEGIN), text.find(_END)
+    if begin < 0 or end < begin:
+        raise UsageError(f"{page}: no markers '{_BEGIN}' and '{_END}' to write between")
+    page.write_text(f"{text[: begin + len(_BEGIN)]}\n{sentence(results)}\n{text[end:]}")
+    showing = results.parent / "README.md"
+    for folder in folders(results):
+        if showing.exists() and f"{leaderboard.BEGIN} {results.name}/{folder.name}" in showing.read_text():
+            leaderboard.insert(showing, folder, read_suite(folder.name).title, f"{results.name}/{folder.name}")
+    return left_out
