@@ -237,9 +237,10 @@ def _told_apart(
     for entries in stages:
         alike: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number in range(len(called)):
-            alike[within(number), label(number)].append(number)
+            both = within(number), label(number)
+            alike[both].append(number)
         for numbers in alike.values():
-            keys = dict.fromkeys(key for number in numbers for key in entries[number])
+            keys = list(dict.fromkeys(key for number in numbers for key in entries[number]))
             for key in keys:
                 values = [entries[number].get(key) for number in numbers]
                 if any(value != values[0] for value in values):
@@ -336,7 +337,7 @@ def _rank(row: Row) -> float:
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """The long form: one line per row and budget, with everything that is known about it."""
-    lines = []
+    lines: list[dict[str, Any]] = []
     for task in dict.fromkeys(row.task for row in rows):
         here = [row for row in rows if row.task == task]
         floors = {by: Floors(here, by) for by in SCORES}
