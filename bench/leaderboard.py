@@ -229,11 +229,12 @@ def _told_apart(
         within: those of another value need not be told apart.
     """
 
+    entries_of = [dict(entries) for _, entries in called]
+
     def label(number: int) -> str:
-        name, entries = called[number][0], shown[number]
+        name, entries = called[number][0], entries_of[number]
         return f"{name} ({', '.join(f'{key}={value}' for key, value in entries.items())})" if entries else name
 
-    shown = [dict(entries) for _, entries in called]
     for entries in stages:
         alike: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number in range(len(called)):
@@ -245,7 +246,7 @@ def _told_apart(
                 values = [entries[number].get(key) for number in numbers]
                 if any(value != values[0] for value in values):
                     for number in numbers:
-                        shown[number][key] = entries[number].get(key)
+                        entries_of[number][key] = entries[number].get(key)
     return [label(number) for number in range(len(called))]
 
 
