@@ -229,22 +229,24 @@ def _told_apart(
         within: those of another value need not be told apart.
     """
 
+    entries_of = [dict(entries) for _, entries in called]
+
     def label(number: int) -> str:
-        name, entries = called[number][0], shown[number]
+        name, entries = called[number][0], entries_of[number]
         return f"{name} ({', '.join(f'{key}={value}' for key, value in entries.items())})" if entries else name
 
-    shown = [dict(entries) for _, entries in called]
     for entries in stages:
         alike: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number in range(len(called)):
-            alike[within(number), label(number)].append(number)
+            both = within(number), label(number)
+            alike[both].append(number)
         for numbers in alike.values():
-            keys = dict.fromkeys(key for number in numbers for key in entries[number])
+            keys = list(dict.fromkeys(key for number in numbers for key in entries[number]))
             for key in keys:
                 values = [entries[number].get(key) for number in numbers]
                 if any(value != values[0] for value in values):
                     for number in numbers:
-                        shown[number][key] = entries[number].get(key)
+                        entries_of[number][key] = entries[number].get(key)
     return [label(number) for number in range(len(called))]
 
 
@@ -336,7 +338,7 @@ def _rank(row: Row) -> float:
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """The long form: one line per row and budget, with everything that is known about it."""
-    lines = []
+    lines: list[dict[str, Any]] = []
     for task in dict.fromkeys(row.task for row in rows):
         here = [row for row in rows if row.task == task]
         floors = {by: Floors(here, by) for by in SCORES}

@@ -237,6 +237,8 @@ def test_the_last_batch_does_not_depend_on_how_it_is_filled(beacon: Task) -> Non
     images = tasks.test_split(beacon)
     agent = Raster(size=5, predictor_steps=2)
     agent.prepare(beacon)
+    assert agent.net is not None
+    agent.net.eval()
     whole = rollout(agent, images, seed=0)
     part = rollout(agent, Split(images.images_NCHW[:253]), seed=0)
     assert np.array_equal(whole.predicted_FN[:, :253], part.predicted_FN)

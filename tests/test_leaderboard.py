@@ -118,10 +118,8 @@ def test_what_is_not_the_same_contender_stands_in_rows_of_its_own(other: dict[st
 
 
 def test_a_setting_of_which_the_default_was_edited_and_one_that_was_set_are_told_apart_together() -> None:
-    settings = {"settings": {"size": 8, "scales": 3}, "changed": {"scales": 3}}
-    rows = rows_of(
-        [record("mine", 0, settings={"size": 6, "scales": 3}, changed={"scales": 3}), record("mine", **settings)]
-    )
+    three = {"scales": 3}
+    rows = rows_of([record("mine", settings={"size": size} | three, changed=three) for size in (6, 8)])
     assert {row.name for row in rows} == {"mine (scales=3, size=6)", "mine (scales=3, size=8)"}
 
 

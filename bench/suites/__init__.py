@@ -128,9 +128,9 @@ def floors_for(specs: Sequence[Spec], base: Mapping[str, Any], wanted: bool | Se
             listed = [settings_of(spec.make()[0]) for spec in here if spec.agent == name]
             varied = {key for variant in agents.find(name).variants for key in variant}
             for variant in agents.find(name).variants:
-                if any(all(one[key] == (known | variant)[key] for key in varied) for one in listed):
+                if any(all(one[key] == {**known, **variant}[key] for key in varied) for one in listed):
                     continue
-                own = {key: value for key, value in shared.items() if key in known} | variant
+                own = {**{key: value for key, value in shared.items() if key in known}, **variant}
                 added += expand(
                     {"agent": name, "task": task, "seed": seeds}
                     | {f"agent.{key}": value for key, value in own.items()}
