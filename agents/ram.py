@@ -26,9 +26,9 @@ The networks, the loss and the training are in `common/recurrent.py`, shared wit
 
 Test time: the policy's mean, one rollout; with `rollouts` > 1 samples from the policy, whose windows all count as
 touched. Track: gated.
-Published test errors: 60×60, three 12×12 scales, translated 1.22 % (six glimpses), cluttered 4.04 % (eight), with random
-glimpses 14.4 % (NIPS proceedings); the best re-implementations 0.94 % (tfRAM of slundqui) and 2.13 % (bentrevett). All
-of them: `envs/published.py`.
+Published test errors on 60×60, three 12×12 scales (NIPS proceedings): translated 1.22 % (six glimpses), cluttered
+4.04 % (eight), with random glimpses 14.4 %; the best re-implementations: 0.94 % (slundqui/tfRAM) and 2.13 %
+(bentrevett/recurrent-attention-model), eight glimpses each. All of them: `envs/published.py`.
 Scores, cost, what was tried and left out: docs/methods/ram.md
 Command: glimpse run --agent ram --task digits-clutter
 """

@@ -284,7 +284,9 @@ class RecurrentAgent(Agent):
             net.pixel_std.copy_(std.clamp(min=1e-6))
         common: dict[str, Any] = {"rng": rng, "progress": progress}
         shared, net.shared = net.shared, None  # each is trained by an optimiser of its own
-        optimise(net, task, recurrent_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common)
+        optimise(
+            net, task, recurrent_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common
+        )
         if shared is not None:
             net.shared = shared
             optimise(shared, task, predictor_loss, steps=self.predictor_steps, batch=self.batch, lr=self.lr, **common)
