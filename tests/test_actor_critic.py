@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
 from conftest import hurried
+from glimpsebench import agents
 from glimpsebench.agents.common.actor_critic import (
     ActorCriticAgent,
     GlimpseSetExtractor,
@@ -26,6 +27,7 @@ from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.grid import VectorGridFixations
 from glimpsebench.envs.sb3 import VecGlimpse
+from glimpsebench.envs.settings import current
 from glimpsebench.envs.tasks import Task
 
 EVERY: list[tuple[str, dict[str, Any]]] = [("ppo", {}), ("ppo", {"actions": "grid"}), ("sac", {}), ("ppo_open", {})]
@@ -211,7 +213,8 @@ def test_the_critic_hands_the_actor_the_whole_gradient(beacon: Task) -> None:
     torch.testing.assert_close(action.grad, again.grad)
     critic.zero_grad()
     critic(seen, action.detach())[0].sum().backward()
-    assert all(value.grad is not None for value in critic.features_extractor.what.parameters())
+    extractor: Any = critic.features_extractor
+    assert all(value.grad is not None for value in extractor.what.parameters())
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
@@ -258,3 +261,31 @@ def test_the_reward_setting_reaches_the_env(beacon: Task) -> None:
     agent = made("ppo", {"reward": "correct"}, beacon)
     agent.fit(beacon, 0, iter)
     assert 0.2 < np.mean(agent.findings["return_curve"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now"),
+    [
+        (
+            "ppo",
+            {"features": 64, "explore": 0.3, "clip": 0.1},
+            {"features_dim": 64, "random_share": 0.3, "clip_range": 0.1},
+        ),
+        ("ppo", {"entropy": 0.1, "std": 0.2, "epochs": 3}, {"ent_coef": 0.1, "initial_std": 0.2, "n_epochs": 3}),
+        (
+            "sac",
+            {"updates": 8, "reader_steps": 5, "steps": 7},
+            {"gradient_steps": 8, "extractor_steps": 5, "predictor_steps": 7},
+        ),
+        (
+            "ram",
+            {"first": "random", "told": "last", "std": 0.2},
+            {"first_fixation": "random", "loss_at": "last", "std": 0.2},
+        ),
+        ("ram_pathwise", {"shape_core": True, "standard": True}, {"pathwise_core": True, "standardize": True}),
+    ],
+)
+def test_settings_of_earlier_records_are_read_by_their_names_of_now(
+    name: str, before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    assert current(agents.find(name), before) == now

@@ -205,7 +205,7 @@ def test_reinforce_is_unbiased_on_a_small_case(loss_at: str, beacon: Task) -> No
     rights = [torch.zeros(copies), (first_B > 0.1).float(), (both_B > 0.5).float()]
     hiddens = [torch.stack([right_B, 1 - right_B], 1) for right_B in rights]  # which are the logits
     episode = [Step(hidden, np.empty(0), mean, draw) for hidden, mean, draw in zip(hiddens, means, draws, strict=True)]
-    agent.episode = lambda *_: iter(episode)  # type: ignore[assignment,method-assign]
+    agent.episode = lambda *_: iter(episode)  # type: ignore[method-assign]
     labels_B = torch.zeros(copies, dtype=torch.int64)
     agent.recurrent_loss(np.empty(0), labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
 

@@ -79,7 +79,7 @@ def test_both_estimators_have_the_same_mean(core: bool, beacon: Task) -> None:
             agent.location_input = lambda hidden_BH: hidden_BH  # type: ignore[method-assign]
         with torch.no_grad():
             agent.net.classifier.weight *= 10  # an untrained one has too little to say
-            agent.net.location[2].weight *= 10
+            list(agent.net.location.parameters())[2].mul_(10)
             _, second = agent.episode(images, np.random.default_rng(0), agent.std)
             reward_B1 = log_likelihoods(agent.net.classifier(second.hidden_BH)[:, None], labels_B)
             agent.net.baseline.weight.zero_()
@@ -99,7 +99,9 @@ def test_both_estimators_have_the_same_mean(core: bool, beacon: Task) -> None:
         gradient = first.hidden_BH.grad if core else first.mean_B2.grad
         assert gradient is not None
         if core:
-            jacobian_2H = torch.autograd.functional.jacobian(agent.net.location_mean, first.hidden_BH[0].detach())
+            state_H = first.hidden_BH[0].detach().requires_grad_()
+            mean_2 = agent.net.location_mean(state_H)
+            jacobian_2H = torch.stack([torch.autograd.grad(one, state_H, retain_graph=True)[0] for one in mean_2])
             gradient = gradient @ (jacobian_2H / jacobian_2H.norm(dim=1, keepdim=True)).T
         return copies * gradient
 
