@@ -36,7 +36,7 @@ Command: glimpse run --agent ppo --task digits-clutter --set agent.actions=grid
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -77,6 +77,8 @@ class GlimpsePPO(PPOAgent):
 
     actions: Literal["continuous", "grid"] = "continuous"
     cells: Positive = 8
+
+    version: ClassVar[int] = 2
 
     @property
     def outputs(self) -> int:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -90,6 +90,8 @@ class GlimpseSAC(ActorCriticAgent):
     warmup_steps: Positive = 2_000
     temperature: Rate = 0.01
     target_entropy: float = -2.0
+
+    version: ClassVar[int] = 2
 
     def learner(self, env: VecEnv, seed: int, schedule: Schedule) -> BaseAlgorithm:
         return SAC(

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from conftest import hurried
+from glimpsebench import agents
 from glimpsebench.agents.common.masks import DrawnMaskAgent, JointMaskAgent, MaskAgent, MaskNet
-from glimpsebench.agents.common.nets import to_float
+from glimpsebench.agents.common.nets import WHOLE_SHARE, CanvasNet, PredictorAgent, to_float
 from glimpsebench.envs.tasks import Task
 
 
@@ -21,17 +22,41 @@ def fitted(name: str, task: Task, **settings: object) -> MaskAgent:
     return agent
 
 
-@pytest.mark.parametrize(
-    ("name", "whole"), [("adcm", True), ("cbam", True), ("gain", True), ("gradcam", True), ("straight_through", False)]
-)
-def test_a_predictor_that_has_learned_nothing_begins_with_whole_images(name: str, whole: bool, beacon: Task) -> None:
-    agent = hurried(name)
-    assert isinstance(agent, MaskAgent)
+# Agents of every family whose predictor is the shared one.
+SHARED = ["uniform", "straight_through", "concrete_topk", "gradcam", "cbam", "ram", "ppo"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_every_shared_predictor_has_the_same_terms_of_training(name: str, beacon: Task) -> None:
+    agent = agents.make(name)
+    assert isinstance(agent, PredictorAgent)
+    default = agents.make("uniform")
+    for setting in ("predictor_steps", "batch", "lr", "width"):
+        assert getattr(agent, setting) == getattr(default, setting)
+
+    agent = hurried(name, predictor_steps=40, batch=16)
+    assert isinstance(agent, PredictorAgent)
     agent.prepare(beacon)
-    areas: list[float] = []
-    agent.nets.predictor.register_forward_pre_hook(lambda _, inputs: areas.append(inputs[1].mean().item()))
-    agent.fit_predictor(beacon, np.random.default_rng(0), iter)
-    assert (areas[0] == 1) is whole
+    shares: list[float] = []
+    weights: list[torch.Tensor] = []
+
+    def watched(net: torch.nn.Module, inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
+        if len(inputs[1]) == 16 and net.training:
+            shares.append((inputs[1].mean((1, 2, 3)) == 1).float().mean().item())
+            weights.append(next(net.parameters()).detach().clone())
+
+    predictor = next(module for module in agent.net.modules() if isinstance(module, CanvasNet))  # type: ignore[union-attr]
+    torch.nn.init.constant_(predictor.head.weight, 7.0)  # what it knew before must not matter
+    predictor.register_forward_pre_hook(watched)
+    if isinstance(agent, MaskAgent):
+        agent.fit_predictor(beacon, np.random.default_rng(0), iter)
+        assert predictor.head.weight.max() < 5, "training began with the old weights"
+    else:
+        agent.fit(beacon, 0, iter)
+    last = shares[-40:]
+    assert last[0] == 1, "all images are whole at first"
+    assert np.mean(last[20:]) >= 0.8 * WHOLE_SHARE, "a share of them stays"
+    assert np.mean(last[:10]) > np.mean(last[10:20]) > np.mean(last[20:])
 
 
 JOINT = ["hard_concrete", "concrete_topk", "perturbed_topk"]
@@ -131,7 +156,7 @@ def test_a_random_reader_has_not_met_the_selector(beacon: Task) -> None:
     assert not np.array_equal(weights(lam=0.0), weights(lam=500.0))
 
 
-@pytest.mark.parametrize(("share", "low", "high"), [(0.5, 0.4, 0.6), (0.1, 0.03, 0.2), ("any", 0.0, 1.0)])
+@pytest.mark.parametrize(("share", "low", "high"), [(0.5, 0.35, 0.65), (0.1, 0.03, 0.2), ("any", 0.0, 1.0)])
 def test_random_masks_show_the_share_that_is_asked(
     share: object, low: float, high: float, beacon: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +168,7 @@ def test_random_masks_show_the_share_that_is_asked(
             shares.extend(inputs[1].mean((1, 2, 3)).tolist())
         return under(self, *inputs)
 
+    torch.manual_seed(0)
     agent = hurried("realx", share=share, pretrain_steps=20)
     assert isinstance(agent, MaskAgent)
     agent.prepare(beacon)

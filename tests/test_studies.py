@@ -87,7 +87,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Record]]
     root = tmp_path_factory.mktemp("study")
     settings: list[dict[str, Any]] = [{"loss": "mse_zero"}, {"alpha": 0.2}, {"loss": "target_entropy", "target": 0.1}]
     settings += [{"beta": 0, "gap": 0.01}]
-    few: dict[str, Any] = {"selector_steps": 2, "steps": 1, "batch": 8}
+    few: dict[str, Any] = {"selector_steps": 2, "predictor_steps": 1, "batch": 8}
 
     def judge(view: dict[str, np.ndarray]) -> np.ndarray:
         return np.tile([1.0, 0.0], (len(view["canvas"]), 1))
@@ -98,7 +98,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Record]]
         for seed in (0, 1):
             for one in settings:
                 assert run(Spec("mask_penalty", "beacon", seed, few | one), root, iter).done
-            run(Spec("uniform", "beacon", seed, {"steps": 1, "kind": "mask"}), root, iter)
+            run(Spec("uniform", "beacon", seed, {"predictor_steps": 1, "kind": "mask"}), root, iter)
         yield read_all(root)
 
 

@@ -26,16 +26,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, tensors
+from glimpsebench.agents.common.base import Diverged, Progress, tensors
 from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
+    PredictorAgent,
     Rate,
-    linear_decay,
     optimise,
     predict_canvas,
-    to_float,
-    with_whole_images,
 )
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.sb3 import VecGlimpse
@@ -204,7 +202,7 @@ class TrainingCallback(BaseCallback):
 
 
 @dataclass
-class ActorCriticAgent(Agent):
+class ActorCriticAgent(PredictorAgent):
     """Looks where a policy trained by an actor-critic method points. Stages of `fit`:
 
     1. The predictor learns on canvases of random windows. Then the features extractor learns to classify such sets of
@@ -245,10 +243,6 @@ class ActorCriticAgent(Agent):
     gamma: Share = 0.9
     features_dim: Positive = renamed(128, "features")
     random_share: Share = renamed(0.5, "explore")
-    predictor_steps: Positive = renamed(600, "steps")
-    batch: Positive = 64
-    lr: Rate = 1.5e-2
-    width: Positive = 16
 
     def sensor(self) -> Sensor:
         return Window(self.size, self.scales, border="inside")
@@ -268,16 +262,12 @@ class ActorCriticAgent(Agent):
         return 2
 
     def build(self) -> nn.Module:
-        return ActorNet(self.extractor(), self.outputs, self.classes, self.predictor())
+        return ActorNet(self.extractor(), self.outputs, self.classes, self.new_predictor())
 
     def extractor(self) -> FeaturesExtractor:
         """An untrained features extractor of what `act` sees."""
         values = int(np.prod(self.sensor().glimpse_shape(self.shape)))
         return GlimpseSetExtractor(values, self.glimpses, self.features_dim)
-
-    def predictor(self) -> CanvasNet:
-        """An untrained predictor, the same as every agent's."""
-        return CanvasNet(self.shape[0], self.classes, self.width)
 
     def copied_extractor(self, observation_space: Any) -> FeaturesExtractor:
         """A features extractor for Stable-Baselines3, which trains it apart from the agent's own."""
@@ -338,7 +328,6 @@ class ActorCriticAgent(Agent):
         returns: list[float] = []
         for number in range(1, self.rounds + 1):
             returns += self.fit_policy(learner, progress)
-            net.predictor = self.predictor()
             self.fit_predictor(task, self.random_share if number < self.rounds else 0.0, rng, progress)
         self.findings = {
             "return_curve": [returns[math.ceil((k + 1) / CURVE_POINTS * len(returns)) - 1] for k in range(CURVE_POINTS)]
@@ -392,26 +381,12 @@ class ActorCriticAgent(Agent):
 
     def fit_predictor(self, task: Task, random_share: float, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Train the predictor on random windows for a share of the images, and on the policy's."""
-        predictor = self.nets.predictor
 
-        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
+        def canvases(images: Array) -> tuple[Tensor, Tensor]:
             view = tensors(self.env_after_glimpses(images, random_share, rng).observe("canvas"))
-            seen = with_whole_images(
-                view["canvas"], view["mask"], to_float(images), linear_decay(step, self.predictor_steps), rng
-            )
-            logits_BK: Tensor = predictor(seen[0], seen[1].float())
-            return F.cross_entropy(logits_BK, labels_B)
+            return view["canvas"], view["mask"]
 
-        optimise(
-            predictor,
-            task,
-            loss_of,
-            steps=self.predictor_steps,
-            batch=self.batch,
-            lr=self.lr,
-            rng=rng,
-            progress=progress,
-        )
+        self.train_predictor(self.nets.predictor, task, canvases, rng, progress)
 
     def fit_extractor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Pretrain the features extractor with labels, on random windows: rewards alone teach it slowly."""

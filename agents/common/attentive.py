@@ -5,7 +5,7 @@ becomes a score per pixel, and the env reveals the k best, as of every mask sele
 
 1. Three blocks (3×3 convolutions, batch norm, ReLU) of w, 2w and 4w channels, the first two strided; after each,
    F' = M_c ⊗ F, one weight per channel, then F'' = M_s ⊗ F', one per position. The mean over positions, a linear
-   head, cross-entropy on whole images. The predictor, which has learned nothing by then, begins with whole images.
+   head, cross-entropy on whole images.
 2. A pixel's score, brought to the image's size bilinearly. `energy`: the product over the blocks of √(mean over
    channels of F''²), the magnitude of what gets through. `spatial`: M_s of the last block, which weighs what enters
    the mean.
@@ -155,7 +155,6 @@ class AttentiveAgent(MaskAgent):
     score: Score = "energy"
 
     version: ClassVar[int] = 2
-    predictor_untrained: ClassVar[bool] = True
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         return F.cross_entropy(self.attentive.logits(image_BCHW), labels_B)

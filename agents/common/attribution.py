@@ -32,7 +32,7 @@ Y X rows and columns of the features, D their channels, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -137,8 +137,6 @@ class AttributionAgent(MaskAgent):
     """
 
     pool: Pool = "max"
-
-    predictor_untrained: ClassVar[bool] = True
 
     def build(self) -> nn.Module:
         classifier = Classifier(self.shape[0], self.classes, self.width, self.pool)

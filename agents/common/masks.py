@@ -18,11 +18,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Agent, Progress, tensor, tensors
+from glimpsebench.agents.common.base import Progress, tensor, tensors
 from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
-    Rate,
+    PredictorAgent,
     conv,
     linear_decay,
     masked_canvas,
@@ -76,29 +76,23 @@ class MaskNet(nn.Module):
 
 
 @dataclass
-class MaskAgent(Agent):
+class MaskAgent(PredictorAgent):
     """Reads the whole image, then shows its best pixels. A method says by which loss the scores are learned.
 
     Settings:
         selector_steps: of the selector's training, which comes first; `selection_loss` is its loss.
-        predictor_steps: of the predictor's, on the k best pixels of the frozen scores at every budget of the grid, so
-            that one selector gives a whole curve.
+        predictor_steps: of the predictor's, from new weights, on the k best pixels of the frozen scores at every budget
+            of the grid, so that one selector gives a whole curve.
         batch, lr, width: of both, as for every predictor.
         points: budgets to enter at beside the grid's.
     """
 
     selector_steps: Positive = 400
-    predictor_steps: Positive = renamed(600, "steps")
-    batch: Positive = 64
-    lr: Rate = 1.5e-2
-    width: Positive = 16
     points: tuple[Share, ...] = ()
 
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
     accelerated: ClassVar[bool] = True
-    predictor_untrained: ClassVar[bool] = False
-    """The predictor has learned nothing when `fit_predictor` comes, and begins with whole images."""
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -174,28 +168,15 @@ class MaskAgent(Agent):
         net = self.nets
         net.scorer.requires_grad_(False)
 
-        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
+        def canvases(images: Array) -> tuple[Tensor, Tensor]:
             image_BCHW = to_float(images)
             with torch.no_grad():
                 scores_BP = net.scorer(image_BCHW).flatten(1).cpu().numpy()
             sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
             mask_B1HW = tensor(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
-            canvas_BCHW = masked_canvas(image_BCHW, mask_B1HW)
-            if self.predictor_untrained:
-                whole = linear_decay(step, self.predictor_steps)
-                canvas_BCHW, mask_B1HW = with_whole_images(canvas_BCHW, mask_B1HW, image_BCHW, whole, rng)
-            return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
+            return masked_canvas(image_BCHW, mask_B1HW), mask_B1HW
 
-        optimise(
-            net.predictor,
-            task,
-            loss_of,
-            steps=self.predictor_steps,
-            batch=self.batch,
-            lr=self.lr,
-            rng=rng,
-            progress=progress,
-        )
+        self.train_predictor(net.predictor, task, canvases, rng, progress)
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

@@ -176,8 +176,65 @@ def linear_decay(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -
     return max(rest, 1 - step / (until * steps))
 
 
+PREDICTOR_STEPS = 1200
+"""Of training a canvas predictor, unless an agent's settings say otherwise."""
+WHOLE_SHARE = 0.25
+"""The share of whole images among the canvases of a predictor in the second half of its training."""
+
+
 @dataclass
-class CanvasAgent(Agent):
+class PredictorAgent(Agent):
+    """An agent whose predictor is a `CanvasNet`, trained as every other agent's is: on equal terms.
+
+    Settings:
+        predictor_steps, batch, lr, width: of the predictor's training.
+    """
+
+    predictor_steps: Positive = renamed(PREDICTOR_STEPS, "steps")
+    batch: Positive = 64
+    lr: Rate = 1.5e-2
+    width: Positive = 16
+
+    def new_predictor(self) -> CanvasNet:
+        """An untrained predictor."""
+        return CanvasNet(self.shape[0], self.classes, self.width)
+
+    def train_predictor(
+        self,
+        predictor: CanvasNet,
+        task: Task,
+        canvases: Callable[[Array], tuple[Tensor, Tensor]],
+        rng: np.random.Generator,
+        progress: Progress[int],
+    ) -> None:
+        """Train the predictor from new initial weights on what the agent's own selections show.
+
+        Whole images are mixed in: all canvases at first, and from the middle of training on a share of `WHOLE_SHARE`.
+
+        Args:
+            predictor: trained in place; whatever it has learned before is discarded.
+            canvases: images (uint8 BCHW) → canvases (B, C, H, W) and masks (B, 1, H, W, boolean), all budgets mixed.
+        """
+        reinitialise(predictor)
+
+        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            whole = linear_decay(step, self.predictor_steps, rest=WHOLE_SHARE)
+            canvas_BCHW, mask_B1HW = with_whole_images(*canvases(images), to_float(images), whole, rng)
+            return F.cross_entropy(predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
+
+        steps, batch, lr = self.predictor_steps, self.batch, self.lr
+        optimise(predictor, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress)
+
+
+def reinitialise(net: nn.Module) -> None:
+    """Draw a network's weights anew, in place, by its layers' own rules."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+@dataclass
+class CanvasAgent(PredictorAgent):
     """An agent whose predictor reads the canvas, and whose training only trains that predictor.
 
     The floors and the ceiling need nothing else: they say which canvases their own choices would show
@@ -187,11 +244,6 @@ class CanvasAgent(Agent):
         predictor_steps, batch, lr, width: of the predictor's training, the same for everyone.
     """
 
-    predictor_steps: Positive = renamed(600, "steps")
-    batch: Positive = 64
-    lr: Rate = 1.5e-2
-    width: Positive = 16
-
     accelerated: ClassVar[bool] = True
 
     @abstractmethod
@@ -199,23 +251,12 @@ class CanvasAgent(Agent):
         """Canvases (B, C, H, W) and masks (B, 1, H, W, boolean) as this agent would be shown, all budgets mixed."""
 
     def build(self) -> nn.Module:
-        return CanvasNet(self.shape[0], self.classes, self.width)
+        return self.new_predictor()
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
+        assert isinstance(self.net, CanvasNet)
         rng = np.random.default_rng(seed)
-        net = self.net
-        assert net is not None
-
-        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            shown_so = self.canvases(images, rng)
-            canvas_BCHW, mask_B1HW = with_whole_images(
-                *shown_so, to_float(images), linear_decay(step, self.predictor_steps), rng
-            )
-            return F.cross_entropy(net(canvas_BCHW, mask_B1HW.float()), labels_B)
-
-        optimise(
-            net, task, loss_of, steps=self.predictor_steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress
-        )
+        self.train_predictor(self.net, task, lambda images: self.canvases(images, rng), rng, progress)
 
     def predict(self, view: Observation) -> Array:
         assert self.net is not None

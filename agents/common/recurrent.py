@@ -22,16 +22,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Agent, Progress, tensor, tensors
+from glimpsebench.agents.common.base import Progress, tensor, tensors
 from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
+    PredictorAgent,
     Rate,
-    linear_decay,
     optimise,
     predict_canvas,
     to_float,
-    with_whole_images,
 )
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.settings import renamed
@@ -160,7 +159,7 @@ def uniform_fixations(count: int, rng: np.random.Generator) -> Array:
 
 
 @dataclass
-class RecurrentAgent(Agent):
+class RecurrentAgent(PredictorAgent):
     """Looks where a recurrent network points, given the glimpses so far.
 
     Settings:
@@ -196,10 +195,6 @@ class RecurrentAgent(Agent):
     loss_at: LossAt = renamed("all", "told")
     standardize: bool = renamed(False, "standard")
     predictor: Literal["shared", "core"] = "shared"
-    predictor_steps: Positive = renamed(600, "steps")
-    batch: Positive = 64
-    lr: Rate = 1.5e-2
-    width: Positive = 16
 
     observation: ClassVar[Kind] = "glimpses"
     accelerated: ClassVar[bool] = True
@@ -222,7 +217,7 @@ class RecurrentAgent(Agent):
         return self.reinforce
 
     def build(self) -> nn.Module:
-        shared = CanvasNet(self.shape[0], self.classes, self.width) if self.predictor == "shared" else None
+        shared = self.new_predictor() if self.predictor == "shared" else None
         values = int(np.prod(self.sensor().glimpse_shape(self.shape)))
         return RAMNet(values, self.classes, shared, standardize=self.standardize)
 
@@ -265,18 +260,11 @@ class RecurrentAgent(Agent):
         def recurrent_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
             return self.recurrent_loss(images, labels_B, rng)
 
-        def predictor_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
+        def canvases(images: Array) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
                 episodes = [self.episode(images, rng, self.test_std) for _ in range(self.rollouts)]
                 aims = [aim for episode in episodes for _, aim, _, _ in episode]
-            prefix_B = rng.integers(0, self.horizon(), len(images))
-            canvas_BCHW, mask_B1HW = self.canvases(images, aims, prefix_B)
-            seen = with_whole_images(
-                canvas_BCHW, mask_B1HW, to_float(images), linear_decay(step, self.predictor_steps), rng
-            )
-            assert shared is not None
-            logits_BK: Tensor = shared(seen[0], seen[1].float())
-            return F.cross_entropy(logits_BK, labels_B)
+            return self.canvases(images, aims, rng.integers(0, self.horizon(), len(images)))
 
         if self.standardize:
             std, mean = torch.std_mean(to_float(task.train().images_NCHW[:STATISTICS_IMAGES]))
@@ -289,7 +277,7 @@ class RecurrentAgent(Agent):
         )
         if shared is not None:
             net.shared = shared
-            optimise(shared, task, predictor_loss, steps=self.predictor_steps, batch=self.batch, lr=self.lr, **common)
+            self.train_predictor(shared, task, canvases, **common)
 
     def episode(self, images: Array, rng: np.random.Generator, std: float) -> Iterator[Step]:
         """The `glimpses` steps of one batch of images, with a policy of this std."""
