@@ -5,40 +5,38 @@ Jordan, Abbeel 2015, arXiv:1506.02438. Masked actions: Huang, Ontañón 2020, ar
 queries: Lee, Lee, Kim, Kosiorek, Choi, Teh, Set Transformer, 2019, arXiv:1810.00825. The learners are
 Stable-Baselines3's PPO and sb3-contrib's MaskablePPO.
 
-1. What has been seen is a set. Glimpse i, ρ_i at l_i: e_i = relu(what(ρ_i) + where(l_i)), what of two layers, where
-   of (x, y) and its sines and cosines at three frequencies; e_0 is learned and always there.
-2. Reader: z_q = Σ_i softmax_i(w_q · e_i) relu(V e_i) for four learned queries w_q; f = relu(W [z_1 … z_4; which of the
-   T slots are taken]). Policy and value: two layers each on f.
+1. What has been seen is a set. Glimpse i, ρ_i at l_i, gives a token e_i = relu(what(ρ_i) + where(l_i)); "what" has two
+   layers, "where" is linear in Fourier features of (x, y), three frequencies. e_0 is learned and always there.
+2. Features extractor: z_q = Σ_i softmax_i(w_q · e_i) relu(V e_i) for four learned queries w_q;
+   f = relu(W [z_1 … z_4; which of the T slots are taken]). Policy and value: two layers each on f.
 3. Reward: r_t = log p(label | canvas_t) − log p(label | canvas_{t−1}) by a frozen predictor, or 1 at the end if it is
    right (`reward=correct`).
 4. Advantage: Â_t = Σ_k (γλ)^k (r_{t+k} + γ V_{t+k+1} − V_{t+k}), λ = 0.95.
 5. Loss: −min(ρ Â, clip(ρ, 1 − ε, 1 + ε) Â) + ½ (V − return)² − c · entropy, ρ the ratio of new to old policy.
-6. `actions=continuous`: a Gaussian fixation with a learned std that does not depend on the state, clipped to the
-   image. `actions=grid`: one of cells × cells places, the visited ones masked, in training and at test.
+6. `actions=continuous`: a Gaussian fixation with a learned std that does not depend on the state; its sample is clipped
+   to the frame, its log-probability is that before clipping, as Stable-Baselines3 does. `actions=grid`: one of
+   cells × cells places, the visited ones masked, in training and at test.
 
 What differs from the source, and why:
-* PPO learns where to look and nothing else. Predictor and reader are first trained with labels on random windows: in
-  the published runs (APPLE, ICLR 2026) reinforcement learning without a supervised loss stayed near chance.
+* PPO learns where to look and nothing else. Predictor and features extractor are first trained with labels on random
+  windows: in the published runs (APPLE, ICLR 2026) reinforcement learning without a supervised loss stayed near chance.
 * Rounds of policy and predictor: a predictor that has met random windows only misjudges the policy's. Each
-  predictor is new and trained like everyone's; the last one on the policy's windows alone, as ram's is.
+  predictor is new and trained as every agent's is; the last one on the policy's windows alone, as ram's is.
 * The first fixation is the policy's too: a constant, since nothing has been seen.
 * Learning rate falls linearly towards 0 in each round. Advantages are normalised per minibatch and gradients clipped
   at norm 0.5, as Stable-Baselines3 does by default.
 
 `actions=grid` needs sb3-contrib: pip install 'glimpsebench[rl]'.
 
-Test time: the Gaussian's mean, or the best cell. Track: gated.
-Findings: `return_curve`, the mean return while training.
-Measured on digits-clutter, seed 0, the 200 validation images, own accuracy at 10, 15, 20, 30 and 100 % touched:
-continuous 35, 63, 74, 78, 78 %, grid 31, 51, 63, 83, 83 %, uniform windows of that size and number 17, 24, 31, 46,
-48 %. Cost: 2 to 3 minutes of one core.
+Test time: the Gaussian's mean, or the best cell. Track: gated. Findings: `return_curve`, the mean return in training.
+Scores, cost, what was tried and left out: docs/methods/ppo.md
 Command: glimpse run --agent ppo --task digits-clutter --set agent.actions=grid
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -59,7 +57,7 @@ Array = NDArray[Any]
 
 
 def maskable() -> type[BaseAlgorithm]:
-    """PPO over masked actions."""
+    """sb3-contrib's PPO over masked actions."""
     try:
         from sb3_contrib import MaskablePPO
     except ImportError:
@@ -68,17 +66,19 @@ def maskable() -> type[BaseAlgorithm]:
 
 
 @dataclass
-class PPOLooks(PPOAgent):
+class GlimpsePPO(PPOAgent):
     """Looks where a policy trained by proximal policy optimisation points, given the glimpses so far.
 
     Settings:
         actions: `continuous`, any fixation, or `grid`, a cell that has not been visited.
-        cells: a side of the grid, whose cells' middles are the fixations.
-        The others: as for every actor-critic agent, and of PPO (see `actor_critic`).
+        cells: of a side of the grid; the fixations are the cells' middles.
+        The others: `PPOAgent` and `ActorCriticAgent` (common/actor_critic.py).
     """
 
     actions: Literal["continuous", "grid"] = "continuous"
     cells: Positive = 8
+
+    version: ClassVar[int] = 2
 
     @property
     def outputs(self) -> int:
@@ -86,10 +86,10 @@ class PPOLooks(PPOAgent):
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         if self.actions == "grid":
-            maskable()  # what is missing is missed now, not after the predictor's training
+            maskable()  # so that a missing package is an error before the predictor's training
         super().fit(task, seed, progress)
 
-    def aimed(self, env: GlimpseVectorEnv) -> VectorEnv[Any, Any, Any]:
+    def wrapped(self, env: GlimpseVectorEnv) -> VectorEnv[Any, Any, Any]:
         return env if self.actions == "continuous" else VectorGridFixations(env, self.cells, self.cells)
 
     def learner(self, env: VecEnv, seed: int, schedule: Schedule) -> BaseAlgorithm:
@@ -107,7 +107,7 @@ class PPOLooks(PPOAgent):
         return fixation_B2.astype(np.float32)
 
     def best_cells(self, scores_BA: Array, observation: Observation) -> Array:
-        """The best cell that has not been visited, in raster order (B,); the best of all when all have been."""
+        """The index, in raster order, of the best cell that has not been visited (B,); of all when all have been."""
         cell_BT2 = np.minimum((observation["actions"] + 1) / 2 * self.cells, self.cells - 1).astype(np.int64)
         env_K, step_K = observation["valid"].nonzero()
         visited_BA = np.zeros(scores_BA.shape, bool)

@@ -3,25 +3,23 @@
 Haarnoja, Zhou, Abbeel, Levine 2018, arXiv:1801.01290; Haarnoja, Zhou, Hartikainen, Tucker, Ha, Tan, Kumar, Zhu,
 Gupta, Abbeel, Levine 2018, arXiv:1812.05905. The learner is Stable-Baselines3's SAC.
 
-1. Reader f(s) over the set of glimpses, reward and rounds with the predictor: ppo's. Actor, critic and the critic's
-   target have a reader each.
+1. Features extractor f(s) over the set of glimpses, reward and rounds with the predictor: ppo's. Actor, critic and the
+   critic's target have an extractor each.
 2. Policy: a = tanh(u), u ~ N(μ(f), σ(f)²), a fixation inside the image.
-3. Critic: Q_i(s, a) = MLP_i([f(s); φ(a)]), i = 1, 2; φ(a) is a with its sines and cosines at three
-   frequencies, as the reader is told fixations. Target: r + γ (min_i Q̄_i(s', a') − α log π(a' | s')).
-4. Actor: α log π(a | s) − min_i Q_i(s, a). Temperature: α follows the entropy that is asked for (`target_entropy`).
+3. Critic: Q_i(s, a) = MLP_i([f(s); φ(a)]), i = 1, 2; φ(a) are the Fourier features of a, three frequencies, as the
+   extractor has them of past fixations. Target: r + γ (min_i Q̄_i(s', a') − α log π(a' | s')).
+4. Actor: α log π(a | s) − min_i Q_i(s, a). Temperature: α follows the wanted entropy (`target_entropy`).
 5. Q̄ ← Q̄ + τ (Q − Q̄) after each update, τ = 0.01.
 
 What differs from the source, and why:
-* Q of a raw (x, y) is too smooth to say that a visited place has nothing left to tell, hence φ(a).
+* Q of a raw (x, y) is too smooth to say that nothing is gained from a place seen before, hence φ(a).
 * α starts at 0.01, not 1: a glimpse is worth tenths of a nat or less.
-* The reader starts from the supervised training of ppo's reader.
-* What was replayed in one round is kept for the next, with the rewards of the predictor of its time.
+* The features extractors start from the supervised training of ppo's.
+* The replay buffer of one round is kept for the next, with the rewards of the predictor of its time.
 * Learning rate falls linearly towards 0 in each round, and each round begins with `warmup_steps` random fixations.
 
-Test time: tanh of the mean. Track: gated.
-Findings: `return_curve`, the mean return while training.
-Measured on digits-clutter, seed 0, the 200 validation images, own accuracy at 10, 15, 20 and 30 % touched: 30, 47, 65,
-73 %. Cost: 2 to 3 minutes of one core.
+Test time: tanh of the mean. Track: gated. Findings: `return_curve`, the mean return in training.
+Scores, cost, what was tried and left out: docs/methods/sac.md
 Command: glimpse run --agent sac --task digits-clutter
 """
 
@@ -29,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -41,60 +39,63 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 
-from glimpsebench.agents.common.actor_critic import FREQUENCIES, ActorCriticAgent, Extractor, Schedule, fourier_features
+from glimpsebench.agents.common.actor_critic import FREQUENCIES, ActorCriticAgent, Schedule, fourier_features
 from glimpsebench.agents.common.nets import Positive, Rate
 from glimpsebench.envs.glimpse import Observation
+from glimpsebench.envs.settings import renamed
 
 Array = NDArray[Any]
 
 
-class PlaceCritic(ContinuousCritic):
-    """Q of what has been seen and of a place."""
+class FourierCritic(ContinuousCritic):
+    """Stable-Baselines3's critic, with the action as Fourier features."""
 
     def __init__(self, *, features_dim: int, **settings: Any) -> None:
         super().__init__(features_dim=features_dim + 4 * FREQUENCIES, **settings)
 
     def forward(self, obs: Any, actions: Tensor) -> tuple[Tensor, ...]:
-        # The actor's loss needs the gradient to the action alone; the reader's would be thrown away.
+        # The actor's loss needs the gradient to the action alone; the extractor's would be thrown away.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not actions.requires_grad):
             features_BD = self.extract_features(obs, self.features_extractor)
         input_BF = torch.cat([features_BD, fourier_features(actions)], 1)
         return tuple(network(input_BF) for network in self.q_networks)
 
 
-class PlacePolicy(SACPolicy):
+class FourierSACPolicy(SACPolicy):
     """SAC's actor with that critic."""
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
-        return PlaceCritic(**self._update_features_extractor(self.critic_kwargs, features_extractor))
+        return FourierCritic(**self._update_features_extractor(self.critic_kwargs, features_extractor))
 
 
 @dataclass
-class SACLooks(ActorCriticAgent):
+class GlimpseSAC(ActorCriticAgent):
     """Looks where a policy trained by soft actor-critic points, given the glimpses so far.
 
     Settings:
-        updates: each time that every env has run one episode.
+        gradient_steps: updates each time that every env has run one episode.
         policy_batch: transitions in an update.
-        buffer_steps: transitions that are kept.
-        warmup_steps: random ones at the start of each round.
-        temperature: α at the start.
-        target_entropy: of the fixation, nats; log 4 = 1.39 is uniform.
-        The others: as for every actor-critic agent (see `actor_critic`).
+        buffer_steps: size of the replay buffer, transitions.
+        warmup_steps: random transitions at the start of each round, before the first update.
+        temperature: α at the start; it is learned.
+        target_entropy: of a fixation, nats; log 4 = 1.39 is uniform.
+        The others: `ActorCriticAgent` (common/actor_critic.py).
     """
 
     policy_steps: Positive = 60_000
     num_envs: Positive = 16
-    updates: Positive = 6
+    gradient_steps: Positive = renamed(6, "updates")
     policy_batch: Positive = 128
     buffer_steps: Positive = 60_000
     warmup_steps: Positive = 2_000
     temperature: Rate = 0.01
     target_entropy: float = -2.0
 
+    version: ClassVar[int] = 2
+
     def learner(self, env: VecEnv, seed: int, schedule: Schedule) -> BaseAlgorithm:
         return SAC(
-            PlacePolicy,
+            FourierSACPolicy,
             env,
             learning_rate=schedule,
             buffer_size=self.buffer_steps,
@@ -103,15 +104,14 @@ class SACLooks(ActorCriticAgent):
             tau=0.01,
             gamma=self.gamma,
             train_freq=self.glimpses,
-            gradient_steps=self.updates,
+            gradient_steps=self.gradient_steps,
             ent_coef=f"auto_{self.temperature}",
             target_entropy=self.target_entropy,
             seed=seed,
             device="cpu",
             policy_kwargs={
-                "features_extractor_class": Extractor,
-                "features_extractor_kwargs": {"reader": self.nets.reader},
-                "net_arch": [self.features],
+                "features_extractor_class": self.copied_extractor,
+                "net_arch": [self.features_dim],
                 "activation_fn": nn.ReLU,
             },
         )

@@ -4,20 +4,15 @@
 
 trains `ram_pathwise` with each estimator for so many steps and then estimates, many times over with fresh noise and
 everything else fixed, the gradient of one objective, the expected cross-entropy of all steps, with respect to the
-policy's parameters:
+location network's parameters:
 
-- pathwise: through the bilinear windows, with `shape_core` so that the effect of a fixation on later ones counts;
-- reinforce: the score function times what the later steps lost, less the learned baseline;
+- pathwise: through the bilinear windows, with `pathwise_core` so that the effect of a fixation on later ones counts;
+- reinforce: the score function times the loss of the later steps, less the learned baseline;
 - reinforce_batch: the same, less the mean over the batch's other images, which needs no training.
 
 All are unbiased, so their means agree (`cosine`, with pathwise), up to noise that the number of draws brings down.
 `variance` is that of the whole vector (the trace of its covariance) for one batch; `signal` is the squared norm of
 the mean, less the part that noise adds to it; `ratio` is the variance over pathwise's. The last line is JSON.
-
-Seen on digits-clutter (seed 0, 400 draws, batches of 64), ratios of reinforce and reinforce_batch: before training
-117,000, with a baseline that knows nothing, and 32; after 300 steps by pathwise 2.9 and 0.34, after 1,200 0.14 and
-0.07; after 300 by reinforce 32 and 3.8, after 1,200 0.04 and 0.03. So in training it turns over which is noisier.
-Cosines are 0.8 or more up to 300 steps (0.67 with that baseline); later the gradient is small beside its noise.
 """
 
 from __future__ import annotations
@@ -44,13 +39,13 @@ def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.rando
     net = agent.net
     assert isinstance(net, RAMNet)
     logits, baselines, log_probs = [], [], []
-    for hidden_BH, _, mean_B2, drawn_B2 in agent.episode(images, rng, agent.std):
+    for hidden_BH, _, mean_B2, sample_B2 in agent.episode(images, rng, agent.std):
         logits.append(net.classifier(hidden_BH))
         baselines.append(net.baseline(hidden_BH.detach())[:, 0].detach())
-        log_probs.append(-((drawn_B2.detach() - mean_B2) ** 2).sum(1) / (2 * agent.std**2))
+        log_probs.append(-((sample_B2.detach() - mean_B2) ** 2).sum(1) / (2 * agent.std**2))
     loss_BT = -log_likelihoods(torch.stack(logits, 1), labels_B)
     count, steps = loss_BT.shape
-    # The part of the mean over steps that a draw decides, and what each baseline expects of it.
+    # The part of the mean over steps that a sample decides, and what each baseline predicts of it.
     after_BT = loss_BT.detach()[:, 1:].flip(1).cumsum(1).flip(1) / steps
     learned_BT = -torch.stack(baselines, 1)[:, :-1] * torch.arange(steps - 1, 0, -1) / steps
     others_BT = (after_BT.sum(0) - after_BT) / (count - 1)
@@ -60,14 +55,14 @@ def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.rando
         "reinforce": (score_BT * (after_BT - learned_BT)).sum(1).mean(),
         "reinforce_batch": (score_BT * (after_BT - others_BT)).sum(1).mean(),
     }
-    policy = list(net.policy.parameters())
+    parameters = list(net.location.parameters())
     return {
-        name: torch.cat([part.flatten() for part in torch.autograd.grad(loss, policy, retain_graph=True)])
+        name: torch.cat([part.flatten() for part in torch.autograd.grad(loss, parameters, retain_graph=True)])
         for name, loss in surrogates.items()
     }
 
 
-def spread(draws_ND: Tensor) -> dict[str, float]:
+def variance_and_signal(draws_ND: Tensor) -> dict[str, float]:
     """Variance of one draw and squared norm of the mean, both without bias."""
     variance = draws_ND.var(0).sum().item()
     signal = draws_ND.mean(0).square().sum().item() - variance / len(draws_ND)
@@ -82,7 +77,7 @@ def measure(task: Task, trained_by: str, steps: int, draws: int, batch: int, see
         estimator=trained_by,  # type: ignore[arg-type]
         policy_steps=max(steps, 1),
         reward="likelihood",
-        shape_core=True,
+        pathwise_core=True,
         predictor="core",
     )
     agent.prepare(task)
@@ -95,7 +90,7 @@ def measure(task: Task, trained_by: str, steps: int, draws: int, batch: int, see
     images, labels_B = split.images_NCHW[first], torch.from_numpy(split.labels_N[first])
     many = [estimates(agent, images, labels_B, rng) for _ in range(draws)]
     stacked = {name: torch.stack([one[name] for one in many]) for name in many[0]}
-    found: dict[str, Any] = {name: spread(draws_ND) for name, draws_ND in stacked.items()}
+    found: dict[str, Any] = {name: variance_and_signal(draws_ND) for name, draws_ND in stacked.items()}
     for name, draws_ND in stacked.items():
         mean, other = draws_ND.mean(0), stacked["pathwise"].mean(0)
         found[name]["ratio"] = found[name]["variance"] / found["pathwise"]["variance"]
@@ -110,15 +105,15 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    task = tasks.make(asked.task)
+    task = tasks.make(args.task)
     rows = []
-    for steps in asked.steps:
+    for steps in args.steps:
         for trained_by in ("pathwise", "reinforce") if steps else ("pathwise",):
-            rows.append(measure(task, trained_by, steps, asked.draws, asked.batch, asked.seed))
+            rows.append(measure(task, trained_by, steps, args.draws, args.batch, args.seed))
             print(json.dumps(rows[-1]), flush=True)
-    print(json.dumps({"task": asked.task, "draws": asked.draws, "batch": asked.batch, "rows": rows}))
+    print(json.dumps({"task": args.task, "draws": args.draws, "batch": args.batch, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/ppo_steps.py
 
 PPO learns where to look on digits-clutter (32×32, 8×8 windows, 6 glimpses) with 64 envs and the `information`
-reward, for which a small predictor is asked at every step what it now believes. The policy is SB3's
+reward, for which a small predictor classifies at every step what has been seen. The policy is SB3's
 MultiInputPolicy with the extractor below over the `glimpses` observation (every glimpse with its fixation
 through one layer, then the mean of those taken); the predictor is the same net with ten outputs, frozen, since
 only the time matters here. PPO's settings are usual ones: 64 steps, 4 epochs, minibatches of 512.

@@ -15,9 +15,6 @@ float32, networks of the same sizes):
 
 Time is that of the process, all its threads together, and a ratio is the median of the rounds' own, with quartiles:
 others use this machine too. The last line is JSON, `ms` the median of a step's milliseconds.
-
-Seen on one core of an AMD EPYC with others at work, torch 2.13: peer / ours 1.64 (quartiles 1.60 to 1.67), ours /
-limit 1.73 (1.72 to 1.80). 32 s of that core.
 """
 
 from __future__ import annotations
@@ -212,10 +209,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--share", type=int, default=10, help="steps of each in a round")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    spent = {name: np.array(rounds) for name, rounds in measure(asked.rounds, asked.share).items()}
+    spent = {name: np.array(rounds) for name, rounds in measure(args.rounds, args.share).items()}
     ratios = {"peer / ours": spent["peer"] / spent["ours"], "ours / limit": spent["ours"] / spent["limit"]}
     found: dict[str, Any] = {"torch": torch.__version__, "target, peer / ours": TARGET}
     found["ms"] = {name: round(1000 * float(np.median(rounds)), 2) for name, rounds in spent.items()}

@@ -1,4 +1,4 @@
-"""PPO and SAC: the readers, the policy that is kept against Stable-Baselines3's, masks, ends good and bad."""
+"""PPO and SAC: features extractors, the policy that is kept against Stable-Baselines3's, masks, ends good and bad."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
 from conftest import hurried
-from glimpsebench.agents.common.actor_critic import ActorCriticAgent, ImageReader, SetReader, fourier_features
+from glimpsebench import agents
+from glimpsebench.agents.common.actor_critic import (
+    ActorCriticAgent,
+    GlimpseSetExtractor,
+    ImageExtractor,
+    fourier_features,
+)
 from glimpsebench.agents.common.base import Diverged
-from glimpsebench.agents.ppo import PPOLooks
-from glimpsebench.agents.sac import PlaceCritic
+from glimpsebench.agents.ppo import GlimpsePPO
+from glimpsebench.agents.sac import FourierCritic
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.grid import VectorGridFixations
 from glimpsebench.envs.sb3 import VecGlimpse
+from glimpsebench.envs.settings import current
 from glimpsebench.envs.tasks import Task
 
 EVERY: list[tuple[str, dict[str, Any]]] = [("ppo", {}), ("ppo", {"actions": "grid"}), ("sac", {}), ("ppo_open", {})]
@@ -45,13 +52,13 @@ def some_set(rows: int = 5, slots: int = 4) -> dict[str, Tensor]:
     }
 
 
-def some_reader() -> SetReader:
+def some_extractor() -> GlimpseSetExtractor:
     torch.manual_seed(0)
-    return SetReader(9, 4, 16)
+    return GlimpseSetExtractor(9, 4, 16)
 
 
 def test_an_empty_slot_tells_nothing() -> None:
-    reader, seen = some_reader(), some_set()
+    extractor, seen = some_extractor(), some_set()
     there_BT = seen["valid"].bool()
     other = {
         "glimpses": torch.where(there_BT[..., None, None, None], seen["glimpses"], 7.0),
@@ -59,35 +66,35 @@ def test_an_empty_slot_tells_nothing() -> None:
         "valid": seen["valid"],
     }
     for training in (True, False):
-        reader.train(training)
-        torch.testing.assert_close(reader(seen), reader(other))
+        extractor.train(training)
+        torch.testing.assert_close(extractor(seen), extractor(other))
 
 
 def test_a_set_has_no_order_and_reads_the_same_while_training() -> None:
-    reader, seen = some_reader(), some_set()
-    features_BD = reader.eval()(seen)
+    extractor, seen = some_extractor(), some_set()
+    features_BD = extractor.eval()(seen)
     turned = seen | {name: seen[name][:, [1, 0, 2, 3]] for name in ("glimpses", "actions")}
     several = seen["valid"].sum(1) >= 2
-    torch.testing.assert_close(reader(turned)[several], features_BD[several])
-    torch.testing.assert_close(reader.train()(seen), features_BD)
+    torch.testing.assert_close(extractor(turned)[several], features_BD[several])
+    torch.testing.assert_close(extractor.train()(seen), features_BD)
     assert (features_BD[several] - features_BD[:1]).abs().max() > 1e-3, "the glimpses must matter"
 
 
-def test_what_is_strongest_in_the_image_is_told_with_its_place() -> None:
-    reader = ImageReader(1, 3, 16)
-    reader.layers = nn.Sequential()  # its map is then the image itself
+def test_spatial_softmax_gives_the_position_and_the_height_of_a_peak() -> None:
+    extractor = ImageExtractor(1, 3, 16)
+    extractor.layers = nn.Sequential()  # its map is then the image itself
     image_BDHW = torch.zeros(1, 32, 5, 5)
     image_BDHW[0, 0, 0, 4] = image_BDHW[0, 1, 3, 1] = 50
-    told: list[Tensor] = []
-    reader.found.register_forward_pre_hook(lambda _, inputs: told.append(inputs[0]))
-    reader({"image": image_BDHW, "step": torch.zeros(1, 1)})
-    x_D, y_D, most_D = told[0][0].chunk(3)
+    keypoints: list[Tensor] = []
+    extractor.keypoints.register_forward_pre_hook(lambda _, inputs: keypoints.append(inputs[0]))
+    extractor({"image": image_BDHW, "step": torch.zeros(1, 1)})
+    x_D, y_D, most_D = keypoints[0][0].chunk(3)
     torch.testing.assert_close(
         torch.stack([x_D, y_D, most_D])[:, :3].T, torch.tensor([[1.0, -1, 50], [-0.5, 0.5, 50], [0, 0, 0]])
     )
 
 
-def test_steps_are_told_apart(beacon: Task) -> None:
+def test_the_open_policys_fixation_depends_on_the_step(beacon: Task) -> None:
     agent = made("ppo_open", {}, beacon)
     image = np.zeros((3, 1, 16, 16), np.float32)
     step = np.array([[0], [1 / 3], [2 / 3]], np.float32)
@@ -100,17 +107,17 @@ def test_the_learning_rate_falls_and_no_update_is_lost(
     name: str, steps: int, beacon: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = made(name, {"policy_steps": steps, "rounds": 1, "policy_lr": 1.0}, beacon)
-    rate, rates = agent.rate, list[float]()
+    schedule, rates = agent.learning_rate, list[float]()
 
-    def kept(left: float) -> float:
-        rates.append(rate(left))
+    def kept(progress_remaining: float) -> float:
+        rates.append(schedule(progress_remaining))
         return rates[-1]
 
-    monkeypatch.setattr(agent, "rate", kept)
+    monkeypatch.setattr(agent, "learning_rate", kept)
     agent.fit(beacon, 0, iter)
     assert rates[0] == 1
     assert rates == sorted(rates, reverse=True)
-    assert rates[-1] == pytest.approx(1 / agent.rollouts)
+    assert rates[-1] == pytest.approx(1 / agent.rollouts_per_round)
 
 
 @pytest.mark.parametrize(("name", "settings"), EVERY)
@@ -129,7 +136,7 @@ def test_the_policy_that_is_kept_is_the_one_that_was_trained(
         return learners[0]
 
     monkeypatch.setattr(agent, "learner", kept)
-    before = [value.clone() for value in agent.nets.head.parameters()]
+    before = [value.clone() for value in agent.nets.policy_head.parameters()]
     agent.fit(beacon, 0, iter)
     env: Any = GlimpseVectorEnv(
         beacon,
@@ -148,7 +155,7 @@ def test_the_policy_that_is_kept_is_the_one_that_was_trained(
         action = agent.act(observation, np.random.default_rng(0))
         np.testing.assert_allclose(action, wanted, atol=1e-5)
         observation, *_ = env.step(action)
-    assert any(not torch.equal(a, b) for a, b in zip(before, agent.nets.head.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before, agent.nets.policy_head.parameters(), strict=True))
     assert np.shape(agent.findings["return_curve"]) == (20,)
     assert capfd.readouterr() == ("", ""), "nothing is printed"
 
@@ -161,12 +168,12 @@ def test_the_same_seed_gives_the_same_weights_of_a_masked_policy(beacon: Task) -
 
     first, again, other = weights(0), weights(0), weights(1)
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["head.2.weight"], other["head.2.weight"])
+    assert not torch.equal(first["policy_head.2.weight"], other["policy_head.2.weight"])
 
 
 def test_no_cell_is_visited_twice_and_the_best_is_chosen(beacon: Task) -> None:
     agent = made("ppo", {"actions": "grid", "cells": 2}, beacon)
-    assert isinstance(agent, PPOLooks)
+    assert isinstance(agent, GlimpsePPO)
     scores = np.array([[0.1, 0.4, 0.2, 0.3]] * 2, np.float32)
     middles = np.array([[0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5]], np.float32)  # of cells 1, 3, 2, 0
     seen: Observation = {"actions": np.zeros((2, 4, 2), np.float32), "valid": np.zeros((2, 4), np.float32)}
@@ -183,10 +190,10 @@ def test_the_windows_for_the_predictor_are_the_policys(beacon: Task, monkeypatch
     images = beacon.train(0).images_NCHW[:100]
     corner = np.zeros((16, 16), bool)
     corner[:4, :4] = True
-    env = agent.looked(images, 0.0, rng)
+    env = agent.env_after_glimpses(images, 0.0, rng)
     assert (env.masks() == corner).all()
     assert {*env.scanpaths[1].sum(1)} == {1, 2, 3}
-    share = (agent.looked(images, 0.4, rng).masks() == corner).all((1, 2)).mean()
+    share = (agent.env_after_glimpses(images, 0.4, rng).masks() == corner).all((1, 2)).mean()
     assert 0.45 < share < 0.75
 
 
@@ -196,7 +203,7 @@ def test_the_critic_hands_the_actor_the_whole_gradient(beacon: Task) -> None:
         GlimpseVectorEnv(beacon, 4, sensor=agent.sensor(), glimpses=3, autoreset_mode=AutoresetMode.SAME_STEP)
     )
     critic = agent.learner(env, 0, lambda _: 1e-3).policy.critic
-    assert isinstance(critic, PlaceCritic)
+    assert isinstance(critic, FourierCritic)
     seen: Any = {name: torch.from_numpy(value) for name, value in env.reset().items()}
     action = torch.full((4, 2), 0.3, requires_grad=True)
     critic(seen, action)[0].sum().backward()
@@ -206,8 +213,8 @@ def test_the_critic_hands_the_actor_the_whole_gradient(beacon: Task) -> None:
     torch.testing.assert_close(action.grad, again.grad)
     critic.zero_grad()
     critic(seen, action.detach())[0].sum().backward()
-    reader: Any = critic.features_extractor.reader
-    assert all(value.grad is not None for value in reader.what.parameters())
+    extractor: Any = critic.features_extractor
+    assert all(value.grad is not None for value in extractor.what.parameters())
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
@@ -254,3 +261,31 @@ def test_the_reward_setting_reaches_the_env(beacon: Task) -> None:
     agent = made("ppo", {"reward": "correct"}, beacon)
     agent.fit(beacon, 0, iter)
     assert 0.2 < np.mean(agent.findings["return_curve"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now"),
+    [
+        (
+            "ppo",
+            {"features": 64, "explore": 0.3, "clip": 0.1},
+            {"features_dim": 64, "random_share": 0.3, "clip_range": 0.1},
+        ),
+        ("ppo", {"entropy": 0.1, "std": 0.2, "epochs": 3}, {"ent_coef": 0.1, "initial_std": 0.2, "n_epochs": 3}),
+        (
+            "sac",
+            {"updates": 8, "reader_steps": 5, "steps": 7},
+            {"gradient_steps": 8, "extractor_steps": 5, "predictor_steps": 7},
+        ),
+        (
+            "ram",
+            {"first": "random", "told": "last", "std": 0.2},
+            {"first_fixation": "random", "loss_at": "last", "std": 0.2},
+        ),
+        ("ram_pathwise", {"shape_core": True, "standard": True}, {"pathwise_core": True, "standardize": True}),
+    ],
+)
+def test_settings_of_earlier_records_are_read_by_their_names_of_now(
+    name: str, before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    assert current(agents.find(name), before) == now

@@ -29,9 +29,9 @@ SMALL_CELLS = {"network": "bagnet-5", "glimpses": 3}
 LOOKS = {
     "size": 5,
     "rounds": 1,
-    "reader_steps": 150,
+    "extractor_steps": 150,
     "predictor_steps": 200,
-    "features": 64,
+    "features_dim": 64,
 }  # an actor-critic's, in seconds
 LEARNED: dict[str, dict[str, Any]] = {
     "adcm": {"selector_steps": 100, "predictor_steps": 150},
@@ -52,7 +52,8 @@ LEARNED: dict[str, dict[str, Any]] = {
     "ram": {"size": 5, "glimpses": 5},
     "ram_pathwise": {"policy_batch": 64, "size": 5, "glimpses": 6},
     "realx": {},
-    "sac": LOOKS | {"policy_steps": 4_000, "buffer_steps": 4_000, "glimpses": 4, "updates": 8, "policy_lr": 2e-3},
+    "sac": LOOKS
+    | {"policy_steps": 4_000, "buffer_steps": 4_000, "glimpses": 4, "gradient_steps": 8, "policy_lr": 2e-3},
     "saccader": SMALL_CELLS | {"location_steps": 150, "joint_steps": 150},
     "sobel": SMALL_CELLS,
     "straight_through": {},

@@ -28,9 +28,9 @@ LOOKS = {
     "size": 6,
     "glimpses": 3,
     "rounds": 1,
-    "reader_steps": 50,
+    "extractor_steps": 50,
     "predictor_steps": 60,
-    "features": 32,
+    "features_dim": 32,
 }  # an actor-critic's
 FEW: dict[str, dict[str, Any]] = {
     "dham": {"steps": 30},

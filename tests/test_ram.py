@@ -12,7 +12,7 @@ from torch import nn
 
 from conftest import hurried
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.agents.common.recurrent import RAMNet, RecurrentAgent, losses
+from glimpsebench.agents.common.recurrent import RAMNet, RecurrentAgent, Step, classification_loss, reinforce_loss
 from glimpsebench.bench.rollout import rollout
 from glimpsebench.envs import tasks
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
@@ -21,47 +21,78 @@ from glimpsebench.envs.tasks import Task
 
 @pytest.mark.parametrize(("name", "settings"), [("ram", {}), ("ram", {"scales": 2}), ("ram_pathwise", {})])
 def test_training_sees_what_the_env_shows(name: str, settings: dict[str, Any], beacon: Task) -> None:
-    agent = hurried(name, size=5, glimpses=3, first="random", **settings)
+    agent = hurried(name, size=5, glimpses=3, first_fixation="random", **settings)
     assert isinstance(agent, RecurrentAgent)
     torch.manual_seed(0)
     agent.prepare(beacon)
     images = tasks.test_split(beacon).images_NCHW[:6].copy()
     with torch.no_grad():
         steps = list(agent.episode(images, np.random.default_rng(0), 0.0))
-    fixation = agent.start(6, np.random.default_rng(0))
+    fixation = agent.first_fixations(6, np.random.default_rng(0))
     env = GlimpseVectorEnv(tasks.test_split(beacon).unlabelled, 6, sensor=agent.sensor(), glimpses=3)
     observation, _ = env.reset(options={"index": np.arange(6)})
-    for hidden_BH, _, _, drawn_B2 in steps:
-        observation, *_ = env.step(agent.action_of(fixation))
-        torch.testing.assert_close(agent._hidden(observation)[-1], hidden_BH, atol=1e-5, rtol=1e-4)
-        fixation = drawn_B2.clamp(-1, 1).numpy()
-    canvas_BCHW, mask_B1HW = agent.canvases(images, [aim for _, aim, _, _ in steps], np.full(6, 2))
+    for step in steps:
+        observation, *_ = env.step(agent.to_action(fixation))
+        torch.testing.assert_close(agent._hidden_states(observation)[-1], step.hidden_BH, atol=1e-5, rtol=1e-4)
+        fixation = step.sample_B2.clamp(-1, 1).numpy()
+    canvas_BCHW, mask_B1HW = agent.canvases(images, [step.aim for step in steps], np.full(6, 2))
     shown = env.observe("canvas")
     assert np.array_equal(canvas_BCHW.numpy(), shown["canvas"])
     assert np.array_equal(mask_B1HW.numpy(), shown["mask"] > 0)
 
 
+def gradients(agent: Agent, images: np.ndarray, labels_B: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The gradient of the recurrent network's loss, by parameter, at one draw of noise; no gradient is 0."""
+    assert isinstance(agent, RecurrentAgent)
+    assert isinstance(agent.net, RAMNet)
+    torch.manual_seed(1)
+    agent.net.zero_grad()
+    agent.recurrent_loss(images, labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
+    return {
+        name: torch.zeros_like(value) if value.grad is None else value.grad.clone()
+        for name, value in agent.net.named_parameters()
+    }
+
+
 @pytest.mark.parametrize("reinforce_core", [False, True])
 def test_reinforce_shapes_the_core_only_if_asked(reinforce_core: bool, beacon: Task) -> None:
+    images, labels_B, found = beacon.train().images_NCHW[:8], torch.zeros(8, dtype=torch.int64), []
+    for weight in (1.0, 0.0):
+        torch.manual_seed(0)
+        agent = hurried("ram", size=5, glimpses=3, predictor="core", reinforce_core=reinforce_core, reinforce=weight)
+        agent.prepare(beacon)
+        found.append(gradients(agent, images, labels_B))
+    with_it, without = found
+    assert with_it["location.0.weight"].norm() > 0
+    assert without["location.0.weight"].norm() == 0
+    assert (not torch.equal(with_it["input_to_hidden.weight"], without["input_to_hidden.weight"])) == reinforce_core
+
+
+@pytest.mark.parametrize("loss_at", ["all", "last"])
+@pytest.mark.parametrize(
+    ("name", "settings"), [("ram", {"reinforce_core": True}), ("ram_pathwise", {"estimator": "reinforce"})]
+)
+def test_a_policy_that_is_not_used_is_not_in_the_loss(
+    name: str, settings: dict[str, Any], loss_at: str, beacon: Task
+) -> None:
     torch.manual_seed(0)
-    agent = hurried("ram", size=5, glimpses=3, predictor="core", reinforce_core=reinforce_core)
-    assert isinstance(agent, RecurrentAgent)
+    agent = hurried(name, size=5, glimpses=3, predictor="core", policy="random", loss_at=loss_at, **settings)
     agent.prepare(beacon)
+    assert isinstance(agent, RecurrentAgent)
     assert isinstance(agent.net, RAMNet)
-    images, labels_B = beacon.train().images_NCHW[:8], torch.zeros(8, dtype=torch.int64)
-
-    def gradients(weight: float) -> tuple[torch.Tensor, torch.Tensor]:
-        agent.reinforce = weight
-        torch.manual_seed(1)
-        loss = agent.policy_loss(images, labels_B, np.random.default_rng(0))
-        assert isinstance(agent.net, RAMNet)
-        core, policy = torch.autograd.grad(loss, [agent.net.inject.weight, next(agent.net.policy.parameters())])
-        return core, policy
-
-    (core, policy), (core_without, policy_without) = gradients(1.0), gradients(0.0)
-    assert policy.norm() > 0
-    assert policy_without.norm() == 0
-    assert (not torch.equal(core, core_without)) == reinforce_core
+    images, labels_B = beacon.train().images_NCHW[:8], torch.arange(8) % 2
+    found = gradients(agent, images, labels_B)
+    torch.manual_seed(1)
+    agent.net.zero_grad()
+    steps = list(agent.episode(images, np.random.default_rng(0), agent.std))
+    logits_BTK = torch.stack([agent.net.classifier(step.hidden_BH) for step in steps], 1)
+    kept_BTK = logits_BTK if loss_at == "all" else logits_BTK[:, 2:]
+    cross_entropy = -(kept_BTK.log_softmax(2) * torch.eye(2)[labels_B][:, None]).sum(2).mean()
+    cross_entropy.backward()  # type: ignore[no-untyped-call]
+    for part, value in agent.net.named_parameters():
+        exact = torch.zeros_like(value) if value.grad is None else value.grad
+        torch.testing.assert_close(found[part], exact, msg=part)
+        assert (exact.norm() == 0) == part.startswith(("location", "baseline")), part
 
 
 def test_standardised_values_have_the_pixels_mean_and_deviation(beacon: Task) -> None:
@@ -81,7 +112,7 @@ def test_standardised_values_have_the_pixels_mean_and_deviation(beacon: Task) ->
 
 
 def test_rollouts_begin_afresh_are_averaged_and_their_union_is_counted(beacon: Task) -> None:
-    settings: dict[str, Any] = {"size": 5, "glimpses": 3, "first": "random", "predictor": "core"}
+    settings: dict[str, Any] = {"size": 5, "glimpses": 3, "first_fixation": "random", "predictor": "core"}
     torch.manual_seed(0)
     one, two = hurried("ram", **settings), hurried("ram", rollouts=2, **settings)
     for agent in (one, two):
@@ -117,28 +148,42 @@ def test_the_gradient_of_a_fixation_is_that_of_the_mean_reward() -> None:
     # Two classes, label 0; right at steps 2 and 3, wrong at step 1: returns are 1 and 1. Of the mean of three
     # rewards, the first draw decides two thirds and the second one third.
     logits = torch.tensor([[[-9.0, 9.0], [9.0, -9.0], [9.0, -9.0]]])
-    baselines = torch.tensor([[0.5, 0.25, 7.0]], requires_grad=True)
-    log_probs = torch.tensor([[-1.0, -2.0, -3.0]], requires_grad=True)
-    loss = losses(logits, baselines, log_probs, torch.tensor([0]), weight=1.0)
-    loss.backward()  # type: ignore[no-untyped-call]
-    # −weight × advantage per draw that something depends on: advantages are 0.5 and 0.75.
+    baselines = torch.tensor([[0.5, 0.25]], requires_grad=True)
+    log_probs = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    reinforce_loss(logits, baselines, log_probs, torch.tensor([0]), weight=2.0).backward()  # type: ignore[no-untyped-call]
+    # −weight × share × advantage; advantages are 0.5 and 0.75.
     assert log_probs.grad is not None
     assert baselines.grad is not None
-    torch.testing.assert_close(log_probs.grad, torch.tensor([[-1 / 3, -0.25, 0.0]]))
+    torch.testing.assert_close(log_probs.grad, -2.0 * torch.tensor([[1 / 3, 0.25]]))
     # d/db of the mean of (R − b)²: −2(R − b)/2; the advantage in the policy's term is detached.
-    torch.testing.assert_close(baselines.grad, torch.tensor([[-0.5, -0.75, 0.0]]))
+    torch.testing.assert_close(baselines.grad, torch.tensor([[-0.5, -0.75]]))
 
 
-def test_told_the_last_alone_every_fixation_returns_the_last_reward() -> None:
+def test_the_baseline_does_not_train_the_core(beacon: Task) -> None:
+    images, labels_B, found = beacon.train().images_NCHW[:8], torch.zeros(8, dtype=torch.int64), []
+    for bias in (0.0, 3.0):
+        torch.manual_seed(0)
+        agent = hurried("ram", size=5, glimpses=3, predictor="core", reinforce=0.0, reinforce_core=True)
+        agent.prepare(beacon)
+        assert isinstance(agent.net, RAMNet)
+        agent.net.baseline.bias.data.fill_(bias)
+        found.append(gradients(agent, images, labels_B))
+    assert not torch.equal(found[0]["baseline.weight"], found[1]["baseline.weight"])
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0] if not name.startswith("baseline"))
+
+
+def test_with_a_loss_at_the_last_glimpse_alone_its_reward_is_every_fixations_return() -> None:
     # As above, but the last prediction is wrong: all returns are 0, and only its logits have a gradient.
     logits = torch.tensor([[[9.0, -9.0], [9.0, -9.0], [0.0, 2.0]]], requires_grad=True)
-    baselines = torch.tensor([[0.5, 0.25, 7.0]])
-    log_probs = torch.tensor([[-1.0, -2.0, -3.0]], requires_grad=True)
-    loss = losses(logits, baselines, log_probs, torch.tensor([0]), weight=1.0, loss_at="last")
+    baselines = torch.tensor([[0.5, 0.25]])
+    log_probs = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    labels = torch.tensor([0])
+    loss = classification_loss(logits, labels, "last")
+    loss = loss + reinforce_loss(logits, baselines, log_probs, labels, weight=1.0, loss_at="last")
     loss.backward()  # type: ignore[no-untyped-call]
     assert log_probs.grad is not None
     assert logits.grad is not None
-    torch.testing.assert_close(log_probs.grad, torch.tensor([[0.5, 0.25, 0.0]]))
+    torch.testing.assert_close(log_probs.grad, torch.tensor([[0.5, 0.25]]))
     wrong = torch.tensor([0.0, 2.0]).softmax(0)[1].item()
     torch.testing.assert_close(logits.grad, torch.tensor([[[0.0, 0.0], [0.0, 0.0], [-wrong, wrong]]]))
 
@@ -159,10 +204,10 @@ def test_reinforce_is_unbiased_on_a_small_case(loss_at: str, beacon: Task) -> No
     first_B, both_B = draws[0][:, 0], draws[0][:, 0] + draws[1][:, 1]
     rights = [torch.zeros(copies), (first_B > 0.1).float(), (both_B > 0.5).float()]
     hiddens = [torch.stack([right_B, 1 - right_B], 1) for right_B in rights]  # which are the logits
-    episode = list(zip(hiddens, [None] * 3, means, draws, strict=True))
-    agent.episode = lambda *_: iter(episode)  # type: ignore[assignment,method-assign]
+    episode = [Step(hidden, np.empty(0), mean, draw) for hidden, mean, draw in zip(hiddens, means, draws, strict=True)]
+    agent.episode = lambda *_: iter(episode)  # type: ignore[method-assign]
     labels_B = torch.zeros(copies, dtype=torch.int64)
-    agent.policy_loss(np.empty(0), labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
+    agent.recurrent_loss(np.empty(0), labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
 
     second = norm.pdf(0.1, 0.3, std) if loss_at == "all" else 0.0
     third = norm.pdf(0.5, 0.3 + 0.1, std * 2**0.5)

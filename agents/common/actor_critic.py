@@ -1,8 +1,8 @@
-"""What actor-critic agents share: readers of what has been seen, the rounds of training, PPO.
+"""What actor-critic agents share: features extractors of observations, the rounds of training, PPO.
 
 Stable-Baselines3 trains the policy on this project's env. Its actor's weights are then copied into the agent's own
-net, and nothing of Stable-Baselines3 is kept. Shapes: B batch, T step, n tokens that are there, C H W image, D
-features, Q queries, V values of a token, K classes, A numbers that the policy puts out.
+net, and nothing of Stable-Baselines3 is kept. Shapes: B batch, T glimpse, n glimpses of the whole batch without the
+empty slots, C H W image, D features, Q queries, V values of a token, K classes, A outputs of the policy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +38,7 @@ from glimpsebench.agents.common.nets import (
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.sb3 import VecGlimpse
 from glimpsebench.envs.sensors import Sensor, Window
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
@@ -47,81 +47,97 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
 FREQUENCIES = 3
-"""A fixation is told with its sines and cosines at so many frequencies, so that near places differ."""
+"""Of the Fourier features of a fixation."""
 QUERIES = 4
+"""Learned queries of the attention pooling over glimpses."""
 LARGEST_WEIGHT = 1e9
-"""A policy with such a weight puts out infinities."""
-POINTS = 20
+"""A policy with a larger weight puts out infinities."""
+CURVE_POINTS = 20
 """Of the learning curve among the findings."""
 NO_LOG = 1 << 60
 """Rollouts or episodes between two log entries: never."""
 
 
 def fourier_features(fixation_n2: Tensor) -> Tensor:
-    """A fixation with its sines and cosines (…, 2 + 4·FREQUENCIES)."""
+    """A fixation with its sines and cosines (…, 2 + 4·FREQUENCIES), so that places near each other differ."""
     angles = torch.cat([fixation_n2 * (math.pi / 2 * 2**octave) for octave in range(FREQUENCIES)], -1)
     return torch.cat([fixation_n2, angles.sin(), angles.cos()], -1)
 
 
-class Reader(nn.Module):
-    """An observation → features (B, D)."""
+class FeaturesExtractor(nn.Module):
+    """An observation → features (B, D), as Stable-Baselines3 wants it.
 
-    features: int
-
-
-class SetReader(Reader):
-    """The set of glimpses so far → features: what + where of each, pooled by learned queries.
-
-    A learned token stands beside the glimpses, so that the empty set can be read too.
+    Attributes:
+        features_dim: D.
     """
 
-    def __init__(self, values: int, horizon: int, features: int) -> None:
+    features_dim: int
+
+
+class GlimpseSetExtractor(FeaturesExtractor):
+    """The set of glimpses so far → features: a token from each glimpse and its fixation, pooled by attention.
+
+    The attention has learned queries. A learned token of the empty set is always there, so that no glimpse is a set
+    too. Which slots are taken (B, T) is given to the last layer as it is.
+
+    Args:
+        values: numbers in one glimpse.
+        horizon: T, slots for glimpses.
+        features_dim: D.
+    """
+
+    def __init__(self, values: int, horizon: int, features_dim: int) -> None:
         super().__init__()
-        d, half = features, (features + 1) // 2
-        self.features = d
+        d, half = features_dim, (features_dim + 1) // 2
+        self.features_dim = d
         self.what = nn.Sequential(nn.Linear(values, half), nn.ReLU(), nn.Linear(half, d))
         self.where = nn.Linear(2 + 4 * FREQUENCIES, d)
-        self.nothing = nn.Parameter(torch.randn(d) / math.sqrt(d))
-        self.tell = nn.Linear(d, QUERIES + half)
+        self.empty_token = nn.Parameter(torch.randn(d) / math.sqrt(d))
+        self.scores_and_values = nn.Linear(d, QUERIES + half)
         self.out = nn.Linear(QUERIES * half + horizon, d)
 
-    def forward(self, seen: dict[str, Tensor]) -> Tensor:
-        valid_BT = seen["valid"]
-        # Empty slots need no arithmetic. At test all rows drop the same ones: no row may move another's last bits.
-        some_BT = valid_BT.bool() if self.training else (valid_BT.amax(0) > 0).expand_as(valid_BT)
-        what_nD, where_nD = (
-            self.what(seen["glimpses"][some_BT].flatten(1)),
-            self.where(fourier_features(seen["actions"][some_BT])),
-        )
-        score_BTQ, value_BTV = self.tokens(F.relu(what_nD + where_nD), some_BT)
-        attention_BTQ = (score_BTQ - 1e6 * (1 - with_first(valid_BT)[..., None])).softmax(1)
-        pooled_BQV = attention_BTQ.transpose(1, 2) @ value_BTV
+    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+        valid_BT = observation["valid"]
+        # Empty slots need no arithmetic. At test every row drops the same slots: what one row holds must not change
+        # the last bits of another.
+        taken_BT = valid_BT.bool() if self.training else (valid_BT.amax(0) > 0).expand_as(valid_BT)
+        what_nD = self.what(observation["glimpses"][taken_BT].flatten(1))
+        where_nD = self.where(fourier_features(observation["actions"][taken_BT]))
+        score_BTQ, value_BTV = self.attend(F.relu(what_nD + where_nD), taken_BT)
+        weight_BTQ = (score_BTQ - 1e6 * (1 - with_empty_token(valid_BT)[..., None])).softmax(1)
+        pooled_BQV = weight_BTQ.transpose(1, 2) @ value_BTV
         return F.relu(self.out(torch.cat([pooled_BQV.flatten(1), valid_BT], 1)))
 
-    def tokens(self, token_nD: Tensor, some_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Each query's score of each token, and what each token has to tell; the empty set's token comes first."""
-        told_n = self.tell(torch.cat([self.nothing[None], token_nD]))
-        told_BT = told_n.new_zeros(*with_first(some_BT).shape, told_n.shape[1])
-        told_BT[:, 0], told_BT[:, 1:][some_BT] = told_n[0], told_n[1:]
-        return told_BT[..., :QUERIES], F.relu(told_BT[..., QUERIES:])
+    def attend(self, token_nD: Tensor, taken_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Each token's score for each query, and its values; the empty set's token comes first, T is one longer."""
+        out_n = self.scores_and_values(torch.cat([self.empty_token[None], token_nD]))
+        out_BT = out_n.new_zeros(*with_empty_token(taken_BT).shape, out_n.shape[1])
+        out_BT[:, 0], out_BT[:, 1:][taken_BT] = out_n[0], out_n[1:]
+        return out_BT[..., :QUERIES], F.relu(out_BT[..., QUERIES:])
 
 
-def with_first(flags_BT: Tensor) -> Tensor:
-    """The flags of the glimpses after that of the empty set's token, which is always there."""
+def with_empty_token(flags_BT: Tensor) -> Tensor:
+    """Flags of the glimpses, after that of the empty set's token, which is always 1."""
     return torch.cat([torch.ones_like(flags_BT[:, :1]), flags_BT], 1)
 
 
-class ImageReader(Reader):
+class ImageExtractor(FeaturesExtractor):
     """The whole image and the number of glimpses taken → features.
 
-    Each channel of a small convolutional network says where it is strongest (the mean place under a softmax over
-    places) and how strong: a maximum alone would not tell where, and where is what a policy needs. Each step adds
-    features of its own, so that the policy can move on.
+    Spatial softmax (Levine et al. 2016): each channel of a small convolutional network gives the mean position under
+    the softmax of its values over positions, and its maximum. The number of glimpses has a learned embedding, so that
+    the policy can move on.
+
+    Args:
+        channels: C of the image.
+        horizon: T, the most glimpses.
+        features_dim: D.
+        width: channels of the convolutional network.
     """
 
-    def __init__(self, channels: int, horizon: int, features: int, width: int = 32) -> None:
+    def __init__(self, channels: int, horizon: int, features_dim: int, width: int = 32) -> None:
         super().__init__()
-        self.features, self.horizon = features, horizon
+        self.features_dim, self.horizon = features_dim, horizon
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width // 2, 3, 2, 1),
             nn.ReLU(),
@@ -129,60 +145,48 @@ class ImageReader(Reader):
             nn.ReLU(),
             nn.Conv2d(width, width, 3, 1, 1),
         )
-        self.found = nn.Linear(3 * width, features)
-        self.step = nn.Embedding(horizon + 1, features)
-        self.out = nn.Linear(features, features)
+        self.keypoints = nn.Linear(3 * width, features_dim)
+        self.step_embedding = nn.Embedding(horizon + 1, features_dim)
+        self.out = nn.Linear(features_dim, features_dim)
 
-    def forward(self, seen: dict[str, Tensor]) -> Tensor:
-        map_BDHW = self.layers(seen["image"])
+    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+        map_BDHW = self.layers(observation["image"])
         weight_BDHW = map_BDHW.flatten(2).softmax(2).unflatten(2, map_BDHW.shape[2:])
         rows, columns = (torch.linspace(-1, 1, side) for side in map_BDHW.shape[2:])
         x_BD, y_BD = (weight_BDHW.sum(2) * columns).sum(2), (weight_BDHW.sum(3) * rows).sum(2)
-        found_BD = self.found(torch.cat([x_BD, y_BD, map_BDHW.amax((2, 3))], 1))
-        taken_B = (seen["step"][:, 0] * self.horizon).round().long()
-        return F.relu(self.out(F.relu(found_BD + self.step(taken_B))))
-
-
-class Extractor(BaseFeaturesExtractor):
-    """A reader as Stable-Baselines3 wants it."""
-
-    def __init__(self, observation_space: Any, reader: Reader) -> None:
-        super().__init__(observation_space, reader.features)
-        self.reader = copy.deepcopy(reader)
-
-    def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        features: Tensor = self.reader(observations)
-        return features
+        keypoint_BD = self.keypoints(torch.cat([x_BD, y_BD, map_BDHW.amax((2, 3))], 1))
+        step_B = (observation["step"][:, 0] * self.horizon).round().long()
+        return F.relu(self.out(F.relu(keypoint_BD + self.step_embedding(step_B))))
 
 
 class ActorNet(nn.Module):
-    """Reader and policy head, the readout that teaches the reader, and the predictor."""
+    """Features extractor, policy head, the classifier that pretrains the extractor, and the canvas predictor."""
 
-    def __init__(self, reader: Reader, outputs: int, classes: int, predictor: CanvasNet) -> None:
+    def __init__(self, extractor: FeaturesExtractor, outputs: int, classes: int, predictor: CanvasNet) -> None:
         super().__init__()
-        width = reader.features
-        self.reader = reader
-        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
-        self.readout = nn.Linear(width, classes)
+        width = extractor.features_dim
+        self.extractor = extractor
+        self.policy_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
+        self.classifier = nn.Linear(width, classes)
         self.predictor = predictor
 
     def forward(self, observation: Observation) -> Tensor:
-        """What the policy puts out (B, A)."""
-        outputs: Tensor = self.head(self.reader(tensors(observation)))
+        """What the policy puts out (B, A): the mean of a fixation, or a score per cell."""
+        outputs: Tensor = self.policy_head(self.extractor(tensors(observation)))
         return outputs
 
 
-class Watch(BaseCallback):
-    """Moves the bench's progress bar with each rollout, keeps the returns, notices a policy without bounds."""
+class TrainingCallback(BaseCallback):
+    """Moves the bench's progress bar with each rollout, keeps the mean returns, notices a policy that diverges."""
 
-    def __init__(self, bar: Iterator[int]) -> None:
+    def __init__(self, progress_bar: Iterator[int]) -> None:
         super().__init__()
-        self.bar = bar
+        self.progress_bar = progress_bar
         self.returns: list[float] = []
 
     def _on_rollout_start(self) -> None:
-        self.check()
-        next(self.bar, None)
+        self.check_weights()
+        next(self.progress_bar, None)
 
     def _on_rollout_end(self) -> None:
         self.returns.append(float(np.mean([episode["r"] for episode in self.model.ep_info_buffer or []])))
@@ -190,37 +194,39 @@ class Watch(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
-    def check(self) -> None:
-        if not all(
-            bool((value.abs() < LARGEST_WEIGHT).all()) for value in self.model.policy.parameters()
-        ):  # NaN is not less
-            raise Diverged(f"the policy has lost all bounds after {self.num_timesteps} env steps of its round")
+    def check_weights(self) -> None:
+        """Raise `Diverged` if a weight of the policy is huge or NaN, which is not less than anything."""
+        for weight in self.model.policy.parameters():
+            if not bool((weight.abs() < LARGEST_WEIGHT).all()):
+                raise Diverged(f"the policy's weights diverged within {self.num_timesteps} env steps of this round")
 
 
 @dataclass
 class ActorCriticAgent(PredictorAgent):
     """Looks where a policy trained by an actor-critic method points. Stages of `fit`:
 
-    1. The predictor learns on random windows, then the reader, by a readout of its own, to tell the class from them.
-    2. In rounds: the policy against the predictor, which is frozen; then a new predictor, on the policy's windows.
+    1. The predictor learns on canvases of random windows. Then the features extractor learns to classify such sets of
+       windows, through a linear classifier that is not used afterwards.
+    2. In rounds: the policy, rewarded by the predictor, which is frozen; then a new predictor, on the policy's windows.
 
-    Each predictor is trained as everyone's is; the last one, on the policy's windows alone, is the agent's.
+    Each predictor is trained as every agent's is; the last one, on the policy's windows alone, is the agent's.
     `fit` leaves `return_curve` in the findings: the mean return of 100 episodes, at 20 moments of all rounds together.
 
     Settings:
-        size, scales: of the window (g, S).
-        glimpses: how many, in training and at test.
+        size, scales: of the window: side of the finest scale in pixels (g), number of scales (S).
+        glimpses: how many, in training and at test (T).
         reward: `information`, the gain in the true class's log-likelihood with each glimpse, or `correct`, 1 at the
-            end if the prediction is right; both by the predictor of the moment.
+            end if the prediction is right; both by the predictor of the round.
         rounds: of policy and predictor.
-        reader_steps, reader_batch, reader_lr: of the reader's supervised training.
+        extractor_steps, extractor_batch, extractor_lr: of the features extractor's supervised training.
         policy_steps: env steps, in all rounds together; each round is filled up to whole rollouts.
-        policy_lr: falls linearly towards 0 in each round.
+        policy_lr: learning rate; falls linearly towards 0 in each round.
         num_envs: stepped at once.
         gamma: the discount per glimpse.
-        features: the width of reader, policy and critic (D).
-        explore: the share of images with random windows in training a predictor between rounds.
-        predictor_steps, batch, lr, width: of each predictor, as for everyone.
+        features_dim: width of features extractor, policy and critic (D).
+        random_share: of the images on which a predictor is trained between rounds, those with random windows in place
+            of the policy's.
+        predictor_steps, batch, lr, width: of each predictor, as for every agent.
     """
 
     size: Positive = 8
@@ -228,15 +234,15 @@ class ActorCriticAgent(PredictorAgent):
     glimpses: Positive = 6
     reward: Literal["information", "correct"] = "information"
     rounds: Positive = 2
-    reader_steps: Positive = 600
-    reader_batch: Positive = 128
-    reader_lr: Rate = 2e-3
+    extractor_steps: Positive = renamed(600, "reader_steps")
+    extractor_batch: Positive = renamed(128, "reader_batch")
+    extractor_lr: Rate = renamed(2e-3, "reader_lr")
     policy_steps: Positive = 200_000
     policy_lr: Rate = 1e-3
     num_envs: Positive = 32
     gamma: Share = 0.9
-    features: Positive = 128
-    explore: Share = 0.5
+    features_dim: Positive = renamed(128, "features")
+    random_share: Share = renamed(0.5, "explore")
 
     def sensor(self) -> Sensor:
         return Window(self.size, self.scales, border="inside")
@@ -246,60 +252,64 @@ class ActorCriticAgent(PredictorAgent):
 
     @property
     def nets(self) -> ActorNet:
-        """The networks, made."""
+        """`net`, with its type."""
         assert isinstance(self.net, ActorNet)
         return self.net
 
     @property
     def outputs(self) -> int:
-        """A: how many numbers the policy puts out."""
+        """A, the number of the policy's outputs."""
         return 2
 
     def build(self) -> nn.Module:
-        return ActorNet(self.reader(), self.outputs, self.classes, self.new_predictor())
+        return ActorNet(self.extractor(), self.outputs, self.classes, self.new_predictor())
 
-    def reader(self) -> Reader:
-        """An untrained reader of what `act` sees."""
+    def extractor(self) -> FeaturesExtractor:
+        """An untrained features extractor of what `act` sees."""
         values = int(np.prod(self.sensor().glimpse_shape(self.shape)))
-        return SetReader(values, self.glimpses, self.features)
+        return GlimpseSetExtractor(values, self.glimpses, self.features_dim)
+
+    def copied_extractor(self, observation_space: Any) -> FeaturesExtractor:
+        """A features extractor for Stable-Baselines3, which trains it apart from the agent's own."""
+        return copy.deepcopy(self.nets.extractor)
 
     @abstractmethod
     def learner(self, env: VecEnv, seed: int, schedule: Schedule) -> BaseAlgorithm:
-        """Stable-Baselines3's learner over the env, its readers' weights drawn anew."""
+        """Stable-Baselines3's algorithm over the env; `fit` then sets the weights of its features extractors."""
 
     @abstractmethod
     def actor(self, learner: BaseAlgorithm) -> tuple[Any, Iterable[Tensor]]:
-        """The extractor of a learner's actor, and the parameters of the layers after it."""
+        """The trained actor: its features extractor, and the parameters of the layers after it, in order."""
 
     def rollout_steps(self) -> int:
         """Env steps between two updates."""
         return self.num_envs * self.glimpses
 
     @property
-    def rollouts(self) -> int:
-        """Of a round."""
+    def rollouts_per_round(self) -> int:
         return math.ceil(self.policy_steps / self.rounds / self.rollout_steps())
 
-    def rate(self, left: float) -> float:
-        """The learning rate with this share of a round left: the first update has all of it, none has nothing.
+    def learning_rate(self, progress_remaining: float) -> float:
+        """A schedule as Stable-Baselines3 has it: the share of a round that is left → the learning rate.
 
-        Stable-Baselines3 takes the share after a rollout, before the update on it, so that of the last would be 0.
+        Stable-Baselines3 takes that share after a rollout, before the update on it, so that a plain linear schedule
+        would give the last update a rate of 0. Here the first update has the whole rate and the last one a little.
         """
-        return self.policy_lr * min(1.0, left + 1 / self.rollouts)
+        return self.policy_lr * min(1.0, progress_remaining + 1 / self.rollouts_per_round)
 
-    def aimed(self, env: GlimpseVectorEnv) -> VectorEnv[Any, Any, Any]:
-        """The env with the actions that the learner chooses among."""
+    def wrapped(self, env: GlimpseVectorEnv) -> VectorEnv[Any, Any, Any]:
+        """The env with the learner's action space."""
         return env
 
     def fixations(self, outputs_BA: Tensor, observation: Observation) -> Array:
-        """Where the policy looks, given what it puts out: float32 (B, 2)."""
+        """The deterministic policy's fixations, from its outputs: float32 (B, 2)."""
         fixation_B2: Array = outputs_BA.clamp(-1, 1).numpy()
         return fixation_B2
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng, net = np.random.default_rng(seed), self.nets
         self.fit_predictor(task, 1.0, rng, progress)
-        self.fit_reader(task, rng, progress)
+        self.fit_extractor(task, rng, progress)
         env = GlimpseVectorEnv(
             task,
             self.num_envs,
@@ -307,20 +317,20 @@ class ActorCriticAgent(PredictorAgent):
             observation=self.observation,
             glimpses=self.glimpses,
             reward=self.reward,
-            predictor=self.predict,  # by the predictor of the moment
+            predictor=self.predict,  # by the predictor of the round
             view="canvas",
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
-        learner = self.learner(VecGlimpse(self.aimed(env)), seed, self.rate)
+        learner = self.learner(VecGlimpse(self.wrapped(env)), seed, self.learning_rate)
         for module in learner.policy.modules():
-            if isinstance(module, Extractor):
-                module.reader.load_state_dict(net.reader.state_dict())
+            if isinstance(module, FeaturesExtractor):  # Stable-Baselines3 has initialised it anew
+                module.load_state_dict(net.extractor.state_dict())
         returns: list[float] = []
         for number in range(1, self.rounds + 1):
             returns += self.fit_policy(learner, progress)
-            self.fit_predictor(task, self.explore if number < self.rounds else 0.0, rng, progress)
+            self.fit_predictor(task, self.random_share if number < self.rounds else 0.0, rng, progress)
         self.findings = {
-            "return_curve": [returns[math.ceil((k + 1) / POINTS * len(returns)) - 1] for k in range(POINTS)]
+            "return_curve": [returns[math.ceil((k + 1) / CURVE_POINTS * len(returns)) - 1] for k in range(CURVE_POINTS)]
         }
 
     def fit_policy(self, learner: BaseAlgorithm, progress: Progress[int]) -> list[float]:
@@ -328,23 +338,26 @@ class ActorCriticAgent(PredictorAgent):
 
         `learn` begins new episodes, so that no reward compares two predictors.
         """
-        watch = Watch(iter(progress(range(self.rollouts))))
+        callback = TrainingCallback(iter(progress(range(self.rollouts_per_round))))
         try:
-            learner.learn(self.rollouts * self.rollout_steps(), watch, log_interval=NO_LOG)
-        except ValueError:  # what torch's distributions and the env say of NaN
-            watch.check()
+            learner.learn(self.rollouts_per_round * self.rollout_steps(), callback, log_interval=NO_LOG)
+        except ValueError:  # how torch's distributions and the env refuse NaN
+            callback.check_weights()
             raise
-        watch.check()
-        next(watch.bar, None)  # so that the bar ends
-        extractor, layers = self.actor(learner)
-        self.nets.reader.load_state_dict(extractor.reader.state_dict())
+        callback.check_weights()
+        next(callback.progress_bar, None)  # so that the bar ends
+        extractor, parameters = self.actor(learner)
+        self.nets.extractor.load_state_dict(extractor.state_dict())
         with torch.no_grad():
-            for own, trained in zip(self.nets.head.parameters(), layers, strict=True):
+            for own, trained in zip(self.nets.policy_head.parameters(), parameters, strict=True):
                 own.copy_(trained)
-        return watch.returns
+        return callback.returns
 
-    def looked(self, images: Array, random_share: float, rng: np.random.Generator) -> GlimpseVectorEnv:
-        """An env in which the policy, or for a share of the images chance, has taken a random number of glimpses."""
+    def env_after_glimpses(self, images: Array, random_share: float, rng: np.random.Generator) -> GlimpseVectorEnv:
+        """An env with one episode an image, each of a random number of glimpses, 1 to T.
+
+        Fixations are the policy's, or uniform for a random share of the images.
+        """
         count = len(images)
         env = GlimpseVectorEnv(
             Split(images),
@@ -356,13 +369,13 @@ class ActorCriticAgent(PredictorAgent):
             autoreset_mode=AutoresetMode.DISABLED,
         )
         observation, _ = env.reset(options={"index": np.arange(count)})
-        at_random_B1 = rng.random((count, 1)) < random_share
-        wanted_B = rng.integers(1, self.glimpses + 1, count)
-        for step in range(int(wanted_B.max())):
+        random_B1 = rng.random((count, 1)) < random_share
+        glimpses_B = rng.integers(1, self.glimpses + 1, count)
+        for step in range(int(glimpses_B.max())):
             fixation_B2 = rng.uniform(-1, 1, (count, 2))
             if random_share < 1:
-                fixation_B2 = np.where(at_random_B1, fixation_B2, self.act(observation, rng))
-            stop_B = np.where(step < wanted_B, -1, 1)
+                fixation_B2 = np.where(random_B1, fixation_B2, self.act(observation, rng))
+            stop_B = np.where(step < glimpses_B, -1, 1)
             observation, *_ = env.step(np.column_stack([fixation_B2, stop_B]).astype(np.float32))
         return env
 
@@ -370,26 +383,26 @@ class ActorCriticAgent(PredictorAgent):
         """Train the predictor on random windows for a share of the images, and on the policy's."""
 
         def canvases(images: Array) -> tuple[Tensor, Tensor]:
-            view = tensors(self.looked(images, random_share, rng).observe("canvas"))
+            view = tensors(self.env_after_glimpses(images, random_share, rng).observe("canvas"))
             return view["canvas"], view["mask"]
 
         self.train_predictor(self.nets.predictor, task, canvases, rng, progress)
 
-    def fit_reader(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        """Train the reader to tell the class: from rewards alone it learns slowly what a glimpse says."""
+    def fit_extractor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        """Pretrain the features extractor with labels, on random windows: rewards alone teach it slowly."""
         net = self.nets
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            seen = tensors(self.looked(images, 1.0, rng).observe(self.observation))
-            return F.cross_entropy(net.readout(net.reader(seen)), labels_B)
+            seen = tensors(self.env_after_glimpses(images, 1.0, rng).observe(self.observation))
+            return F.cross_entropy(net.classifier(net.extractor(seen)), labels_B)
 
         optimise(
-            nn.ModuleList([net.reader, net.readout]),
+            nn.ModuleList([net.extractor, net.classifier]),
             task,
             loss_of,
-            steps=self.reader_steps,
-            batch=self.reader_batch,
-            lr=self.reader_lr,
+            steps=self.extractor_steps,
+            batch=self.extractor_batch,
+            lr=self.extractor_lr,
             rng=rng,
             progress=progress,
         )
@@ -408,42 +421,41 @@ class PPOAgent(ActorCriticAgent):
 
     Settings:
         episodes: of each env between two updates.
-        epochs: over them in an update, in shuffled minibatches of as many steps as one episode of each env has.
-        clip: how far an update may move the ratio of new to old policy from 1 (ε).
-        entropy: the weight of the policy's entropy (c).
-        std: of the Gaussian policy at the start, in the frame's units; it is learned.
-        The others: as for every actor-critic agent.
+        n_epochs: over them in an update, in shuffled minibatches of as many steps as one episode of each env has.
+        clip_range: ε, how far an update may move the ratio of new to old policy from 1.
+        ent_coef: c, the weight of the policy's entropy.
+        initial_std: of the Gaussian policy, in units of the frame [-1, 1]; it is learned.
+        The others: `ActorCriticAgent`.
     """
 
     episodes: Positive = 4
-    epochs: Positive = 4
-    clip: Rate = 0.2
-    entropy: Weight = 0.003
-    std: Rate = 0.4
+    n_epochs: Positive = renamed(4, "epochs")
+    clip_range: Rate = renamed(0.2, "clip")
+    ent_coef: Weight = renamed(0.003, "entropy")
+    initial_std: Rate = renamed(0.4, "std")
 
     def rollout_steps(self) -> int:
         return self.episodes * self.num_envs * self.glimpses
 
     def learner(self, env: VecEnv, seed: int, schedule: Schedule) -> BaseAlgorithm:
-        return PPO("MultiInputPolicy", env, **self.settings(seed, schedule, log_std_init=math.log(self.std)))
+        return PPO("MultiInputPolicy", env, **self.settings(seed, schedule, log_std_init=math.log(self.initial_std)))
 
     def settings(self, seed: int, schedule: Schedule, **policy: Any) -> dict[str, Any]:
-        """What both kinds of PPO are told; `policy` is for the policy alone."""
+        """The arguments of both kinds of PPO; `policy` are those of the policy alone."""
         return {
             "learning_rate": schedule,
             "n_steps": self.episodes * self.glimpses,
             "batch_size": self.num_envs * self.glimpses,
-            "n_epochs": self.epochs,
+            "n_epochs": self.n_epochs,
             "gamma": self.gamma,
             "gae_lambda": 0.95,
-            "clip_range": self.clip,
-            "ent_coef": self.entropy,
+            "clip_range": self.clip_range,
+            "ent_coef": self.ent_coef,
             "seed": seed,
             "device": "cpu",
             "policy_kwargs": {
-                "features_extractor_class": Extractor,
-                "features_extractor_kwargs": {"reader": self.nets.reader},
-                "net_arch": {"pi": [self.features], "vf": [self.features]},
+                "features_extractor_class": self.copied_extractor,
+                "net_arch": {"pi": [self.features_dim], "vf": [self.features_dim]},
                 "activation_fn": nn.ReLU,
                 **policy,
             },

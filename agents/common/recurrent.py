@@ -1,7 +1,11 @@
-"""What recurrent agents share: RAM's network and losses, its episode and the training of both networks.
+"""RAM's networks, hybrid loss, episode and training, for the agents that are built on them.
 
-They differ by their sensor and by which gradient reaches the fixations, so that a comparison of two of them
-compares nothing else. Shapes: B batch, T step, C H W image, H (of a state) hidden units, V glimpse values, K classes.
+Names are those of Mnih et al. 2014 (arXiv:1406.6247): a glimpse network reads the sensor's values and the fixation, a
+core network is recurrent over glimpses, a location network gives the policy's mean, and a classification network and a
+baseline read the core's state. The agents differ by their sensor and by which gradient reaches the fixations.
+
+Shapes: B batch, T step (one glimpse each), S = T − 1, C H W image, H (of a state) hidden units, V values of a glimpse,
+K classes.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,20 +39,44 @@ from glimpsebench.envs.tasks import Task
 Array = NDArray[Any]
 Reward = Literal["correct", "likelihood"]
 LossAt = Literal["all", "last"]
-SAMPLED = 5000
-"""Training images that tell the mean and deviation of their pixels."""
+STATISTICS_IMAGES = 5000
+"""Training images from which the mean and standard deviation of the pixels are taken."""
 GlimpseReader = Callable[[Tensor], tuple[Tensor, Array]]
-"""Fixations (B, 2) → glimpses (B, V) and the sensor's aims."""
+"""Fixations (B, 2) → glimpses (B, V) and the sensor's aims, which are the places in pixels (`Sensor.aim`)."""
+
+
+class Step(NamedTuple):
+    """One step of a batch of episodes: what follows from its glimpse.
+
+    Attributes:
+        hidden_BH: the core's state h_t.
+        aim: where the glimpse was taken, as the sensor has it.
+        mean_B2: the mean of the policy for the next fixation.
+        sample_B2: the sample from the policy; clipped to [-1, 1] it is the next fixation.
+    """
+
+    hidden_BH: Tensor
+    aim: Array
+    mean_B2: Tensor
+    sample_B2: Tensor
 
 
 class RAMNet(nn.Module):
-    """Glimpse network, core, classifier, fixation policy and baseline, by the paper's names; a shared predictor.
+    """RAM's five networks, and the canvas predictor that all agents share.
 
-    With `standardize` the glimpse network reads values less `mean_level`, over `deviation`.
+    Glimpse network: g_t = relu(what(ρ_t) + where(l_t)). Core network: h_t = relu(W_hh h_{t−1} + W_ih g_t). Classifier
+    (the paper's action network), location network and baseline read h_t.
+
+    Args:
+        glimpse_values: V, numbers in one glimpse.
+        classes: K.
+        shared: the canvas predictor, or None where the classifier on h_t is the agent's predictor.
+        hidden: units of g_t and h_t; "what", "where" and location network have a layer of half as many.
+        standardize: glimpses are standardised by `pixel_mean` and `pixel_std` before the glimpse network.
     """
 
-    mean_level: Tensor
-    deviation: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self, glimpse_values: int, classes: int, shared: CanvasNet | None, hidden: int = 256, standardize: bool = False
@@ -57,107 +85,112 @@ class RAMNet(nn.Module):
         half = hidden // 2
         self.hidden = hidden
         if standardize:
-            self.register_buffer("mean_level", torch.zeros(()))
-            self.register_buffer("deviation", torch.ones(()))
+            self.register_buffer("pixel_mean", torch.zeros(()))
+            self.register_buffer("pixel_std", torch.ones(()))
         self.standardize = standardize
         self.what = nn.Sequential(nn.Linear(glimpse_values, half), nn.ReLU(), nn.Linear(half, hidden))
         self.where = nn.Sequential(nn.Linear(2, half), nn.ReLU(), nn.Linear(half, hidden))
-        self.recur, self.inject = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.hidden_to_hidden, self.input_to_hidden = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.classifier = nn.Linear(hidden, classes)
-        self.policy = nn.Sequential(nn.Linear(hidden, half), nn.ReLU(), nn.Linear(half, 2))
+        self.location = nn.Sequential(nn.Linear(hidden, half), nn.ReLU(), nn.Linear(half, 2))
         self.baseline = nn.Linear(hidden, 1)
         self.shared = shared
 
     def forward(self, hidden_BH: Tensor | None, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
-        """One step of the core: h_{t−1}, ρ_t, l_t → h_t. Before the first glimpse h is 0: None saves its product."""
+        """Glimpse network and core: h_{t−1}, ρ_t, l_t → h_t. None is h_0 = 0, whose matrix product is left out."""
         if self.standardize:
-            glimpse_BV = (glimpse_BV - self.mean_level) / self.deviation
+            glimpse_BV = (glimpse_BV - self.pixel_mean) / self.pixel_std
         glimpse_BH = F.relu(self.what(glimpse_BV) + self.where(fixation_B2))
-        recalled = self.recur.bias if hidden_BH is None else self.recur(hidden_BH)
-        return F.relu(recalled + self.inject(glimpse_BH))
+        recurrent_BH = self.hidden_to_hidden.bias if hidden_BH is None else self.hidden_to_hidden(hidden_BH)
+        return F.relu(recurrent_BH + self.input_to_hidden(glimpse_BH))
 
-    def mean(self, hidden_BH: Tensor) -> Tensor:
-        """The mean of the next fixation, (B, 2) in (−1, 1)."""
-        return torch.tanh(self.policy(hidden_BH))
+    def location_mean(self, hidden_BH: Tensor) -> Tensor:
+        """The mean of the policy for the next fixation, (B, 2) in (−1, 1)."""
+        return torch.tanh(self.location(hidden_BH))
 
 
-def losses(
+def classification_loss(logits_BTK: Tensor, labels_B: Tensor, loss_at: LossAt) -> Tensor:
+    """Mean cross-entropy of the predictions after every glimpse, or after the last alone."""
+    scored_BTK = logits_BTK if loss_at == "all" else logits_BTK[:, -1:]
+    return F.cross_entropy(scored_BTK.flatten(0, 1), labels_B.repeat_interleave(scored_BTK.shape[1]))
+
+
+def reinforce_loss(
     logits_BTK: Tensor,
-    baselines_BT: Tensor,
-    log_probs_BT: Tensor,
+    baselines_BS: Tensor,
+    log_probs_BS: Tensor,
     labels_B: Tensor,
     weight: float,
     reward: Reward = "correct",
     loss_at: LossAt = "all",
 ) -> Tensor:
-    """Cross-entropy + baseline's squared error + weight × REINFORCE.
+    """Squared error of the baseline − weight × REINFORCE's surrogate, Σ_t log π(sample_t) (R_t − b_t).
 
-    What is maximised is the mean reward of the steps: 1 if a step's prediction is right, or the label's
-    log-likelihood. The draw at step t decides what is seen from step t+1 on. Its return is the mean reward of those
-    steps, which a baseline need not know t to predict, and its weight is their share of all T; the last draw, which
-    nothing depends on, has none. If `last` is told, the last prediction alone has a cross-entropy and a reward, which
-    is then every draw's return, and all weights are 1.
+    Samples, baselines and log-probabilities are those of the first S = T − 1 steps: nothing depends on the last sample.
+    What is maximised is the mean over all T steps of the reward: 1 if a step's prediction is right (`correct`), or the
+    log-likelihood of the label (`likelihood`). The sample of step t decides what is seen from step t+1 on. Its return
+    R_t is the mean reward of those steps, which the baseline can predict without knowing t, and its term is weighted
+    by their share of T. With `loss_at="last"` the last step alone is rewarded: its reward is every sample's return,
+    and all weights are 1.
     """
     steps = logits_BTK.shape[1]
-    scored_BTK = logits_BTK if loss_at == "all" else logits_BTK[:, -1:]
-    entropy = F.cross_entropy(scored_BTK.flatten(0, 1), labels_B.repeat_interleave(scored_BTK.shape[1]))
-    if steps == 1:
-        return entropy
     if reward == "correct":
         reward_BT = (logits_BTK.detach().argmax(2) == labels_B[:, None]).float()
     else:
         reward_BT = log_likelihoods(logits_BTK.detach(), labels_B)
-    return_BT, weight_T = reward_BT[:, -1:].expand(-1, steps - 1), torch.ones(steps - 1)
+    return_BS, weight_S = reward_BT[:, -1:].expand(-1, steps - 1), torch.ones(steps - 1)
     if loss_at == "all":
-        later_T = torch.arange(steps - 1, 0, -1)
-        return_BT, weight_T = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / later_T, later_T / steps
-    advantage_BT = return_BT - baselines_BT[:, :-1]
-    policy = -(weight_T * log_probs_BT[:, :-1] * advantage_BT.detach()).sum(1).mean()
-    return entropy + advantage_BT.square().mean() + weight * policy
+        later_S = torch.arange(steps - 1, 0, -1)
+        return_BS, weight_S = reward_BT[:, 1:].flip(1).cumsum(1).flip(1) / later_S, later_S / steps
+    advantage_BS = return_BS - baselines_BS
+    surrogate_B = (weight_S * log_probs_BS * advantage_BS.detach()).sum(1)
+    return advantage_BS.square().mean() - weight * surrogate_B.mean()
 
 
 def log_likelihoods(logits_BTK: Tensor, labels_B: Tensor) -> Tensor:
-    """log p(label) of each step's prediction, (B, T)."""
+    """log p(label) by each step's prediction, (B, T)."""
     index_BT1 = labels_B[:, None, None].expand(-1, logits_BTK.shape[1], 1)
     return logits_BTK.log_softmax(2).gather(2, index_BT1)[..., 0]
 
 
 def uniform_fixations(count: int, rng: np.random.Generator) -> Array:
-    """Fixations (B, 2) drawn uniformly."""
+    """Fixations (B, 2) drawn uniformly from [-1, 1]²."""
     return rng.uniform(-1, 1, (count, 2)).astype(np.float32)
 
 
 @dataclass
 class RecurrentAgent(PredictorAgent):
-    """Looks where what it has seen says that it pays to look.
+    """Looks where a recurrent network points, given the glimpses so far.
 
     Settings:
-        size: of the window.
-        glimpses: how many, in training and at test.
-        first: where it starts, `center` or, as in the paper, `random`.
-        std: of the Gaussian policy while training, in the frame's units.
-        policy_steps, policy_batch, policy_lr: of the training of the recurrent network.
-        reinforce: the weight of the REINFORCE term. Where nothing else trains the policy, and its optimiser divides by
-            the gradient's size, only 0 makes a difference.
-        policy: `learned`, or `random`, which looks anywhere and learns the rest: the floor with the same network.
-        loss_at: which steps have a cross-entropy and a reward: `all`, or the `last` alone, as in the paper.
-        standardize: the glimpse network reads values less the mean of the training pixels, over their deviation.
-        rollouts: Monte-Carlo rollouts at test, of `glimpses` each. With more than one, fixations are drawn from the
-            policy and `core` averages the rollouts' probabilities; the union of them all is what was touched.
-        predictor: `shared`, the canvas network that the other agents have, trained on this policy's windows; or
-            `core`, the paper's own classifier on h_t.
-        predictor_steps, batch, lr, width: of the shared predictor, as for everyone.
+        size: side of the window, pixels (g).
+        glimpses: how many, in training and at test (T).
+        first_fixation: the image's `center` or, as in the paper, `random`.
+        std: standard deviation of the Gaussian policy in training, in units of the frame [-1, 1].
+        policy_steps, policy_batch, policy_lr: training of the recurrent network: steps, images a batch, learning rate.
+        reinforce: weight of the REINFORCE term. Where nothing else trains the location network it hardly matters how
+            large it is, because AdamW divides by the gradient's size; 0 leaves the policy untrained.
+        reward: what REINFORCE maximises: `correct`, 0 or 1, or `likelihood`, log p of the label.
+        policy: `learned`, or `random`: uniform fixations in training and at test, for the floor with the same network.
+        loss_at: the glimpses after which the prediction has a loss and a reward: `all`, or, as in the paper, `last`.
+        standardize: the glimpse network reads values less the mean of the training pixels, over their std.
+        rollouts: Monte-Carlo rollouts at test, of `glimpses` each. With more than one, fixations are sampled from the
+            policy and the classifier's probabilities are averaged; all rollouts' windows together count as touched.
+        predictor: `shared`, the canvas network that all agents have, trained on this policy's windows; or `core`, the
+            paper's own classifier on h_t.
+        predictor_steps, batch, lr, width: of the shared predictor, as for every agent.
     """
 
     size: Positive = 8
     glimpses: Positive = 6
     rollouts: Positive = 1
-    first: Literal["center", "random"] = "center"
+    first_fixation: Literal["center", "random"] = renamed("center", "first")
     std: Annotated[float, Field(gt=0)] = 0.25
     policy_steps: Positive = 1100
     policy_batch: Positive = 128
     policy_lr: Rate = 2e-3
     reinforce: Annotated[float, Field(ge=0)] = 0.1
+    reward: Reward = "correct"
     policy: Literal["learned", "random"] = "learned"
     loss_at: LossAt = renamed("all", "told")
     standardize: bool = renamed(False, "standard")
@@ -178,9 +211,14 @@ class RecurrentAgent(PredictorAgent):
         return int(self.first == "center")
 
     @property
-    def spread(self) -> float:
-        """The std of the policy at test: one rollout follows the mean, several would all be that one."""
+    def test_std(self) -> float:
+        """The policy's std at test: a single rollout follows the mean; several would all be that one."""
         return self.std if self.rollouts > 1 else 0.0
+
+    @property
+    def reinforce_weight(self) -> float:
+        """The weight of the REINFORCE term in the loss."""
+        return self.reinforce
 
     def build(self) -> nn.Module:
         shared = self.new_predictor() if self.predictor == "shared" else None
@@ -189,132 +227,140 @@ class RecurrentAgent(PredictorAgent):
 
     @abstractmethod
     def glimpse_reader(self, images: Array) -> GlimpseReader:
-        """What the sensor reads of a batch of images (uint8 BCHW) at given fixations."""
+        """A function that reads glimpses of a batch of images (uint8 BCHW)."""
 
     @abstractmethod
     def canvases(self, images: Array, aims: list[Array], prefix_B: Array) -> tuple[Tensor, Tensor]:
         """Canvases and masks (B, 1, H, W, boolean) after the glimpses 0 … prefix of each image."""
 
-    def policy_loss(self, images: Array, labels_B: Tensor, rng: np.random.Generator) -> Tensor:
-        """The recurrent network's loss on one batch."""
+    def recurrent_loss(self, images: Array, labels_B: Tensor, rng: np.random.Generator) -> Tensor:
+        """The recurrent network's loss on one batch: the paper's hybrid of cross-entropy and REINFORCE.
+
+        Fixations that were not sampled from the policy say nothing of it: with `policy="random"` their
+        log-probabilities, and the baseline that only they need, are no part of the loss.
+
+        The log-probability is that of the sample before it is clipped to the frame, as is usual (Stable-Baselines3's
+        PPO, the PyTorch ports of RAM): clipping is then a part of the environment, and the estimate stays unbiased.
+        """
         net = self.net
         assert isinstance(net, RAMNet)
-        logits, baselines, means, draws = [], [], [], []
-        for hidden_BH, _, mean_B2, drawn_B2 in self.episode(images, rng, self.std):
-            logits.append(net.classifier(hidden_BH))
-            baselines.append(net.baseline(hidden_BH.detach())[:, 0])
-            means.append(mean_B2)
-            draws.append(drawn_B2.detach())
-        # Nothing depends on the last draw, so nothing flows back from it: that saves a backward pass of zeros.
-        baselines[-1], means[-1] = baselines[-1].detach(), means[-1].detach()
-        log_probs_BT = -((torch.stack(draws, 1) - torch.stack(means, 1)) ** 2).sum(2) / (2 * self.std**2)
-        return self.loss_of(torch.stack(logits, 1), torch.stack(baselines, 1), log_probs_BT, labels_B)
-
-    def loss_of(self, logits_BTK: Tensor, baselines_BT: Tensor, log_probs_BT: Tensor, labels_B: Tensor) -> Tensor:
-        """The losses of one batch of episodes, put together."""
-        return losses(logits_BTK, baselines_BT, log_probs_BT, labels_B, self.reinforce, loss_at=self.loss_at)
+        steps = list(self.episode(images, rng, self.std))
+        logits_BTK = torch.stack([net.classifier(step.hidden_BH) for step in steps], 1)
+        loss = classification_loss(logits_BTK, labels_B, self.loss_at)
+        scored = steps[:-1]  # nothing depends on the last sample
+        if self.policy == "random" or not scored:
+            return loss
+        baselines_BS = torch.stack([net.baseline(step.hidden_BH.detach())[:, 0] for step in scored], 1)
+        distances_BS2 = torch.stack([step.sample_B2.detach() - step.mean_B2 for step in scored], 1) / self.std
+        log_probs_BS = -distances_BS2.square().sum(2) / 2  # up to a constant
+        return loss + reinforce_loss(
+            logits_BTK, baselines_BS, log_probs_BS, labels_B, self.reinforce_weight, self.reward, self.loss_at
+        )
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng, net = np.random.default_rng(seed), self.net
         assert isinstance(net, RAMNet)
 
-        def policy_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            return self.policy_loss(images, labels_B, rng)
+        def recurrent_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            return self.recurrent_loss(images, labels_B, rng)
 
         def canvases(images: Array) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
-                episodes = [self.episode(images, rng, self.spread) for _ in range(self.rollouts)]
+                episodes = [self.episode(images, rng, self.test_std) for _ in range(self.rollouts)]
                 aims = [aim for episode in episodes for _, aim, _, _ in episode]
             return self.canvases(images, aims, rng.integers(0, self.horizon(), len(images)))
 
         if self.standardize:
-            deviation, mean = torch.std_mean(to_float(task.train().images_NCHW[:SAMPLED]))
-            net.mean_level.copy_(mean)
-            net.deviation.copy_(deviation.clamp(min=1e-6))
+            std, mean = torch.std_mean(to_float(task.train().images_NCHW[:STATISTICS_IMAGES]))
+            net.pixel_mean.copy_(mean)
+            net.pixel_std.copy_(std.clamp(min=1e-6))
         common: dict[str, Any] = {"rng": rng, "progress": progress}
-        shared, net.shared = net.shared, None
-        optimise(net, task, policy_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common)
+        shared, net.shared = net.shared, None  # each is trained by an optimiser of its own
+        optimise(
+            net, task, recurrent_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common
+        )
         if shared is not None:
             net.shared = shared
             self.train_predictor(shared, task, canvases, **common)
 
-    def episode(
-        self, images: Array, rng: np.random.Generator, std: float
-    ) -> Iterator[tuple[Tensor, Array, Tensor, Tensor]]:
-        """The glimpses of one batch: at each step h_t, the aim, and the mean and draw of the next fixation."""
+    def episode(self, images: Array, rng: np.random.Generator, std: float) -> Iterator[Step]:
+        """The `glimpses` steps of one batch of images, with a policy of this std."""
         net, look, count = self.net, self.glimpse_reader(images), len(images)
         assert isinstance(net, RAMNet)
         hidden_BH: Tensor | None = None
-        fixation_B2 = tensor(self.start(count, rng))
+        fixation_B2 = tensor(self.first_fixations(count, rng))
         for _ in range(self.glimpses):
             glimpse_BV, aim = look(fixation_B2)
             hidden_BH = net(hidden_BH, glimpse_BV, fixation_B2)
-            mean_B2 = net.mean(self.policy_input(hidden_BH))
-            drawn_B2 = self.draw(hidden_BH, mean_B2, std * torch.randn_like(mean_B2))
-            yield hidden_BH, aim, mean_B2, drawn_B2
-            fixation_B2 = drawn_B2.clamp(-1, 1)
             if self.policy == "random":
-                fixation_B2 = tensor(uniform_fixations(count, rng))
+                sample_B2 = tensor(uniform_fixations(count, rng))
+                mean_B2 = torch.zeros_like(sample_B2)
+            else:
+                mean_B2 = net.location_mean(self.location_input(hidden_BH))
+                sample_B2 = self.sample(hidden_BH, mean_B2, std * torch.randn_like(mean_B2))
+            yield Step(hidden_BH, aim, mean_B2, sample_B2)
+            fixation_B2 = sample_B2.clamp(-1, 1)
 
-    def policy_input(self, hidden_BH: Tensor) -> Tensor:
-        """h_t as the policy reads it: without a gradient, so that the policy does not shape what tells it."""
+    def location_input(self, hidden_BH: Tensor) -> Tensor:
+        """h_t as the location network reads it: detached, so that REINFORCE trains that network alone."""
         return hidden_BH.detach()
 
-    def draw(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
-        """The draw with as much gradient as its estimator lets through: none for REINFORCE."""
+    def sample(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
+        """The sample from the policy, with as much gradient as the estimator lets through: none for REINFORCE."""
         return (mean_B2 + noise_B2).detach()
 
-    def start(self, count: int, rng: np.random.Generator) -> Array:
-        """The first fixations (B, 2), which see nothing yet."""
-        drawn = uniform_fixations(count, rng)
-        return drawn if self.first == "random" else np.zeros_like(drawn)
+    def first_fixations(self, count: int, rng: np.random.Generator) -> Array:
+        """The first fixations (B, 2), which depend on nothing."""
+        uniform_B2 = uniform_fixations(count, rng)
+        return uniform_B2 if self.first_fixation == "random" else np.zeros_like(uniform_B2)
 
-    def action_of(self, fixation_B2: Array) -> Array:
+    def to_action(self, fixation_B2: Array) -> Array:
         """Fixations as the sensor's actions."""
         return fixation_B2
 
-    def fixation_of(self, action: Tensor) -> Tensor:
-        """The inverse of `action_of`: (B, 2)."""
+    def to_fixation(self, action: Tensor) -> Tensor:
+        """The inverse of `to_action`: (B, 2)."""
         return action
 
-    def _hidden(self, observation: Observation) -> list[Tensor]:
-        """The core's state at the end of each rollout so far, the newest last, recomputed from all glimpses.
+    def _hidden_states(self, observation: Observation) -> list[Tensor]:
+        """The core's state after the last glimpse of each rollout so far, the newest rollout last.
 
-        No state hides between calls. A rollout that an image has not begun repeats its state of the one before.
+        Recomputed from all glimpses, so that no state is kept between calls. Where an image has not begun a rollout,
+        the state is that of its last one.
         """
         net, seen = self.net, tensors(observation)
         assert isinstance(net, RAMNet)
-        ends = [torch.zeros(len(seen["valid"]), net.hidden)]
+        states = [torch.zeros(len(seen["valid"]), net.hidden)]
         for step in range(int(seen["valid"].sum(1).max())):
-            before_BH = ends[-1]
+            before_BH = states[-1]
             if step and step % self.glimpses == 0:
-                ends.append(before_BH)
+                states.append(before_BH)
                 before_BH = torch.zeros_like(before_BH)
-            fixation_B2 = self.fixation_of(seen["actions"][:, step])
+            fixation_B2 = self.to_fixation(seen["actions"][:, step])
             after_BH = net(before_BH, seen["glimpses"][:, step].flatten(1), fixation_B2)
-            ends[-1] = torch.where(seen["valid"][:, step, None] > 0, after_BH, ends[-1])
-        return ends
+            states[-1] = torch.where(seen["valid"][:, step, None] > 0, after_BH, states[-1])
+        return states
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         assert isinstance(self.net, RAMNet)
         valid_BT = observation["valid"]
-        first = self.start(len(valid_BT), rng)
+        first_B2 = self.first_fixations(len(valid_BT), rng)
         if self.policy == "random":
-            later = uniform_fixations(len(valid_BT), rng)
+            later_B2 = uniform_fixations(len(valid_BT), rng)
         else:
-            later = self.net.mean(self._hidden(observation)[-1]).numpy()
-            if self.spread:
-                later = np.clip(later + self.spread * rng.standard_normal(later.shape, np.float32), -1, 1)
+            later_B2 = self.net.location_mean(self._hidden_states(observation)[-1]).numpy()
+            if self.test_std:
+                later_B2 = np.clip(later_B2 + self.test_std * rng.standard_normal(later_B2.shape, np.float32), -1, 1)
         begins_B1 = valid_BT.sum(1, keepdims=True) % self.glimpses == 0
-        return self.action_of(np.where(begins_B1, first, later))
+        return self.to_action(np.where(begins_B1, first_B2, later_B2))
 
     @torch.no_grad()
     def predict(self, view: Observation) -> Array:
         assert isinstance(self.net, RAMNet)
         if self.net.shared is not None:
             return predict_canvas(self.net.shared, view)
-        logits_BRK = torch.stack([self.net.classifier(end_BH) for end_BH in self._hidden(view)], 1)
+        logits_BRK = torch.stack([self.net.classifier(hidden_BH) for hidden_BH in self._hidden_states(view)], 1)
         if self.rollouts > 1:
             begun_B1 = tensor(np.ceil(view["valid"].sum(1, keepdims=True) / self.glimpses).clip(1))
             weight_BR = (torch.arange(logits_BRK.shape[1]) < begun_B1) / begun_B1
