@@ -1,6 +1,6 @@
 """full: the ceiling. The whole image, to the predictor that the other agents share.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/full.md.
 Command: glimpse run --agent full --task digits-clutter
 """
 

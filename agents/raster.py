@@ -2,7 +2,7 @@
 
 It never looks twice at the same place, which uniform windows do, but it starts in a corner.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/raster.md.
 Command: glimpse run --agent raster --task digits-clutter
 """
 

@@ -7,7 +7,7 @@ Any selector worth its name beats this at the same touched fraction, with the sa
 pixels tell more of a small smooth image than a window of as many, so both kinds are floors; `cell` is for what
 reveals square cells.
 
-Cost: the training of a predictor, 20 to 40 s of one core on digits-clutter.
+Scores and cost: docs/methods/uniform.md.
 Command: glimpse run --agent uniform --task digits-clutter --set agent.kind=mask
 """
 
