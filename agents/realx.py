@@ -90,7 +90,7 @@ class RealX(DrawnMaskAgent):
 
     lam: Weight = 5.0
     target: Share = 0.05
-    ascent: Weight = 0.2
+    ascent: Weight = 1.0
     temperature: Rate = 0.1
     random_share: Share | Literal["any"] = renamed(0.5, "share")
     pretrain_steps: Positive = 300
