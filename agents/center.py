@@ -3,7 +3,7 @@
 On centred sets such as MNIST this is a strong floor; on placed tasks it is a weak one. Nothing depends on the
 image, so it costs no selection at all.
 
-Scores and cost: docs/methods/center.md
+Scores and cost: docs/methods/center.md.
 Command: glimpse run --agent center --task digits-clutter
 """
 

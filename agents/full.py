@@ -1,6 +1,6 @@
 """full: the ceiling. The whole image, to the predictor that the other agents share.
 
-Scores and cost: docs/methods/full.md
+Scores and cost: docs/methods/full.md.
 Command: glimpse run --agent full --task digits-clutter
 """
 

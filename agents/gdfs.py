@@ -1,35 +1,31 @@
 """gdfs: greedy dynamic feature selection. Cell by cell, each choice made from what the earlier ones revealed.
 
 Covert, Qiu, Lu, Kim, White, Lee, Learning to Maximize Mutual Information for Dynamic Feature Selection, ICML 2023,
-arXiv:2301.00557; settings from its released code.
+arXiv:2301.00557; settings from its released code (`greedy.py`).
 
 1. A policy and a predictor read the revealed pixels and where they are, nothing else.
 2. The predictor first learns on random sets of cells, of a size drawn uniformly (`pretrain_steps`).
 3. Then both: given what was revealed, m, the next cell is relaxed, c = softmax((π(x_m)/0.2 + g)/τ), g Gumbel noise,
    and the predictor sees x · max(m, c), max(m, c); the cross-entropy of that one step trains both, so that each
    choice is greedy: no gradient and no reward passes between steps (their section 4).
-4. The next m adds the best cell of noisy scores, revealed cells excluded; τ falls geometrically from 1 to 0.1.
+4. What is revealed next is drawn anew: the best hidden cell of π(x_m)/0.2 + g′, g′ Gumbel noise independent of g. So
+   the loss of a step and the next step's m share their logits and not their noise. τ falls geometrically from 1 to 0.1.
 5. At test the best-scored hidden cell is revealed, `glimpses` times.
 
 What differs from the source, and why:
-* Each image of a batch contributes the loss of one step, drawn uniformly, instead of all: the same expectation at a
-  fraction of the cost. With `cells_per_loss` an image stays for several steps of the optimiser and that many cells
-  are revealed between two of them. With `cells_per_loss=1` the choice that a loss was computed for is the next cell
-  revealed, but the images of a batch are at different steps. Images that stay hurt a predictor with batch norm, so
-  that this is for `mlp`.
+* There one batch of images takes all its steps, with a loss at each, before one update. Here each image of a batch
+  contributes the loss of one step, drawn uniformly: the same expectation at a fraction of the cost. With
+  `cells_per_loss` an image stays in a queue for several updates and that many cells are revealed between two of its
+  losses; with `cells_per_loss=1` every step has a loss, as in the source, but the images of a batch are at different
+  steps and an update lies between two steps of an image. That is for `mlp`: it harms a predictor with batch norm.
 * τ falls at every step of training, not in five rounds with early stopping.
-* Revealed cells are excluded from the relaxed choice as well.
-* `kind=cells`: the shared predictor, and a policy of three convolutions over cells, with a learned value per place
-  and the maximum over all cells as context, which placed objects need. Its features are normalised within each image:
-  without that π/0.2 grows to span 170 nats, beside which the Gumbel noise explores nothing, and what it has fixed
-  on by then stays; one seed of five on cluttered-mnist-60 ended with one order of cells for all images. `kind=mlp` is
-  the paper's pair for MNIST: two hidden layers of 512, dropout 0.3.
+* Revealed cells are excluded from the relaxed choice as well; the source excludes them from step 4 alone.
+* `kind=cells`: the shared predictor, and a policy of three convolutions over cells, with a learned embedding of each
+  position and the maximum over all cells as context, which placed objects need. Its features are normalised within each
+  image: otherwise π/0.2 outgrows the Gumbel noise, and the order of cells becomes the same for all images. `kind=mlp`
+  is the paper's pair for MNIST: two hidden layers of 512, dropout 0.3.
 
-Track: gated. On digits-clutter (suite `selectors`, test, mean of seeds 0 to 5) at 5, 10, 20 and 30 % touched: evaluator
-30, 57, 88, 95 %, own 33, 60, 85, 91 %. Cost: 40 s of one core. MNIST, pixel by pixel (suite `gdfs-mnist`, test, seed
-0), own after 10, 20 and 50 pixels: 87.8, 95.3 and 97.5 %, from 397 million losses in 7 minutes of a GPU; published:
-87.1, 94.4 and 97.4 % from some 500 million. From 7.2 million, in 77 minutes of a core beside other jobs: 84.2, 93.2
-and 97.1 %.
+Track: gated. Scores and cost: docs/methods/gdfs.md.
 Command: glimpse run --agent gdfs --task digits-clutter
 """
 
@@ -54,8 +50,9 @@ from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
 
-SHARPNESS = 0.2
-START, END = 1.0, 0.1
+LOGIT_SCALE = 0.2
+"""The logits of a choice are the policy's scores divided by this, as in the source (`gamma`)."""
+START_TEMPERATURE, END_TEMPERATURE = 1.0, 0.1
 
 
 class CellPolicy(nn.Module):
@@ -64,20 +61,20 @@ class CellPolicy(nn.Module):
     def __init__(self, channels: int, cell: int, grid: tuple[int, int], width: int) -> None:
         super().__init__()
 
-        def active() -> list[nn.Module]:
+        def norm_relu() -> list[nn.Module]:
             return [nn.GroupNorm(1, width), nn.ReLU()]
 
         self.cells = nn.Conv2d(channels + 1, width, cell, cell)
-        self.place = nn.Parameter(torch.zeros(width, *grid))
-        self.near = nn.Sequential(*active(), nn.Conv2d(width, width, 3, 1, 1), *active())
+        self.position = nn.Parameter(torch.zeros(width, *grid))
+        self.neighbours = nn.Sequential(*norm_relu(), nn.Conv2d(width, width, 3, 1, 1), *norm_relu())
         self.context = nn.Linear(width, width)
-        self.score = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), *active(), nn.Conv2d(width, 1, 1))
+        self.score = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), *norm_relu(), nn.Conv2d(width, 1, 1))
         self.cell = cell
 
     def forward(self, canvas_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
         seen = torch.cat([canvas_BCHW, mask_B1HW], 1)
         over = [-side % self.cell for side in seen.shape[2:]]
-        x = self.near(self.cells(F.pad(seen, (0, over[1], 0, over[0]))) + self.place)
+        x = self.neighbours(self.cells(F.pad(seen, (0, over[1], 0, over[0]))) + self.position)
         x = x + self.context(x.amax((2, 3)))[:, :, None, None]
         scores: Tensor = self.score(x)
         return scores.flatten(1)
@@ -112,10 +109,15 @@ class GDFSNet(nn.Module):
         self.policy, self.predictor = policy, predictor
 
 
-def relaxed_choice(scores_BP: Tensor, seen_BP: Tensor, temperature: float) -> Tensor:
+def relaxed_choice(scores_BP: Tensor, revealed_BP: Tensor, temperature: float) -> Tensor:
     """A Concrete draw of the next cell among the hidden ones (B, P)."""
-    logits_BP = hidden_only(scores_BP / SHARPNESS, seen_BP) + gumbel(scores_BP)
+    logits_BP = hidden_only(scores_BP / LOGIT_SCALE, revealed_BP) + gumbel(scores_BP)
     return (logits_BP / temperature).softmax(1)
+
+
+def next_cell(scores_BP: Tensor, revealed_BP: Tensor) -> Tensor:
+    """Step 4: the index of a hidden cell (B,), drawn with noise of its own."""
+    return (hidden_only(scores_BP / LOGIT_SCALE, revealed_BP) + gumbel(scores_BP)).argmax(1)
 
 
 def gumbel(like: Tensor) -> Tensor:
@@ -123,9 +125,9 @@ def gumbel(like: Tensor) -> Tensor:
     return -torch.empty_like(like).exponential_().clamp(min=1e-20).log()
 
 
-def hidden_only(scores_BP: Tensor, seen_BP: Tensor) -> Tensor:
-    """Scores that never choose what has been revealed."""
-    return scores_BP - 1e6 * seen_BP
+def hidden_only(scores_BP: Tensor, revealed_BP: Tensor) -> Tensor:
+    """The scores, those of revealed cells lowered so far that they are never the largest."""
+    return scores_BP - 1e6 * revealed_BP
 
 
 @dataclass
@@ -137,7 +139,8 @@ class GDFS(Agent):
         glimpses: how many cells it may reveal.
         kind: `cells`, for objects anywhere, or `mlp`, the paper's.
         pretrain_steps: of the predictor on random cells.
-        steps, batch, lr: of both together; `batch` images at once.
+        joint_steps: of policy and predictor together.
+        batch, lr: of both stages; `batch` images at once.
         cells_per_loss: cells revealed between two losses of an image, 1 as in the source; None gives it one loss.
         width: of both networks under `cells`.
         dropout: in both networks under `mlp`.
@@ -147,7 +150,7 @@ class GDFS(Agent):
     glimpses: Positive = 20
     kind: Literal["cells", "mlp"] = "cells"
     pretrain_steps: Positive = 600
-    steps: Positive = 500
+    joint_steps: Positive = renamed(500, "steps")
     batch: Positive = 64
     lr: Rate = 4e-3
     cells_per_loss: Positive | None = renamed(None, "apart")
@@ -155,6 +158,7 @@ class GDFS(Agent):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
     track: ClassVar[Literal["gated", "open"]] = "gated"
+    version: ClassVar[int] = 2
     observation: ClassVar[Kind] = "canvas"
     accelerated: ClassVar[bool] = True
 
@@ -178,75 +182,82 @@ class GDFS(Agent):
         assert isinstance(self.net, GDFSNet)
         return self.net
 
-    def spread(self, cells_BP: Tensor) -> Tensor:
-        """A value per cell as a value per pixel (B, 1, H, W)."""
+    def cells_to_pixels(self, cells_BP: Tensor) -> Tensor:
+        """A value per cell (B, P) → the same value at each of its pixels (B, 1, H, W)."""
         rows, columns = self.sensor().grid(self.shape)
         mask = cells_BP.reshape(-1, 1, rows, columns).repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)
         return mask[:, :, : self.shape[1], : self.shape[2]]
 
-    def gathered(self, mask_B1HW: Tensor) -> Tensor:
-        """The inverse of `spread`."""
+    def pixels_to_cells(self, mask_B1HW: Tensor) -> Tensor:
+        """The inverse of `cells_to_pixels`."""
         return mask_B1HW[:, 0, :: self.cell, :: self.cell].flatten(1)
 
-    def under(self, net: nn.Module, image_BCHW: Tensor, cells_BP: Tensor) -> Tensor:
-        """What a network makes of the image under a mask of cells."""
-        mask_B1HW = self.spread(cells_BP)
+    def masked_outputs(self, net: nn.Module, image_BCHW: Tensor, cells_BP: Tensor) -> Tensor:
+        """The outputs of the policy or the predictor (B, …) for images of which only these cells are shown."""
+        mask_B1HW = self.cells_to_pixels(cells_BP)
         outputs: Tensor = net(image_BCHW * mask_B1HW, mask_B1HW)
         return outputs
 
     @torch.no_grad()
-    def explored(self, image_BCHW: Tensor, seen_BP: Tensor, more_B: Tensor) -> Tensor:
-        """What has been revealed of each image after `more_B` more choices of the policy (B, P)."""
-        seen_BP = seen_BP.clone()
+    def reveal_more(self, image_BCHW: Tensor, revealed_BP: Tensor, more_B: Tensor) -> Tensor:
+        """The cells revealed after `more_B` more choices of each image, drawn by step 4: (B, P), 1 if revealed."""
+        revealed_BP = revealed_BP.clone()
         for step in range(int(more_B.max())):
             going = (more_B > step).nonzero()[:, 0]
-            scores = self.under(self.nets.policy, image_BCHW[going], seen_BP[going]) / SHARPNESS
-            best = (hidden_only(scores, seen_BP[going]) + gumbel(scores)).argmax(1)
-            seen_BP[going, best] = 1
-        return seen_BP
+            scores = self.masked_outputs(self.nets.policy, image_BCHW[going], revealed_BP[going])
+            revealed_BP[going, next_cell(scores, revealed_BP[going])] = 1
+        return revealed_BP
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng, net = np.random.default_rng(seed), self.nets
         rows, columns = self.sensor().grid(self.shape)
         horizon = min(self.glimpses, rows * columns)
 
-        def on_random_cells(images: Array, labels_B: Tensor, step: int) -> Tensor:
+        def pretrain_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
             noise_BP = torch.rand(len(images), rows * columns)
-            seen_BP = (noise_BP > torch.rand(len(images), 1)).float()
-            return F.cross_entropy(self.under(net.predictor, to_float(images), seen_BP), labels_B)
+            revealed_BP = (noise_BP > torch.rand(len(images), 1)).float()
+            return F.cross_entropy(self.masked_outputs(net.predictor, to_float(images), revealed_BP), labels_B)
 
         cells_per_loss = min(self.cells_per_loss or horizon, horizon)
-        stay = -(-horizon // cells_per_loss)
-        line = (torch.empty(0, *self.shape), torch.empty(0, dtype=torch.long), torch.empty(0, rows * columns))
+        losses_per_image = -(-horizon // cells_per_loss)
+        # Images that have more losses to come: (images, labels, revealed cells), the newest first.
+        queue = (torch.empty(0, *self.shape), torch.empty(0, dtype=torch.long), torch.empty(0, rows * columns))
 
-        def greedily(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            nonlocal line
+        def greedy_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
+            nonlocal queue
             fresh = (to_float(images), labels_B, torch.zeros(len(images), rows * columns))
             more_B = tensor(rng.integers(0, cells_per_loss, len(images)))
-            more_B = torch.cat([more_B, torch.full((len(line[0]),), cells_per_loss - 1)])[: stay * len(images)]
-            image_BCHW, labels_B, seen_BP = (torch.cat(pair)[: len(more_B)] for pair in zip(fresh, line, strict=True))
-            seen_BP = self.explored(image_BCHW, seen_BP, more_B)
-            temperature = START * (END / START) ** (step / self.steps)
-            choice_BP = relaxed_choice(self.under(net.policy, image_BCHW, seen_BP), seen_BP, temperature)
-            # An image that stays goes on from this very choice, made hard.
-            line = (image_BCHW, labels_B, seen_BP + F.one_hot(choice_BP.argmax(1), rows * columns))
-            return F.cross_entropy(self.under(net.predictor, image_BCHW, torch.maximum(seen_BP, choice_BP)), labels_B)
+            more_B = torch.cat([more_B, torch.full((len(queue[0]),), cells_per_loss - 1)])
+            more_B = more_B[: losses_per_image * len(images)]
+            both = zip(fresh, queue, strict=True)
+            image_BCHW, labels_B, revealed_BP = (torch.cat(pair)[: len(more_B)] for pair in both)
+            revealed_BP = self.reveal_more(image_BCHW, revealed_BP, more_B)
+            temperature = START_TEMPERATURE * (END_TEMPERATURE / START_TEMPERATURE) ** (step / self.joint_steps)
+            scores_BP = self.masked_outputs(net.policy, image_BCHW, revealed_BP)
+            choice_BP = relaxed_choice(scores_BP, revealed_BP, temperature)
+            # An image that stays goes on from a draw of its own, from the logits of this step.
+            drawn_BP = F.one_hot(next_cell(scores_BP.detach(), revealed_BP), rows * columns)
+            queue = (image_BCHW, labels_B, revealed_BP + drawn_BP)
+            shown_BP = torch.maximum(revealed_BP, choice_BP)
+            return F.cross_entropy(self.masked_outputs(net.predictor, image_BCHW, shown_BP), labels_B)
 
         common: dict[str, Any] = {"lr": self.lr, "rng": rng, "progress": progress}
-        optimise(net.predictor, task, on_random_cells, steps=self.pretrain_steps, batch=self.batch, **common)
+        optimise(net.predictor, task, pretrain_loss, steps=self.pretrain_steps, batch=self.batch, **common)
         # At a low temperature most of a softmax is too small for a normal float, and a processor that does not take
         # that for 0 needs several times as long for a step.
         torch.set_flush_denormal(True)
         try:
-            optimise(net, task, greedily, steps=self.steps, batch=max(1, self.batch // stay), **common)
+            optimise(
+                net, task, greedy_loss, steps=self.joint_steps, batch=max(1, self.batch // losses_per_image), **common
+            )
         finally:
             torch.set_flush_denormal(False)
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         seen = tensors(observation)
-        seen_BP = self.gathered(seen["mask"])
-        scores_BP = hidden_only(self.nets.policy(seen["canvas"], seen["mask"]), seen_BP)
+        revealed_BP = self.pixels_to_cells(seen["mask"])
+        scores_BP = hidden_only(self.nets.policy(seen["canvas"], seen["mask"]), revealed_BP)
         best_BP = F.one_hot(scores_BP.argmax(1), scores_BP.shape[1]).float()
         action: Array = best_BP.reshape(-1, *self.sensor().grid(self.shape)).numpy()
         return action

@@ -14,13 +14,12 @@ Louizos, Welling, Kingma, Learning Sparse Neural Networks through L0 Regularizat
 
 What differs from the source: the gates hide pixels and their scores come from a network over the image (the paper
 learns one gate per weight); `masks` then reveals the k best-scored pixels at every budget, where the paper's test
-gate is clip(σ(log α)(ζ − γ) + γ): the same order. Random masks come before and random pixels beside the first
-selections (`JointMaskAgent`). A selector trained with its predictor may write the label into the mask's shape; the
-evaluator's score says whether the pixels themselves are telling.
+gate is clip(σ(log α)(ζ − γ) + γ): the same order. The predictor is first trained on random masks, and in the first
+half of the selector's training random pixels are added to the selection (`JointMaskAgent`). A selector trained with its
+predictor may encode the label in the mask's shape; the evaluator, which never meets the selector, says whether the
+pixels themselves are enough.
 
-Track: open. On digits-clutter (suite `selectors`, test, mean of seeds 0 to 5) at 5, 10 and 20 % touched, in per cent:
-evaluator 76, 74, 85, own 87, 93, 94; expected size at the end of training 5.1 % for a target of 5 %. Cost: 30 s of one
-core.
+Track: open. Scores and cost: docs/methods/hard_concrete.md.
 Command: glimpse run --agent hard_concrete --task digits-clutter
 """
 
@@ -61,7 +60,7 @@ class HardConcrete(JointMaskAgent, DrawnMaskAgent):
         weight: of the squared deviation, or of the size itself under `price`.
         ascent: how fast the multiplier of `lagrangian` follows the deviation.
         pretrain_steps, random_pixels: as for every selector that learns with its predictor.
-        selector_steps, steps, batch, lr, width: as for every mask selector.
+        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     constraint: Literal["squared", "lagrangian", "price"] = "lagrangian"
@@ -73,17 +72,17 @@ class HardConcrete(JointMaskAgent, DrawnMaskAgent):
 
     multiplier: float = field(default=0.0, init=False, repr=False, compare=False)
 
-    def odds(self, scores_B1HW: Tensor) -> Tensor:
+    def inclusion_probability(self, scores_B1HW: Tensor) -> Tensor:
         return open_probability(scores_B1HW)
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         log_alpha_B1HW = self.nets.scorer(image_BCHW)
-        size = self.odds(log_alpha_B1HW).mean()
-        excess = size - self.annealed(self.target, step)
+        size = self.inclusion_probability(log_alpha_B1HW).mean()
+        excess = size - self.annealed_target(self.target, step)
         penalty = self.weight * (size if self.constraint == "price" else excess**2)
         if self.constraint == "lagrangian":
             self.multiplier = 0.0 if step == 0 else self.multiplier
             penalty = penalty + self.multiplier * excess
             self.multiplier += self.ascent * excess.item()
         mask_B1HW = self.with_random_pixels(gates(log_alpha_B1HW), step)
-        return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B) + penalty
+        return F.cross_entropy(self.nets.classify_masked(image_BCHW, mask_B1HW), labels_B) + penalty

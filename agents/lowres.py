@@ -3,7 +3,7 @@
 At budget f it is given as many values as a window agent may touch pixels. It touches everything, so its place on
 the curve is by values delivered, and it is never ranked: it says how much of a task is coarse shape.
 
-Scores and cost: docs/methods/lowres.md
+Scores and cost: docs/methods/lowres.md.
 Command: glimpse run --agent lowres --task digits-clutter
 """
 

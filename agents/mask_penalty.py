@@ -12,8 +12,10 @@ mask "tends to zero out". The forms here are ours:
 5. `target_budget`  L_mask = (mean I − target)², the target annealed from the whole image (a remedy: Verelst and
                     Tuytelaars, arXiv:1912.03203).
 6. `target_entropy` L_mask = α (mean I − target)² + (1 − α) r · (the entropy of equation 3), r rising from 0 to 1
-                    over the third quarter of training: first the size, then binary at that size.
-7. The answer to the question adds γ · ‖pooled features of f(image × I)‖₁ to the loss: `gap`.
+                    over the third quarter of training: first the size, then binary at that size. Its size term has the
+                    weight β·α, that of equation 5 β.
+7. The answer to the question adds γ · ‖pooled features of f(image × I)‖₁ to the loss, whatever its form:
+   `feature_l1`.
 
 A pixel at 0 has no gradient through a hard sigmoid, so the empty mask absorbs; a mask of small positive values is
 cheap and the classifier can undo it. Hence what `fit` leaves in `findings`, over the validation images:
@@ -21,29 +23,17 @@ cheap and the classifier can undo it. Hence what `fit` leaves in `findings`, ove
   mask_binary                    the share of values within 0.05 of 0 or 1
   mask_shown, mask_full          the shares of values above 0.05, and of 0.95 or more
   mask_empty                     the share of images without a value above 0.05
-  mask_alike                     the overlap of two images' masks, Σ min / Σ max: 1 if all are the same, 0 if empty
+  mask_overlap                   the overlap of two images' masks, Σ min / Σ max: 1 if all are the same, 0 if empty
   soft_accuracy                  how often f is right under the soft mask
   each with _curve               the same over the selector's training, on some of these images
-  collapsed, frozen              1 if mask_empty is 0.5 or more; 1 if mask_alike is 0.9 or more
+  collapsed, same_mask           1 if mask_empty is 0.5 or more; 1 if mask_overlap is 0.9 or more
 A selector that collapsed still ranks pixels by x, and the table shows what that is worth.
 
 What differs from the question: it is a whole mask selector here (`masks`): the env reveals the k best pixels of x.
 The shared backbone pools by maximum. Its mask channel is all ones while the mask is soft, so that f sees the image
 only through the product, as in the question.
 
-Track: open. Measured on digits-clutter, 5 seeds, by the study `mask-penalty` (`bench/studies`): size of the mask and
-binary share in per cent ± 95 %, its largest value, runs that select (not empty, not the same for every image, f above
-twice chance) and runs that collapsed, the evaluator at 10 % touched (random pixels: 47.0):
-  mse_zero        β 1                           3.8 ± 1.5   81 ± 7    .40   5   0   75.8 ± 9.6
-  entropy         β 10, α .25                  10.7 ± 1.5   98 ± 2   1.00   3   0   54.2 ± 49.1
-  entropy         β 10, α .5                    0.1 ± 0.2   99 ± 2    .05   2   3   43.0 ± 30.0
-  entropy         β 10, α 1                     0.4 ± 0.3   97 ± 3    .15   4   1   60.2 ± 36.5
-  target_budget   β 100, target .1             10.2 ± 0.1   66 ± 3    .57   5   0   79.9 ± 5.9
-  target_entropy  β 10000, α .99, target .1    10.1 ± 0.1   96 ± 1   1.00   5   0   84.4 ± 1.7
-  gap alone       β 0, γ .01                   29.5 ± 13.3  23 ± 14   .59   2   0   18.7 ± 13.3
-So: a target for the size and, once it is reached, the entropy. α tips `entropy` from masks that show where the object
-is not to empty ones, between .25 and .5 at β 10 and between .1 and .25 at β 3.
-Cost: 21 to 34 s of one core.
+Track: open. Scores and cost: docs/methods/mask_penalty.md; the losses compared: results/mask-penalty/study.md.
 Command: glimpse run --agent mask_penalty --task digits-clutter --set agent.loss=target_budget
 Study: glimpse sweep mask-penalty && glimpse study mask-penalty
 """
@@ -52,7 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -63,6 +53,7 @@ from torch.nn import functional as F
 from glimpsebench.agents.common.base import Finding, Progress
 from glimpsebench.agents.common.masks import MaskAgent, Share, Weight
 from glimpsebench.agents.common.nets import Rate, to_float
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Task
 
 Form = Literal["mse_zero", "entropy", "tilted", "target_budget", "target_entropy"]
@@ -94,8 +85,8 @@ class MaskPenalty(MaskAgent):
             `target_entropy`).
         lam: λ inside the logarithms.
         target: the share of pixels that `target_budget` and `target_entropy` aim at.
-        gap: γ, the weight of the pooled features' L1 norm.
-        selector_steps, steps, batch, lr, width: as for every mask selector.
+        feature_l1: γ, the weight of the pooled features' L1 norm.
+        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     loss: Form = "entropy"
@@ -103,17 +94,19 @@ class MaskPenalty(MaskAgent):
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     lam: Rate = 1e-3
     target: Share = 0.05
-    gap: Weight = 0.0
+    feature_l1: Weight = renamed(0.0, "gap")
+
+    version: ClassVar[int] = 2
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         net = self.nets
         mask_B1HW = self.soft_mask(image_BCHW)
         product_BCHW = torch.cat([image_BCHW * mask_B1HW, torch.ones_like(mask_B1HW)], 1)
         features_BD = net.predictor.backbone(product_BCHW)
-        target, rise = self.annealed(self.target, step), min(max(4 * step / self.selector_steps - 2, 0.0), 1.0)
+        target, rise = self.annealed_target(self.target, step), min(max(4 * step / self.selector_steps - 2, 0.0), 1.0)
         penalty = mask_loss(mask_B1HW, self.loss, self.alpha, self.lam, target, rise)
         norm = features_BD.abs().sum(1).mean()
-        return F.cross_entropy(net.predictor.head(features_BD), labels_B) + self.beta * penalty + self.gap * norm
+        return F.cross_entropy(net.predictor.head(features_BD), labels_B) + self.beta * penalty + self.feature_l1 * norm
 
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         val = task.val()
@@ -135,8 +128,8 @@ class MaskPenalty(MaskAgent):
         points.append(self.measured(image_BCHW[first], labels_B[first]))
         final = self.measured(image_BCHW, labels_B)
         curves: dict[str, Finding] = {f"{name}_curve": [point[name] for point in points] for name in final}
-        collapsed, frozen = final["mask_empty"] >= 0.5, final["mask_alike"] >= 0.9
-        self.findings = curves | final | {"collapsed": float(collapsed), "frozen": float(frozen)}
+        collapsed, same_mask = final["mask_empty"] >= 0.5, final["mask_overlap"] >= 0.9
+        self.findings = curves | final | {"collapsed": float(collapsed), "same_mask": float(same_mask)}
 
     def soft_mask(self, image_BCHW: Tensor) -> Tensor:
         """Equation 1: (B, 1, H, W) in [0, 1]."""
@@ -159,6 +152,6 @@ class MaskPenalty(MaskAgent):
             "mask_shown": (mask_BP > 0.05).float().mean().item(),
             "mask_full": (mask_BP >= 0.95).float().mean().item(),
             "mask_peak": mask_BP.amax(1).mean().item(),
-            "mask_alike": overlap_B.mean().item(),
+            "mask_overlap": overlap_B.mean().item(),
             "soft_accuracy": (torch.cat(logits).argmax(1) == labels_B).float().mean().item(),
         }

@@ -12,19 +12,18 @@ Recognition, CVPR 2021, arXiv:2104.03059; perturbed optimisers: Berthet et al. 2
 
 What differs from the source, and why:
 * σ = 0.3 and n = 16 on 1024 pixels; a published port uses 0.05 and 1000 on far fewer patches. A pixel that lies
-  several σ from the k-th score has no gradient: at σ = 0.1 an object that the untrained scorer puts at one end of
-  [0, 1] can stay there, as it did for one seed of six on digits-clutter.
+  several σ from the k-th score has no gradient: with a smaller σ an object that the untrained scorer puts at one end
+  of [0, 1] can stay there.
 * The published code has two errors in its Jacobian (a transpose, and a dot product where an outer product belongs;
   its README says so). This one is written from the equation and tested against finite differences.
 * The mean of gᵀy over the draws is subtracted, with n/(n − 1) for its own share: the same expectation, since
   E[Z] = 0, and much less variance, so that a few draws do.
 * Pixels of the image itself, scored at full resolution; the paper picks patches after a low-resolution look.
-* k falls from the whole image to its value over the first half of training; the predictor has first learned on random
-  masks, and random pixels are shown beside the selection at first (`JointMaskAgent`). `masks` then reveals the k
+* k falls from the whole image to its value over the first half of training; the predictor is first trained on random
+  masks, and at first random pixels are added to the selection (`JointMaskAgent`). `masks` then reveals the k
   best-scored pixels at every budget; the paper has one k.
 
-Track: open. On digits-clutter (suite `selectors`, test, mean of seeds 0 to 5) at 5, 10 and 20 % touched, in per cent:
-evaluator 51, 71, 86, own 69, 87, 93. Cost: 30 s of one core.
+Track: open. Scores and cost: docs/methods/perturbed_topk.md.
 Command: glimpse run --agent perturbed_topk --task digits-clutter
 """
 
@@ -40,6 +39,7 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.common.masks import JointMaskAgent, Share
 from glimpsebench.agents.common.nets import Rate
+from glimpsebench.envs.settings import renamed
 
 
 class PerturbedTopK(torch.autograd.Function):
@@ -56,14 +56,14 @@ class PerturbedTopK(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         best_nBk, noise_nBP = ctx.saved_tensors
-        draws = len(noise_nBP)
+        samples = len(noise_nBP)
         gain_nB = grads[0].expand_as(noise_nBP).gather(2, best_nBk).sum(2)  # gᵀ yₙ
-        gain_nB = (gain_nB - gain_nB.mean(0)) / (draws - 1)
+        gain_nB = (gain_nB - gain_nB.mean(0)) / (samples - 1)
         return torch.einsum("nb,nbp->bp", gain_nB, noise_nBP) / ctx.sigma, None, None, None
 
 
-def scaled(scores_BP: Tensor) -> Tensor:
-    """Each row brought to [0, 1]; equal scores to 0."""
+def min_max_normalised(scores_BP: Tensor) -> Tensor:
+    """Each row scaled to [0, 1] by its minimum and maximum; equal scores become 0."""
     # Not `aminmax`, of which PyTorch 2.11 has no derivative on a GPU.
     low, high = scores_BP.amin(1, keepdim=True), scores_BP.amax(1, keepdim=True)
     return (scores_BP - low) / (high - low).clamp(min=1e-5)
@@ -75,23 +75,23 @@ class Perturbed(JointMaskAgent):
 
     Settings:
         target: k, as a share of the pixels.
-        draws: n.
+        samples: n, the noise vectors in each Monte-Carlo mean.
         sigma: of the noise at first, where scores span [0, 1].
         pretrain_steps, random_pixels: as for every selector that learns with its predictor.
-        selector_steps, steps, batch, lr, width: as for every mask selector.
+        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     target: Share = 0.05
-    draws: Annotated[int, Field(ge=2)] = 16
+    samples: Annotated[int, Field(ge=2)] = renamed(16, "draws")
     sigma: Rate = 0.3
 
     version: ClassVar[int] = 2
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
-        scores_BP = scaled(self.nets.scorer(image_BCHW).flatten(1))
-        count = max(1, int(self.annealed(self.target, step) * scores_BP.shape[1]))
+        scores_BP = min_max_normalised(self.nets.scorer(image_BCHW).flatten(1))
+        count = max(1, int(self.annealed_target(self.target, step) * scores_BP.shape[1]))
         sigma = self.sigma * max(0.1, 1 - step / self.selector_steps)
-        noise_nBP = torch.randn(self.draws, *scores_BP.shape)
+        noise_nBP = torch.randn(self.samples, *scores_BP.shape)
         mask_BP: Tensor = PerturbedTopK.apply(scores_BP, noise_nBP, count, sigma)  # type: ignore[no-untyped-call]
         mask_B1HW = self.with_random_pixels(mask_BP.reshape(-1, 1, *self.shape[1:]), step)
-        return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B)
+        return F.cross_entropy(self.nets.classify_masked(image_BCHW, mask_B1HW), labels_B)

@@ -2,7 +2,7 @@
 
 It never looks twice at the same place, which uniform windows do, but it starts in a corner.
 
-Scores and cost: docs/methods/raster.md
+Scores and cost: docs/methods/raster.md.
 Command: glimpse run --agent raster --task digits-clutter
 """
 
@@ -51,8 +51,8 @@ class Raster(CanvasAgent):
     def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         window, shape = Window(self.size), images_BCHW.shape[1:]
         path = self.path()
-        prints_THW = window.footprint(window.aim(path, shape, np.zeros(0)), shape)
-        prefixes_THW = np.logical_or.accumulate(prints_THW)
+        footprint_THW = window.footprint(window.aim(path, shape, np.zeros(0)), shape)
+        prefixes_THW = np.logical_or.accumulate(footprint_THW)
         mask = prefixes_THW[rng.integers(0, len(path), len(images_BCHW))]
         mask_B1HW = tensor(mask)[:, None]
         return masked_canvas(to_float(images_BCHW), mask_B1HW), mask_B1HW

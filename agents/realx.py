@@ -4,34 +4,30 @@ REAL-X: Jethani, Sudarshan, Aphinyanaphongs, Ranganath, Have We Learned to Expla
 REBAR: Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein 2017, arXiv:1703.07370.
 
 1. The predictor f learns from image × r, r i.i.d. Bernoulli(½) per pixel, and is frozen: it never meets the selector,
-   so that a mask which writes the label into its shape tells it nothing.
-2. The selector maximises E log f(label | image × s) − λ · mean(p), s ~ Bernoulli(p), p = σ(x), one score per pixel.
+   so that a mask which encodes the label in its shape tells it nothing.
+2. The selector maximises E log f(label | image × s) − λ · mean(p), s ~ Bernoulli(p), p = σ(x), one score x per pixel.
 3. REBAR: z = x + logit(u), s = 1[z > 0]; z̃ = x + logit(v), v uniform given s; with L = −log f(label | ·) the
    gradient is that of  [L(s) − L(σ(z̃/τ))]·log q(s) + L(σ(z/τ)) − L(σ(z̃/τ)), the bracket held constant: unbiased,
    with the relaxation as its control variate. τ = 0.1 and η = 1, as in the released code.
 
 What differs from the source, and why:
-* The predictor is the one that all mask selectors share and sees the mask beside the masked image. From halves of an
-  image (`share=0.5`, the paper's) it does not learn what a few pixels mean; `share=any` draws the share anew for
-  each image, so that the frozen predictor knows masks of the size that the selector ends at.
-* Whole images among the random masks, phased out over the first half of that training (`with_whole_images`): without
-  them this predictor learns nothing on digits-clutter in 300 steps.
-* After the selector is trained `masks` trains the predictor on, on the k best pixels at every budget; the paper
-  predicts with the frozen one. `reader=random` predicts with a network of its own, trained on random masks alone:
-  the paper's judge, EVAL-X. The bench's evaluator is as separate, but must read every sensor's glimpses.
-* The selector starts at p = ½, where the frozen predictor was trained.
+* λ is fixed there. With `ascent` above 0 it follows the size by dual ascent, λ ← max(0, λ + ascent · (mean p −
+  target)), so that all selectors of a suite can have one target. `ascent=0` is the paper's.
+* The predictor is the one that all mask selectors share and reads the mask as a channel beside the masked image.
+  `random_share=any` draws the Bernoulli rate of each image anew, so that the frozen predictor knows masks of the size
+  that the selector ends at; the paper's is 0.5.
+* Whole images are mixed with the random masks over the first half of f's training.
+* After the selector the predictor is trained again, from new weights, on the k best pixels at every budget (`masks`);
+  the paper predicts with f. `test_predictor=random` trains it on random masks alone instead: the paper's judge, EVAL-X.
 
-Track: open. Measured on digits-clutter, seed 0, at 5, 10 and 20 % touched: evaluator 54, 88, 95 %, own 74, 89, 93 %;
-mean p at the end of training 10 %. Cost: 30 s of one core. MNIST (suite `realx-mnist`, test, seed 0) at 3.95 %: 94.8 %
-by a network that has seen random masks alone (published: 94.04 % at 4.04 %), 89.6 % by the bench's evaluator, which
-also reads windows, crops and thumbnails. Cost: 8 minutes.
+Track: open. Scores and cost: docs/methods/realx.md.
 Command: glimpse run --agent realx --task digits-clutter
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,11 +36,12 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Progress
 from glimpsebench.agents.common.masks import Array, DrawnMaskAgent, Share, Weight
-from glimpsebench.agents.common.nets import CanvasNet, Positive, Rate, optimise, to_float
+from glimpsebench.agents.common.nets import Positive, Rate, optimise, to_float
+from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Task
 
 
-def draws(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def rebar_latents(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A binary mask s ~ Bernoulli(σ(scores)) and its latents: z, with s = 1[z > 0], and z̃, a fresh z given s.
 
     z and z̃ have gradients, s has none.
@@ -61,7 +58,7 @@ def draws(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mask.detach(), z, scores + logit(given)
 
 
-def surrogate(scores_BP: Tensor, mask_BP: Tensor, hard_B: Tensor, z_B: Tensor, given_B: Tensor) -> Tensor:
+def rebar_surrogate(scores_BP: Tensor, mask_BP: Tensor, hard_B: Tensor, z_B: Tensor, given_B: Tensor) -> Tensor:
     """A number per row whose gradient is REBAR's estimate: equation 3.
 
     Args:
@@ -80,66 +77,73 @@ class RealX(DrawnMaskAgent):
     """Reads the whole image, then shows its best pixels; learned against a frozen random-mask predictor.
 
     Settings:
-        lam: λ, the price of the whole image in nats.
+        lam: λ, the price in nats of showing the whole image; where `ascent` is above 0, its first value.
+        target: the mean inclusion probability that dual ascent aims at.
+        ascent: the step size of dual ascent on λ; 0 keeps λ as it is.
         temperature: τ of the control variate.
-        share: of the pixels that random masks show; `any` draws it anew for each image.
-        pretrain_steps: of the predictor on random masks, before the selector's.
-        reader: who predicts at test: the predictor, `taught` on the k best pixels, or another network that has seen
+        random_share: the Bernoulli rate of the random masks; `any` draws it anew for each image.
+        pretrain_steps: of f on random masks, before the selector's.
+        test_predictor: what the predictor of the test learns from: the `selected` pixels, as every mask selector's, or
             `random` masks alone (EVAL-X).
-        selector_steps, steps, batch, lr, width: as for every mask selector.
+        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     lam: Weight = 5.0
+    target: Share = 0.05
+    ascent: Weight = 1.0
     temperature: Rate = 0.1
-    share: Share | Literal["any"] = 0.5
+    random_share: Share | Literal["any"] = renamed(0.5, "share")
     pretrain_steps: Positive = 300
-    reader: Literal["taught", "random"] = "taught"
+    test_predictor: Literal["selected", "random"] = renamed("selected", "reader")
+
+    version: ClassVar[int] = 2
+
+    multiplier: float = field(default=0.0, init=False, repr=False, compare=False)
+    """λ at this step of training."""
 
     @property
-    def shown(self) -> float | None:
-        """`share` as `pretrain_predictor` takes it."""
-        return None if self.share == "any" else self.share
+    def bernoulli_rate(self) -> float | None:
+        """`random_share` as `random_canvases` takes it."""
+        return None if self.random_share == "any" else self.random_share
 
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         net = self.nets
+        self.multiplier = self.lam
 
-        def by_rebar(images: Array, labels_B: Tensor, step: int) -> Tensor:
+        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
             return self.selection_loss(to_float(images), labels_B, step)
 
-        self.pretrain_predictor(task, self.pretrain_steps, self.shown, rng, progress)
+        self.pretrain_predictor(task, self.pretrain_steps, self.bernoulli_rate, rng, progress)
         net.predictor.requires_grad_(False)
-        optimise(
-            net.scorer,
-            task,
-            by_rebar,
-            steps=self.selector_steps,
-            batch=self.batch,
-            lr=self.lr,
-            rng=rng,
-            progress=progress,
-        )
+        steps, batch, lr = self.selector_steps, self.batch, self.lr
+        optimise(net.scorer, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress)
         net.predictor.requires_grad_(True)
 
     def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        if self.reader == "taught":
+        if self.test_predictor == "selected":
             super().fit_predictor(task, rng, progress)
             return
-        net = self.nets
-        net.predictor = CanvasNet(self.shape[0], self.classes, self.width)
-        self.pretrain_predictor(task, self.predictor_steps, self.shown, rng, progress)
 
-    def odds(self, scores_B1HW: Tensor) -> Tensor:
+        def canvases(images: Array) -> tuple[Tensor, Tensor]:
+            return self.random_canvases(images, self.bernoulli_rate)
+
+        self.train_predictor(self.nets.predictor, task, canvases, rng, progress)
+
+    def inclusion_probability(self, scores_B1HW: Tensor) -> Tensor:
         return torch.sigmoid(scores_B1HW)
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         scores_B1HW = self.nets.scorer(image_BCHW)
-        mask_B1HW, z_B1HW, given_B1HW = draws(scores_B1HW)
+        mask_B1HW, z_B1HW, given_B1HW = rebar_latents(scores_B1HW)
 
         def loss_under(some_B1HW: Tensor) -> Tensor:
-            return F.cross_entropy(self.nets.under(image_BCHW, some_B1HW), labels_B, reduction="none")
+            return F.cross_entropy(self.nets.classify_masked(image_BCHW, some_B1HW), labels_B, reduction="none")
 
         with torch.no_grad():
             hard_B = loss_under(mask_B1HW)
         z_B, given_B = (loss_under(torch.sigmoid(some / self.temperature)) for some in (z_B1HW, given_B1HW))
-        rebar_B = surrogate(scores_B1HW.flatten(1), mask_B1HW.flatten(1), hard_B, z_B, given_B)
-        return rebar_B.mean() + self.lam * self.odds(scores_B1HW).mean()
+        rebar_B = rebar_surrogate(scores_B1HW.flatten(1), mask_B1HW.flatten(1), hard_B, z_B, given_B)
+        size = self.inclusion_probability(scores_B1HW).mean()
+        loss = rebar_B.mean() + self.multiplier * size
+        self.multiplier = max(0.0, self.multiplier + self.ascent * (size.item() - self.target))
+        return loss

@@ -11,18 +11,18 @@ straight-through gradient backward: Ramanujan et al., edge-popup, CVPR 2020, arX
    from the whole image down to its value over the first half of training.
    `topk` replaces 2 and the penalty: m = 1[x_i among the k best] forward, k annealed as the target is, the gradient
    of m_soft = σ((x − t)/τ) backward, t midway between the k-th and the (k + 1)-th score and held constant.
-4. Then the scores are frozen and the predictor trains on the k best pixels at every budget of the grid, so that
-   one selector gives a whole curve: at test the env reveals the k best-scored pixels.
+4. Then the scores are frozen and the predictor is trained anew on the k best pixels at every budget of the grid, so
+   that one selector gives a whole curve: at test the env reveals the k best-scored pixels.
 
 What differs from the sources: step 4 (they have one budget each), and that their masks gate layers or weights, not
-pixels. Edge-popup's gradient is the identity; the sigmoid around the cut-off is ours: step 2 without its noise, it
-rounds to the mask that is shown, and its gradient is largest for the pixels that a small change would swap. Through t
-the sum over all pixels would land on the two at the cut-off, hence the constant. `topk` draws nothing, so that a pixel
-far below the cut-off learns little; the size that it records is k's.
-The straight-through gradient is biased, and a selector trained with its predictor may write the label into
-the mask's shape: the evaluator's score says whether the pixels themselves are telling.
+pixels. Edge-popup's gradient is the identity; the sigmoid around the cut-off is ours: it rounds to the mask that is
+shown, and its gradient is largest for the pixels that a small change would swap. With a gradient through t the sum of
+all pixels' gradients would reach the two scores at the cut-off, hence the constant. `topk` draws nothing, so that a
+pixel far below the cut-off learns little; its recorded size is k's.
+The straight-through gradient is biased, and a selector trained with its predictor may encode the label in the mask's
+shape: the evaluator, which never meets the selector, says whether the pixels themselves are enough.
 
-Track: open. Expected on digits-clutter: above uniform pixels at every budget below 30 %. Cost: 25 to 50 s of one core.
+Track: open. Scores and cost: docs/methods/straight_through.md.
 Command: glimpse run --agent straight_through --task digits-clutter
 """
 
@@ -71,7 +71,7 @@ class StraightThrough(DrawnMaskAgent):
         target: the share of pixels that training aims at; of `topk`, k.
         temperature: of the relaxation.
         weight: of the target's penalty; `topk` has none.
-        selector_steps, steps, batch, lr, width: as for every mask selector.
+        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
     """
 
     mask: Literal["gumbel", "topk"] = "gumbel"
@@ -79,19 +79,20 @@ class StraightThrough(DrawnMaskAgent):
     temperature: Rate = 2 / 3
     weight: Weight = 100.0
 
-    def odds(self, scores_B1HW: Tensor) -> Tensor:
-        return self.best(scores_B1HW, self.target) if self.mask == "topk" else torch.sigmoid(scores_B1HW)
+    def inclusion_probability(self, scores_B1HW: Tensor) -> Tensor:
+        return self.topk_share(scores_B1HW, self.target) if self.mask == "topk" else torch.sigmoid(scores_B1HW)
 
-    def best(self, scores_B1HW: Tensor, share: float) -> Tensor:
-        """`topk_mask` of a share of the pixels."""
+    def topk_share(self, scores_B1HW: Tensor, share: float) -> Tensor:
+        """`topk_mask`, k given as a share of the pixels: (B, 1, H, W)."""
         scores_BP = scores_B1HW.flatten(1)
         count = max(1, int(share * scores_BP.shape[1]))
         return topk_mask(scores_BP, count, self.temperature).reshape(scores_B1HW.shape)
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
-        scores_B1HW, target = self.nets.scorer(image_BCHW), self.annealed(self.target, step)
+        scores_B1HW, target = self.nets.scorer(image_BCHW), self.annealed_target(self.target, step)
         if self.mask == "topk":
-            return F.cross_entropy(self.nets.under(image_BCHW, self.best(scores_B1HW, target)), labels_B)
+            mask_B1HW = self.topk_share(scores_B1HW, target)
+            return F.cross_entropy(self.nets.classify_masked(image_BCHW, mask_B1HW), labels_B)
         mask_B1HW = gumbel_mask(scores_B1HW, self.temperature)
         size = (mask_B1HW.mean() - target) ** 2
-        return F.cross_entropy(self.nets.under(image_BCHW, mask_B1HW), labels_B) + self.weight * size
+        return F.cross_entropy(self.nets.classify_masked(image_BCHW, mask_B1HW), labels_B) + self.weight * size

@@ -8,7 +8,7 @@ Any selector worth its name beats this at the same touched fraction, with the sa
 pixels tell more of a small smooth image than a window of as many, so both kinds are floors; `cell` is for what
 reveals square cells.
 
-Scores and cost: docs/methods/uniform.md
+Scores and cost: docs/methods/uniform.md.
 Command: glimpse run --agent uniform --task digits-clutter --set agent.kind=mask
 """
 
@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Uniform(CanvasAgent):
-    """Looks anywhere, whatever it has seen.
+    """Chooses at random, whatever it has seen.
 
     Settings:
         kind: `window` draws fixations, `mask` draws pixels.
@@ -62,9 +62,9 @@ class Uniform(CanvasAgent):
         if self.kind == "window":
             window = Window(self.size, border="own")
             fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
-            prints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
-            taken = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)
-            mask = np.any(prints.reshape(count, self.glimpses, *shape[1:]) & taken[:, :, None, None], axis=1)
+            footprints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
+            before_last = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)
+            mask = np.any(footprints.reshape(count, self.glimpses, *shape[1:]) & before_last[:, :, None, None], axis=1)
         else:
             sensor = Mask(self.cell)
             room_B = np.floor(rng.choice(self.budgets, count) * (shape[1] * shape[2])).astype(int)

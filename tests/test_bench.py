@@ -313,7 +313,7 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
 
 
 def test_points_beside_the_grid_and_findings_stand_in_the_tables(beacon: Task, root: Path) -> None:
-    few = {"selector_steps": 2, "predictor_steps": 2, "points": [0.03]}
+    few = {"selector_steps": 2, "predictor_steps": 2, "extra_budgets": [0.03]}
     records = [run(Spec("straight_through", "beacon", seed, few), root, iter) for seed in (0, 1)]
     records.append(run(Spec("uniform", "beacon", 0, {"predictor_steps": 2}), root, iter))
     rows = leaderboard.rows_of(records)

@@ -34,7 +34,7 @@ LOOKS = {
 }  # an actor-critic's
 FEW: dict[str, dict[str, Any]] = {
     "dham": {"steps": 30},
-    "gdfs": {"pretrain_steps": 100, "steps": 30, "glimpses": 5},
+    "gdfs": {"pretrain_steps": 100, "joint_steps": 30, "glimpses": 5},
     "ppo": LOOKS | {"policy_steps": 300, "actions": "grid", "cells": 4},
     "ram": {"policy_steps": 150, "policy_batch": 64, "predictor": "core", "size": 6, "glimpses": 3},
     "ram_pathwise": {"policy_steps": 150, "policy_batch": 64, "predictor": "core", "size": 5, "glimpses": 3},

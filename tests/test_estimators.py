@@ -19,7 +19,7 @@ from glimpsebench.agents.gdfs import relaxed_choice
 from glimpsebench.agents.hard_concrete import gates, open_probability
 from glimpsebench.agents.mask_penalty import mask_loss
 from glimpsebench.agents.perturbed_topk import PerturbedTopK
-from glimpsebench.agents.realx import draws, surrogate
+from glimpsebench.agents.realx import rebar_latents, rebar_surrogate
 from glimpsebench.agents.straight_through import gumbel_mask, topk_mask
 from glimpsebench.envs.sensors import k_best
 
@@ -53,9 +53,9 @@ def exact_gradient(scores: Tensor) -> Tensor:
 def test_rebar_is_unbiased() -> None:
     torch.manual_seed(0)
     scores_NP = SCORES.repeat(200_000, 1).requires_grad_()
-    mask, z, given = draws(scores_NP)
+    mask, z, given = rebar_latents(scores_NP)
     soft, soft_given = torch.sigmoid(z / 0.1), torch.sigmoid(given / 0.1)
-    rebar_N = surrogate(scores_NP, mask, objective(mask), objective(soft), objective(soft_given))
+    rebar_N = rebar_surrogate(scores_NP, mask, objective(mask), objective(soft), objective(soft_given))
     (estimates_NP,) = torch.autograd.grad(rebar_N.sum(), scores_NP)
     agrees(estimates_NP, exact_gradient(SCORES))
 
@@ -63,17 +63,17 @@ def test_rebar_is_unbiased() -> None:
 def test_rebars_control_variate_lowers_the_variance() -> None:
     torch.manual_seed(0)
     scores_NP = SCORES.repeat(20_000, 1).requires_grad_()
-    mask, z, given = draws(scores_NP)
+    mask, z, given = rebar_latents(scores_NP)
     losses = objective(mask), *(objective(torch.sigmoid(some)) for some in (z, given))
     nothing = torch.zeros(len(mask))
-    (rebar,) = torch.autograd.grad(surrogate(scores_NP, mask, *losses).sum(), scores_NP, retain_graph=True)
-    (plain,) = torch.autograd.grad(surrogate(scores_NP, mask, losses[0], nothing, nothing).sum(), scores_NP)
+    (rebar,) = torch.autograd.grad(rebar_surrogate(scores_NP, mask, *losses).sum(), scores_NP, retain_graph=True)
+    (plain,) = torch.autograd.grad(rebar_surrogate(scores_NP, mask, losses[0], nothing, nothing).sum(), scores_NP)
     assert rebar.var(0).sum() < 0.8 * plain.var(0).sum()  # at τ = 1; below τ = ½ it raises it on this objective
 
 
 def test_rebars_second_latent_agrees_with_the_mask() -> None:
     torch.manual_seed(0)
-    mask, z, given = draws(SCORES.repeat(20_000, 1))
+    mask, z, given = rebar_latents(SCORES.repeat(20_000, 1))
     assert torch.equal(z > 0, mask.bool())
     assert torch.equal(given > 0, mask.bool())
     # Given the mask it is a fresh draw: both latents have the same distribution.

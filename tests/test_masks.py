@@ -67,16 +67,16 @@ def test_random_pixels_beside_the_selection_are_phased_out(
     name: str, beacon: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[torch.Tensor] = []
-    under = MaskNet.under
+    classify_masked = MaskNet.classify_masked
 
     def watched(self: MaskNet, image_BCHW: torch.Tensor, mask_B1HW: torch.Tensor) -> torch.Tensor:
         shown.append(mask_B1HW)
-        return under(self, image_BCHW, mask_B1HW)
+        return classify_masked(self, image_BCHW, mask_B1HW)
 
     agent = hurried(name, selector_steps=10)
     assert isinstance(agent, JointMaskAgent)
     agent.prepare(beacon)
-    monkeypatch.setattr(MaskNet, "under", watched)
+    monkeypatch.setattr(MaskNet, "classify_masked", watched)
     images = to_float(beacon.val().images_NCHW)
     selections = {step: torch.zeros(len(images), 1, 16, 16) for step in (0, 3, 5, 9)}
     for step, mask_B1HW in selections.items():
@@ -113,8 +113,8 @@ def test_the_size_that_was_learned_is_recorded(name: str, beacon: Task) -> None:
     agent = fitted(name, beacon)
     assert isinstance(agent, DrawnMaskAgent)
     with torch.no_grad():
-        odds = agent.odds(agent.nets.scorer(to_float(beacon.val().images_NCHW)))
-    assert agent.findings["expected_size"] == pytest.approx(float(odds.mean()), rel=1e-5)
+        shown = agent.inclusion_probability(agent.nets.scorer(to_float(beacon.val().images_NCHW)))
+    assert agent.findings["expected_size"] == pytest.approx(float(shown.mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_a_size_with_a_target_is_met(name: str, size: str, settings: dict[str, o
 
 def test_straight_through_top_k_trains_on_exactly_k_pixels(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     masks: list[torch.Tensor] = []
-    under = MaskNet.under
+    classify_masked = MaskNet.classify_masked
 
     def watched(self: MaskNet, image_BCHW: torch.Tensor, mask_B1HW: torch.Tensor) -> torch.Tensor:
         masks.append(mask_B1HW.detach())
-        return under(self, image_BCHW, mask_B1HW)
+        return classify_masked(self, image_BCHW, mask_B1HW)
 
-    monkeypatch.setattr(MaskNet, "under", watched)
+    monkeypatch.setattr(MaskNet, "classify_masked", watched)
     fitted("straight_through", beacon, mask="topk", target=0.1, selector_steps=4)
     for mask_B1HW, count in zip(masks, (256, 128, 25, 25), strict=True):  # the whole image at first, then ⌊0.1 · 256⌋
         assert ((mask_B1HW == 0) | (mask_B1HW == 1)).all()
@@ -152,7 +152,7 @@ def test_a_random_reader_has_not_met_the_selector(beacon: Task) -> None:
         return torch.cat([value.flatten() for value in predictor.parameters()]).detach().numpy()
 
     # The same draws, another price: another selector, and the same reader if it knows random masks alone.
-    assert np.array_equal(weights(reader="random", lam=0.0), weights(reader="random", lam=500.0))
+    assert np.array_equal(weights(test_predictor="random", lam=0.0), weights(test_predictor="random", lam=500.0))
     assert not np.array_equal(weights(lam=0.0), weights(lam=500.0))
 
 
@@ -169,7 +169,7 @@ def test_random_masks_show_the_share_that_is_asked(
         return under(self, *inputs)
 
     torch.manual_seed(0)
-    agent = hurried("realx", share=share, pretrain_steps=20)
+    agent = hurried("realx", random_share=share, pretrain_steps=20)
     assert isinstance(agent, MaskAgent)
     agent.prepare(beacon)
     monkeypatch.setattr(torch.nn.Module, "__call__", watched)

@@ -18,10 +18,10 @@ from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.mask_penalty import CURVE_POINTS, MaskPenalty, mask_loss
 from glimpsebench.bench import cli, studies
 from glimpsebench.bench import run as runner
-from glimpsebench.bench.records import Record, canonical, read_all
+from glimpsebench.bench.records import Record, canonical, read_all, settings_of
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.studies import mask_penalty
-from glimpsebench.bench.suites import suite_names
+from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
@@ -57,8 +57,8 @@ def test_a_curve_runs_from_the_untrained_mask_to_the_last_step(steps: int, point
     json.loads(canonical(agent.findings))
 
 
-@pytest.mark.parametrize(("bias", "empty", "full", "alike"), [(-100.0, 1, 0, 0), (100.0, 0, 1, 1)])
-def test_an_empty_and_a_full_mask_are_measured_as_such(bias: float, empty: float, full: float, alike: float) -> None:
+@pytest.mark.parametrize(("bias", "empty", "full", "overlap"), [(-100.0, 1, 0, 0), (100.0, 0, 1, 1)])
+def test_an_empty_and_a_full_mask_are_measured_as_such(bias: float, empty: float, full: float, overlap: float) -> None:
     agent = agents.make("mask_penalty")
     assert isinstance(agent, MaskPenalty)
     agent.prepare(FEW)
@@ -70,7 +70,7 @@ def test_an_empty_and_a_full_mask_are_measured_as_such(bias: float, empty: float
     found = agent.measured(to_float(val.images_NCHW), torch.tensor(np.asarray(val.labels_N)))
     assert (found["mask_empty"], found["mask_full"], found["mask_shown"]) == (empty, full, full)
     assert found["mask_binary"] == 1
-    assert found["mask_alike"] == pytest.approx(alike)
+    assert found["mask_overlap"] == pytest.approx(overlap)
     assert found["mask_mean"] == found["mask_peak"] == full
 
 
@@ -83,10 +83,11 @@ def test_target_entropy_on_values_worked_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Record]]:
-    """Two seeds of four settings and of the floor, hardly trained, judged by one who always says the same."""
+    """Two seeds of six settings and of the floor, hardly trained, judged by one who always says the same."""
     root = tmp_path_factory.mktemp("study")
     settings: list[dict[str, Any]] = [{"loss": "mse_zero"}, {"alpha": 0.2}, {"loss": "target_entropy", "target": 0.1}]
-    settings += [{"beta": 0, "gap": 0.01}]
+    settings += [{"beta": 0, "feature_l1": 0.01}, {"loss": "target_budget", "beta": 0.5, "target": 0.1}]
+    settings += [{"alpha": 0.2, "feature_l1": 0.01}]
     few: dict[str, Any] = {"selector_steps": 2, "predictor_steps": 1, "batch": 8}
 
     def judge(view: dict[str, np.ndarray]) -> np.ndarray:
@@ -122,7 +123,8 @@ def test_a_run_without_weights_is_named_and_not_drawn(
 
 def test_the_table_of_a_study_is_worked_from_the_findings(recorded: list[Record]) -> None:
     settings = mask_penalty.settings_of(recorded)
-    labels = ["mse_zero β 1", "entropy β 1, α 0.2", "target_entropy β 1, α 0.5, wanted 10 %", "gap γ 0.01"]
+    labels = ["mse_zero β 1", "entropy β 1, α 0.2", "entropy β 1, α 0.2, γ 0.01", "target_budget β 0.5, target 10 %"]
+    labels += ["target_entropy β 1, α 0.5, target 10 %", "feature_l1 γ 0.01"]
     assert [one.label for one in settings[:-1]] == labels
     assert settings[-1].label.startswith("uniform")
     line = mask_penalty.table(settings).iloc[0]
@@ -132,20 +134,62 @@ def test_the_table_of_a_study_is_worked_from_the_findings(recorded: list[Record]
     at = runs[0].budgets.index(0.1)
     own = [(run.arrays["own"][at] == run.arrays["labels"]).mean() for run in runs]
     assert line["own 10 %"] == pytest.approx(np.mean(own))
-    assert line[["selects", "frozen", "blind", "empty"]].sum() == 2
+    assert line[["selects", "same mask", "blind", "empty"]].sum() == 2
+
+
+def test_losses_are_compared_at_equal_weight_of_the_size_term_and_with_the_l1_term_added(
+    recorded: list[Record],
+) -> None:
+    settings = mask_penalty.settings_of(recorded)
+    found = [[(one.label, other.label) for one, other in members] for members in mask_penalty.pairs(settings).values()]
+    # β of one is β·α of the other: ½.
+    assert found[0] == [("target_budget β 0.5, target 10 %", "target_entropy β 1, α 0.5, target 10 %")]
+    assert found[1] == [("entropy β 1, α 0.2, γ 0.01", "entropy β 1, α 0.2")]
+
+
+def test_a_study_says_where_each_loss_loses(recorded: list[Record]) -> None:
+    one, other = next(iter(mask_penalty.pairs(mask_penalty.settings_of(recorded)).values()))[0]
+
+    def scored(setting: mask_penalty.Setting, right: float) -> mask_penalty.Setting:
+        """The same runs, whose own predictions on the best 20 % of the pixels are right on that share of the images."""
+        runs = []
+        for record in setting.records:
+            own = np.array(record.arrays["own"])
+            labels = record.arrays["labels"]
+            own[record.budgets.index(0.2)] = np.where(np.arange(len(labels)) < right * len(labels), labels, 1 - labels)
+            runs.append(Record(record.folder, record.about))
+            runs[-1].__dict__["arrays"] = dict(record.arrays) | {"own": own}
+        return mask_penalty.Setting(setting.settings, tuple(runs))
+
+    text = mask_penalty.markdown([scored(one, 0.9), scored(other, 0.5)])
+    assert (
+        "- target_entropy β 1, α 0.5, target 10 % loses to target_budget β 0.5, target 10 % (own, 20 % touched)" in text
+    )
+
+
+def test_the_suite_adds_the_l1_term_and_compares_targets_at_equal_weight() -> None:
+    settings = [
+        mask_penalty.Setting(settings_of(agents.make(spec.agent, spec.agent_settings)), ())
+        for spec in read_suite("mask-penalty").specs
+        if spec.agent == "mask_penalty" and spec.seed == 0
+    ]
+    found = list(mask_penalty.pairs(settings).values())
+    heavy = [one.settings["target"] for one, _ in found[0] if one.size_weight > 1000 and not one.settings["feature_l1"]]
+    assert heavy == [0.02, 0.05, 0.1]
+    assert {"entropy", "target_budget", "target_entropy"} <= {one.form for one, _ in found[1]}
 
 
 def test_a_run_has_one_fate(recorded: list[Record]) -> None:
     record = next(record for record in recorded if record.about["agent"]["name"] == "mask_penalty")
 
-    def ended(collapsed: float, frozen: float, soft_accuracy: float) -> Record:
-        findings = {"collapsed": collapsed, "frozen": frozen, "soft_accuracy": soft_accuracy}
+    def ended(collapsed: float, same_mask: float, soft_accuracy: float) -> Record:
+        findings = {"collapsed": collapsed, "same_mask": same_mask, "soft_accuracy": soft_accuracy}
         task = record.about["task"] | {"classes": 10}
         return Record(record.folder, dict(record.about) | {"findings": findings, "task": task})
 
     runs = [ended(1, 0, 0.1), ended(0, 1, 0.1), ended(0, 0, 0.1), ended(0, 1, 0.9), ended(0, 0, 0.9), ended(0, 0, 0.2)]
     setting = mask_penalty.Setting(record.about["agent"]["settings"], tuple(runs))
-    assert setting.fates() == {"empty": 1, "blind": 2, "frozen": 1, "selects": 2}
+    assert setting.fates() == {"empty": 1, "blind": 2, "same mask": 1, "selects": 2}
 
 
 def test_a_study_without_its_records_says_so(recorded: list[Record]) -> None:

@@ -69,8 +69,8 @@ class MaskNet(nn.Module):
         self.scorer: nn.Module = Scorer(channels, width) if scorer is None else scorer
         self.predictor = CanvasNet(channels, classes, width)
 
-    def under(self, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
-        """Logits (B, K) of the image under a mask that may be soft: a product, so that the mask has a gradient."""
+    def classify_masked(self, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        """Logits (B, K) of image × mask. The mask may be soft; a product hands it a gradient."""
         logits: Tensor = self.predictor(image_BCHW * mask_B1HW, mask_B1HW)
         return logits
 
@@ -84,11 +84,11 @@ class MaskAgent(PredictorAgent):
         predictor_steps: of the predictor's, from new weights, on the k best pixels of the frozen scores at every budget
             of the grid, so that one selector gives a whole curve.
         batch, lr, width: of both, as for every predictor.
-        points: budgets to enter at beside the grid's.
+        extra_budgets: shares of the pixels to be scored at, beside the grid's.
     """
 
     selector_steps: Positive = 400
-    points: tuple[Share, ...] = ()
+    extra_budgets: tuple[Share, ...] = renamed((), "points")
 
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
@@ -96,7 +96,7 @@ class MaskAgent(PredictorAgent):
 
     @property
     def budgets(self) -> tuple[float, ...]:
-        return tuple(sorted({*self.levels, *self.points}))
+        return tuple(sorted({*self.levels, *self.extra_budgets}))
 
     @abstractmethod
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
@@ -114,8 +114,8 @@ class MaskAgent(PredictorAgent):
         assert isinstance(self.net, MaskNet)
         return self.net
 
-    def annealed(self, target: float, step: int) -> float:
-        """The size to aim at: from the whole image down to `target` over the first half of the selector's training."""
+    def annealed_target(self, target: float, step: int) -> float:
+        """The mask size of a step: from the whole image down to `target` over the first half of `selector_steps`."""
         return max(target, linear_decay(step, self.selector_steps, rest=0.0))
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
@@ -140,24 +140,23 @@ class MaskAgent(PredictorAgent):
             progress=progress,
         )
 
+    def random_canvases(self, images: Array, share: float | None) -> tuple[Tensor, Tensor]:
+        """Canvases and masks (B, 1, H, W) of i.i.d. Bernoulli(`share`) pixels; None draws the share of each image."""
+        count = len(images)
+        share_B111 = torch.rand(count, 1, 1, 1) if share is None else torch.full((count, 1, 1, 1), share)
+        mask_B1HW = torch.rand(count, 1, *self.shape[1:]) < share_B111
+        return masked_canvas(to_float(images), mask_B1HW), mask_B1HW
+
     def pretrain_predictor(
         self, task: Task, steps: int, share: float | None, rng: np.random.Generator, progress: Progress[int]
     ) -> None:
-        """Train the predictor alone on i.i.d. Bernoulli masks, whole images phased out over the first half.
-
-        Args:
-            share: of the pixels to show; None draws it anew for each image.
-        """
+        """Train the predictor alone on `random_canvases`, whole images phased out over the first half."""
         net = self.nets
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            image_BCHW = to_float(images)
-            count = len(images)
-            share_B111 = torch.rand(count, 1, 1, 1) if share is None else torch.full((count, 1, 1, 1), share)
-            mask_B1HW = torch.rand(count, 1, *self.shape[1:]) < share_B111
             whole = linear_decay(step, steps, rest=0.0)
             canvas_BCHW, mask_B1HW = with_whole_images(
-                masked_canvas(image_BCHW, mask_B1HW), mask_B1HW, image_BCHW, whole, rng
+                *self.random_canvases(images, share), to_float(images), whole, rng
             )
             return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
@@ -200,9 +199,8 @@ class JointMaskAgent(MaskAgent):
     1. It has learned on random masks of every size (`pretrain_predictor`).
     2. Random pixels are shown beside the selection (`with_random_pixels`), fewer and fewer over the first half.
 
-    On cluttered-mnist-60 (suite `selectors-60`, test, seeds 0 to 4, evaluator at 10 % touched) the two are worth
-    27.6 ± 22.3 points to `concrete_topk` and 3.4 ± 4.8 to `hard_concrete`. `straight_through`, whose masks are binary
-    in training too, stays on the object without them.
+    The suite `selectors-60` compares `concrete_topk` and `hard_concrete` with and without the two. `straight_through`,
+    whose masks are binary in training too, does without them.
 
     Settings:
         pretrain_steps: how long point 1 lasts; 0 leaves it out.
@@ -230,17 +228,17 @@ class JointMaskAgent(MaskAgent):
 class DrawnMaskAgent(MaskAgent):
     """A mask selector that draws each pixel on its own in training, so that it learns how many to show.
 
-    `fit` leaves `expected_size` in the findings, to be compared with the target: the mean of `odds` over the
-    validation images.
+    `fit` leaves `expected_size` in the findings, to be compared with the target: the mean of
+    `inclusion_probability` over the validation images.
     """
 
     @abstractmethod
-    def odds(self, scores_B1HW: Tensor) -> Tensor:
+    def inclusion_probability(self, scores_B1HW: Tensor) -> Tensor:
         """The probability with which training shows each pixel."""
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         super().fit(task, seed, progress)
         with torch.no_grad():
             parts = [some for some in np.array_split(task.val().images_NCHW, 20) if len(some)]
-            odds_NHW = torch.cat([self.odds(self.nets.scorer(to_float(some)))[:, 0] for some in parts])
-        self.findings |= {"expected_size": float(odds_NHW.mean())}
+            shown = [self.inclusion_probability(self.nets.scorer(to_float(some))).flatten() for some in parts]
+        self.findings |= {"expected_size": float(torch.cat(shown).mean())}

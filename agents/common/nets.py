@@ -176,7 +176,7 @@ def linear_decay(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -
     return max(rest, 1 - step / (until * steps))
 
 
-PREDICTOR_STEPS = 1200
+PREDICTOR_STEPS = 1500
 """Of training a canvas predictor, unless an agent's settings say otherwise."""
 WHOLE_SHARE = 0.25
 """The share of whole images among the canvases of a predictor in the second half of its training."""

@@ -25,22 +25,22 @@ from glimpsebench.agents.mask_penalty import MaskPenalty
 from glimpsebench.bench.compare import pipe
 from glimpsebench.bench.figures import STYLE, rebuilt
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.stats import Interval, over_seeds
+from glimpsebench.bench.stats import Interval, crossed, over_seeds
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
 
 BUDGETS = (0.05, 0.1, 0.2)
-_COLOURS = {"selects": "#029e73", "frozen": "#0173b2", "blind": "#de8f05", "empty": "#949494"}
-_FORMS = ("mse_zero", "entropy", "tilted", "target_budget", "target_entropy", "gap")
+_COLOURS = {"selects": "#029e73", "same mask": "#0173b2", "blind": "#de8f05", "empty": "#949494"}
+_FORMS = ("mse_zero", "entropy", "tilted", "target_budget", "target_entropy", "feature_l1")
 
 _NOTE = """
 Mean over seeds ± 95 % t interval, in per cent, except the counts of runs. The mask is that of the validation images at
 the end of the selector's training. *size*: its mean. *binary*: values within 0.05 of 0 or 1. *largest*: the largest
-value of an image's mask. *full*: of the values above 0.05, those of 0.95 or more. *alike*: the overlap of the masks of
-two images, sum of the smaller values by sum of the larger. *empty*: runs in which at least half of the images have no
+value of an image's mask. *full*: of the values above 0.05, those of 0.95 or more. *overlap*: of the masks of two
+images, sum of the smaller values by sum of the larger. *empty*: runs in which at least half of the images have no
 value above 0.05. *blind*: of the others, runs whose classifier gets less than twice chance right: the mask shows where
-the object is not. *frozen*: of the rest, runs whose masks are the same for every image (alike at 90 % or more).
+the object is not. *same mask*: of the rest, runs whose masks are the same for every image (an overlap of 90 % or more).
 *classified*: validation images that the classifier gets right under the soft mask. *evaluator*, *own*: test accuracy
 on the best 5, 10 and 20 % of the pixels.
 """
@@ -48,7 +48,7 @@ on the best 5, 10 and 20 % of the pixels.
 
 @dataclass(frozen=True)
 class Setting:
-    """The runs that differ in the seed alone. The floor has no mask."""
+    """The runs that differ in the seed alone. The floor has no mask: its settings are left out."""
 
     settings: dict[str, Any]
     records: tuple[Record, ...]
@@ -60,9 +60,15 @@ class Setting:
 
     @property
     def form(self) -> str:
-        """The form of the mask's loss; `gap` where the answer's term stands alone; nothing for the floor."""
-        alone = self.settings.get("gap", 0) > 0 and self.settings["beta"] == 0
-        return "gap" if alone else str(self.settings.get("loss", ""))
+        """The form of the mask's loss; `feature_l1` where the answer's term stands alone; nothing for the floor."""
+        alone = self.settings.get("feature_l1", 0) > 0 and self.settings["beta"] == 0
+        return "feature_l1" if alone else str(self.settings.get("loss", ""))
+
+    @property
+    def size_weight(self) -> float:
+        """The weight of (mean I − target)²; 0 for a form that has no target."""
+        factor = {"target_budget": 1.0, "target_entropy": self.settings.get("alpha", 0.0)}.get(self.form, 0.0)
+        return float(factor * self.settings.get("beta", 0.0))
 
     @property
     def label(self) -> str:
@@ -74,12 +80,12 @@ class Setting:
     def sizes(self) -> str:
         """The settings that this form reads."""
         of = self.settings
-        if self.form == "gap":
-            return f"γ {of['gap']:g}"
+        if self.form == "feature_l1":
+            return f"γ {of['feature_l1']:g}"
         parts = [f"β {of['beta']:g}"]
         parts += [f"α {of['alpha']:g}"] * (self.form in ("entropy", "tilted", "target_entropy"))
-        parts += [f"wanted {100 * of['target']:g} %"] * (self.form in ("target_budget", "target_entropy"))
-        parts += [f"γ {of['gap']:g}"] * (of["gap"] > 0)
+        parts += [f"target {100 * of['target']:g} %"] * (self.form in ("target_budget", "target_entropy"))
+        parts += [f"γ {of['feature_l1']:g}"] * (of["feature_l1"] > 0)
         return ", ".join(parts)
 
     def finding(self, name: str) -> Array:
@@ -87,10 +93,10 @@ class Setting:
         return np.array([record.about["findings"][name] for record in self.runs] if self.form else [])
 
     def fates(self) -> dict[str, int]:
-        """How many runs ended with a mask that selects, that is frozen, that is blind, and that is empty."""
+        """How many runs ended with a mask that selects, is the same for all images, is blind, or is empty."""
         twice = 2 / self.records[0].about["task"]["classes"]
         names = list(_COLOURS)
-        signs = [self.finding("frozen") > 0, self.finding("soft_accuracy") < twice, self.finding("collapsed") > 0]
+        signs = [self.finding("same_mask") > 0, self.finding("soft_accuracy") < twice, self.finding("collapsed") > 0]
         fate_S = np.max([number * sign for number, sign in enumerate(signs, 1)], axis=0)
         return {name: int((fate_S == number).sum()) for number, name in enumerate(names)}
 
@@ -111,15 +117,15 @@ def settings_of(records: Sequence[Record]) -> list[Setting]:
         found.append(Setting(about["settings"] if mine else {}, tuple(sorted(group, key=lambda one: one.seed))))
     if not any(one.form for one in found):
         raise UsageError("no records of mask_penalty here; `glimpse sweep mask-penalty` makes some")
-    old = [r for one in found if one.form for r in one.runs if "mask_mean_curve" not in r.about["findings"]]
+    old = [r for one in found if one.form for r in one.runs if "same_mask" not in r.about["findings"]]
     if old:
-        raise UsageError(f"{old[0].folder}: a record without curves; delete it and run it again")
+        raise UsageError(f"{old[0].folder}: a record of an earlier version; delete it and run it again")
 
     def place(one: Setting) -> tuple[Any, ...]:
         of = one.settings
         if not one.form:
             return (len(_FORMS), one.label)
-        return (_FORMS.index(one.form), of["beta"], of["alpha"], of["target"], of["gap"])
+        return (_FORMS.index(one.form), of["beta"], of["alpha"], of["target"], of["feature_l1"])
 
     return sorted(found, key=place)
 
@@ -129,7 +135,7 @@ _NUMBERS: dict[str, Callable[[Setting], Array]] = {
     "binary": lambda one: one.finding("mask_binary"),
     "largest": lambda one: one.finding("mask_peak"),
     "full": lambda one: _share(one.finding("mask_full"), one.finding("mask_shown")),
-    "alike": lambda one: one.finding("mask_alike"),
+    "overlap": lambda one: one.finding("mask_overlap"),
     "classified": lambda one: one.finding("soft_accuracy"),
 }
 
@@ -155,7 +161,9 @@ def table(settings: Sequence[Setting]) -> pd.DataFrame:
         values = {name: number(one) for name, number in _NUMBERS.items()}
         values |= _accuracies(one, "evaluator") | _accuracies(one, "own")
         line: dict[str, Any] = {"setting": one.label, "runs": len(one.runs), "failed": len(one.records) - len(one.runs)}
-        line |= {name: one.settings[name] if one.form else float("nan") for name in ("beta", "alpha", "target", "gap")}
+        line |= {
+            name: one.settings[name] if one.form else float("nan") for name in ("beta", "alpha", "target", "feature_l1")
+        }
         line |= one.fates() if one.form else {}
         for name, values_S in values.items():
             interval = over_seeds(values_S) if len(values_S) else nothing
@@ -177,7 +185,65 @@ def markdown(settings: Sequence[Setting]) -> str:
             [line["setting"] + failed, *(_cell(line, name) for name in _NUMBERS), *fates]
             + [_cell(line, name) for name in scores]
         )
-    return f"# Losses on a soft mask\n{_NOTE}\n{pipe(head, lines)}"
+    return f"# Losses on a soft mask\n{_NOTE}\n{pipe(head, lines)}{_differences(settings)}"
+
+
+def pairs(settings: Sequence[Setting]) -> dict[str, list[tuple[Setting, Setting]]]:
+    """Settings that differ in one thing: title → (first, second)."""
+    with_target = [(one, other) for one in settings for other in settings if _differ_in_the_entropy_alone(one, other)]
+    with_l1 = [(one, other) for one in settings for other in settings if _differ_in_the_l1_term_alone(one, other)]
+    return {
+        "`target_budget` less `target_entropy`, at equal weight of the size term": with_target,
+        "With the L1 term of the features less without it": with_l1,
+    }
+
+
+def _differ_in_the_entropy_alone(one: Setting, other: Setting) -> bool:
+    if (one.form, other.form) != ("target_budget", "target_entropy"):
+        return False
+    same = all(one.settings[name] == other.settings[name] for name in ("target", "feature_l1"))
+    return same and bool(np.isclose(one.size_weight, other.size_weight))
+
+
+def _differ_in_the_l1_term_alone(one: Setting, other: Setting) -> bool:
+    if not one.form or one.form != other.form or one.settings["feature_l1"] == 0 or other.settings["feature_l1"] > 0:
+        return False
+    names = one.settings.keys() - {"feature_l1"}
+    return all(one.settings[name] == other.settings[name] for name in names)
+
+
+def _differences(settings: Sequence[Setting]) -> str:
+    """The differences of each pair of settings in accuracy, and in words where each loss loses."""
+    text = ""
+    for title, members in pairs(settings).items():
+        columns = [(by, budget) for by in ("evaluator", "own") for budget in BUDGETS]
+        lines, losses = [], []
+        for one, other in members:
+            cells = []
+            for by, budget in columns:
+                found = crossed(_correct(one, by, budget), _correct(other, by, budget))
+                points = f"{100 * found.mean:+.1f} ± {50 * (found.high - found.low):.1f}"
+                clear = found.low > 0 or found.high < 0
+                cells.append(f"**{points}**" if clear else points)
+                if clear:
+                    loser, winner = (other, one) if found.mean > 0 else (one, other)
+                    by_whom = f"{by}, {100 * budget:g} % touched"
+                    losses.append(
+                        f"- {loser.label} loses to {winner.label} ({by_whom}): {points.lstrip('+-')} points\n"
+                    )
+            lines.append([f"{one.label} − ({other.label})", *cells])
+        if lines:
+            head = ["difference", *(f"{by} {100 * budget:g} %" for by, budget in columns)]
+            note = "Points ± 95 % interval over test images and seeds; bold where it leaves out 0."
+            found_ones = "".join(losses) or "Nowhere does one of them clearly lose.\n"
+            text += f"\n## {title}\n\n{note}\n\n{pipe(head, lines)}\n{found_ones}"
+    return text
+
+
+def _correct(one: Setting, by: str, budget: float) -> Array:
+    """Whether each run got each test image right: (S, N)."""
+    right = [run.arrays[by][run.budgets.index(budget)] == run.arrays["labels"] for run in one.runs]
+    return np.array(right)
 
 
 def _cell(line: Any, name: str) -> str:
@@ -230,14 +296,15 @@ def training(settings: Sequence[Setting], stem: Path) -> list[Path]:
 
 
 def fates(settings: Sequence[Setting], stem: Path) -> list[Path]:
-    """What became of the runs of `entropy`, against α: a panel for each β."""
+    """What became of the runs of `entropy`, against α: a panel for each β, without the L1 term and with it."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    panels: dict[float, list[Setting]] = defaultdict(list)
+    panels: dict[str, list[Setting]] = defaultdict(list)
     for one in settings:
         if one.form == "entropy" and one.runs:
-            panels[one.settings["beta"]].append(one)
+            weight = one.settings["feature_l1"]
+            panels[f"β {one.settings['beta']:g}" + (f", γ {weight:g}" if weight else "")].append(one)
     if not panels:
         return []
     with mpl.rc_context(STYLE):
@@ -251,14 +318,14 @@ def fates(settings: Sequence[Setting], stem: Path) -> list[Path]:
             gridspec_kw={"width_ratios": widths},
             layout="constrained",
         )
-        for axis, (beta, members) in zip(axes[0], panels.items(), strict=True):
+        for axis, (title, members) in zip(axes[0], panels.items(), strict=True):
             base = np.zeros(len(members))
             for fate, colour in reversed(_COLOURS.items()):
                 share = np.array([one.fates()[fate] / len(one.runs) for one in members])
                 axis.bar(range(len(members)), share, bottom=base, color=colour, width=0.8, label=fate)
                 base += share
             axis.set_xticks(range(len(members)), [f"{one.settings['alpha']:g}" for one in members])
-            axis.set(xlabel="α", title=f"β {beta:g}", ylim=(0, 1))
+            axis.set(xlabel="α", title=title, ylim=(0, 1))
         axes[0, 0].set_ylabel("share of the runs")
         handles, labels = axes[0, -1].get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
