@@ -208,7 +208,7 @@ class RecurrentAgent(PredictorAgent):
 
     @property
     def given(self) -> int:
-        return int(self.first == "center")
+        return int(self.first_fixation == "center")
 
     @property
     def test_std(self) -> float:
