@@ -10,6 +10,8 @@ from conftest import hurried
 from glimpsebench import agents
 from glimpsebench.agents.common.masks import DrawnMaskAgent, JointMaskAgent, MaskAgent, MaskNet
 from glimpsebench.agents.common.nets import WHOLE_SHARE, CanvasNet, PredictorAgent, to_float
+from glimpsebench.agents.realx import RealX
+from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs.tasks import Task
 
 
@@ -179,3 +181,29 @@ def test_random_masks_show_the_share_that_is_asked(
     assert rest.min() >= low
     assert rest.max() <= high
     assert (np.ptp(rest) > 0.8) == (share == "any")
+
+
+@pytest.mark.parametrize("suite", ["selectors", "selectors-60"])
+def test_all_selectors_of_a_suite_have_one_target(suite: str) -> None:
+    made = [agents.make(spec.agent, spec.agent_settings) for spec in read_suite(suite).specs]
+    targets = {type(agent).__name__: getattr(agent, "target", None) for agent in made}
+    with_target = {name: target for name, target in targets.items() if target is not None}
+    assert {
+        "StraightThrough",
+        "HardConcrete",
+        "ConcreteTopK",
+        "Perturbed",
+        "RealX",
+        "MaskPenalty",
+    } == with_target.keys()
+    assert set(with_target.values()) == {0.05}
+
+
+@pytest.mark.parametrize(("target", "ascent", "rises"), [(0.01, 1.0, True), (0.99, 1.0, False), (0.01, 0.0, None)])
+def test_realx_raises_its_price_while_masks_are_larger_than_the_target(
+    target: float, ascent: float, rises: bool | None, beacon: Task
+) -> None:
+    agent = fitted("realx", beacon, lam=2.0, target=target, ascent=ascent, selector_steps=3)
+    assert isinstance(agent, RealX)
+    assert agent.multiplier == 2.0 if rises is None else (agent.multiplier > 2.0) is rises
+    assert agent.multiplier >= 0
