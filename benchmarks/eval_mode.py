@@ -10,7 +10,10 @@ what was trained. Every agent is trained for a short while, and its networks are
 * selector: where it learns scores or actions, not a class, it chooses in either mode, and the predictor, in eval mode,
   reads what was chosen. One that chooses the same in both has no such layers, and no row.
 
-python benchmarks/eval_mode.py [AGENT ...]      writes docs/eval-mode.md
+Besides, how often each agent's own predictor is right once the whole image is revealed, where all see the same: what
+separates agents there is not where they look.
+
+python benchmarks/eval_mode.py [AGENT ...]      writes docs/eval-mode.md and docs/whole-image.md
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ TOLERANCE = 1.0
 """Per cent. A difference that is larger, and by more than its noise, needs an explanation."""
 EXPLAINED: dict[tuple[str, str], str] = {}
 """(agent, network) → why the two modes differ."""
-PAGE = Path(__file__).parents[1] / "docs" / "eval-mode.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 class Row(NamedTuple):
@@ -110,7 +113,7 @@ def classifier_of(agent: Agent) -> Callable[[Array], Array] | None:
     if isinstance(agent, AttributionAgent):
         return lambda images: agent.classifier(to_float(images)).detach().numpy()
     if isinstance(agent, BagNetAgent):  # its windows have no statistics of their own: it learns from whole images
-        return lambda images: agent.bagnet(agent.inside(to_float(images)))[2].mean((2, 3)).detach().numpy()
+        return lambda images: agent.bagnet(agent.crop_to_grid(to_float(images)))[2].mean((2, 3)).detach().numpy()
     return None
 
 
@@ -175,8 +178,50 @@ def compared(name: str, agent: Agent, split: Split) -> list[Row]:
     return [Row(name, network, *(np.concatenate(rows) for rows in pair)) for network, pair in right.items()]
 
 
+def whole_image_accuracy(agent: Agent, split: Split) -> float | None:
+    """Own accuracy once everything is revealed, in per cent; None for an agent that does not get so far."""
+    right: list[Array] = []
+    rng, batch = np.random.default_rng(0), min(BATCH, len(split))
+    for start in range(0, len(split) - batch + 1, batch):
+        images = split.images_NCHW[start : start + batch]
+        env = GlimpseVectorEnv(
+            Split(images),
+            batch,
+            sensor=agent.sensor(),
+            observation=agent.observation,
+            glimpses=agent.horizon(),
+            currency=agent.currency,
+            autoreset_mode=AutoresetMode.DISABLED,
+        )
+        observation, _ = env.reset(options={"index": np.arange(batch)})
+        for _ in range(agent.horizon()):
+            observation, *_ = env.step(agent.act(observation, rng))
+        logits_BK = agent.predict(env.observe(agent.view))
+        if logits_BK is None or not env.masks().all():
+            return None
+        right.append(logits_BK.argmax(1) == np.asarray(split.labels_N)[start : start + batch])
+    return 100 * float(np.concatenate(right).mean())
+
+
+def whole_image_table(accuracies: dict[str, float], about: str) -> str:
+    """The page of own accuracies on whole images."""
+    spread = max(accuracies.values()) - min(accuracies.values())
+    lines = [
+        "# Own accuracy on the whole image",
+        "",
+        "Written by `python benchmarks/eval_mode.py`: every agent that can reveal the whole image, trained as it is by",
+        f"default. {about} There all predictors see the same, so that the spread, {spread:.1f} points, is what",
+        "is left of differences in training.",
+        "",
+        "| agent | own accuracy, per cent |",
+        "|---|---:|",
+        *(f"| `{name}` | {accuracy:.1f} |" for name, accuracy in sorted(accuracies.items(), key=lambda item: -item[1])),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def table(rows: list[Row], about: str) -> str:
-    """The page."""
+    """The page of eval mode against training mode."""
     lines = [
         "# Eval mode against training mode",
         "",
@@ -206,18 +251,27 @@ def main() -> None:
     images_NCHW = np.concatenate([split.images_NCHW for split in placed])
     validation = Split(images_NCHW, np.concatenate([np.asarray(split.labels_N) for split in placed]))
     rows: list[Row] = []
+    accuracies: dict[str, float] = {}
+    about = f"{len(validation):,} validation images of {task.id}, seed {seed}."
     for name in sys.argv[1:] or agents.names():
-        agent = agents.make(name, SHORT.get(name))
-        torch.manual_seed(seed)
-        with datasets.test_split_closed():
-            agent.prepare(task)
-            agent.fit(task, seed, iter)
-            found = compared(name, agent, validation)
-        rows += found
-        for row in found:
-            print(f"{name:18} {row.network:11} {row.difference:+6.2f} ± {row.noise:.2f}", flush=True)
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(table(rows, f"{len(validation):,} validation images of {task.id}, seed {seed}."))
+        for variant in agents.find(name).variants or ({},):
+            agent = agents.make(name, {**SHORT.get(name, {}), **variant})
+            torch.manual_seed(seed)
+            with datasets.test_split_closed():
+                agent.prepare(task)
+                agent.fit(task, seed, iter)
+                found = [] if variant else compared(name, agent, validation)
+                accuracy = whole_image_accuracy(agent, validation)
+            rows += found
+            for row in found:
+                print(f"{name:18} {row.network:11} {row.difference:+6.2f} ± {row.noise:.2f}", flush=True)
+            if accuracy is not None:
+                settings = ", ".join(f"{key}={value}" for key, value in variant.items())
+                accuracies[f"{name} ({settings})" if variant else name] = accuracy
+                print(f"{name:18} whole image {accuracy:6.2f}", flush=True)
+        (DOCS / "eval-mode.md").write_text(table(rows, about))
+        if accuracies:
+            (DOCS / "whole-image.md").write_text(whole_image_table(accuracies, about))
 
 
 if __name__ == "__main__":
