@@ -35,6 +35,7 @@ def centrality(height: int, width: int) -> Array:
 class Center(CanvasAgent):
     """Looks at a disc around the centre."""
 
+    version: ClassVar[int] = 2
     reference: ClassVar[bool] = True
     observation: ClassVar[Kind] = "glimpse"
 

@@ -33,6 +33,7 @@ class Raster(CanvasAgent):
 
     size: Positive = 6
 
+    version: ClassVar[int] = 2
     reference: ClassVar[bool] = True
     observation: ClassVar[Kind] = "glimpses"
 

@@ -44,7 +44,7 @@ class Uniform(CanvasAgent):
     glimpses: Positive = 24
     cell: Positive = 1
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[bool] = True
     observation: ClassVar[Kind] = "glimpse"
 
