@@ -25,6 +25,7 @@ Array = NDArray[Any]
 class Full(CanvasAgent):
     """Sees everything."""
 
+    version: ClassVar[int] = 2
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "ceiling"
     observation: ClassVar[Kind] = "glimpse"
     levels: ClassVar[tuple[float, ...]] = (1.0,)

@@ -68,7 +68,7 @@ class HardConcrete(JointMaskAgent, DrawnMaskAgent):
     weight: Weight = 20.0
     ascent: Weight = 2.0
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     multiplier: float = field(default=0.0, init=False, repr=False, compare=False)
 

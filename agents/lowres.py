@@ -29,6 +29,7 @@ Array = NDArray[Any]
 class LowRes(CanvasAgent):
     """Takes a thumbnail."""
 
+    version: ClassVar[int] = 2
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
     currency: ClassVar[Currency] = "delivered"

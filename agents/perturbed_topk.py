@@ -85,7 +85,7 @@ class Perturbed(JointMaskAgent):
     samples: Annotated[int, Field(ge=2)] = renamed(16, "draws")
     sigma: Rate = 0.3
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         scores_BP = min_max_normalised(self.nets.scorer(image_BCHW).flatten(1))

@@ -29,7 +29,7 @@ Command: glimpse run --agent straight_through --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -78,6 +78,8 @@ class StraightThrough(DrawnMaskAgent):
     target: Share = 0.05
     temperature: Rate = 2 / 3
     weight: Weight = 100.0
+
+    version: ClassVar[int] = 2
 
     def inclusion_probability(self, scores_B1HW: Tensor) -> Tensor:
         return self.topk_share(scores_B1HW, self.target) if self.mask == "topk" else torch.sigmoid(scores_B1HW)
