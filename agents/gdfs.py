@@ -1,29 +1,29 @@
 """gdfs: greedy dynamic feature selection. Cell by cell, each choice made from what the earlier ones revealed.
 
 Covert, Qiu, Lu, Kim, White, Lee, Learning to Maximize Mutual Information for Dynamic Feature Selection, ICML 2023,
-arXiv:2301.00557; settings from its released code (`greedy.py`).
+arXiv:2301.00557, and its released code (`greedy.py`), from which are the factor 0.2, the temperatures and `mlp`.
 
-1. A policy and a predictor read the revealed pixels and where they are, nothing else.
+1. A policy and a predictor read the revealed pixels x_m and the mask m. The policy gives a score per cell, π(x_m).
 2. The predictor first learns on random sets of cells, of a size drawn uniformly (`pretrain_steps`).
-3. Then both: given what was revealed, m, the next cell is relaxed, c = softmax((π(x_m)/0.2 + g)/τ), g Gumbel noise,
-   and the predictor sees x · max(m, c), max(m, c); the cross-entropy of that one step trains both, so that each
-   choice is greedy: no gradient and no reward passes between steps (their section 4).
-4. What is revealed next is drawn anew: the best hidden cell of π(x_m)/0.2 + g′, g′ Gumbel noise independent of g. So
-   the loss of a step and the next step's m share their logits and not their noise. τ falls geometrically from 1 to 0.1.
+3. Then both: given the revealed cells m, the choice of the next is relaxed, c = softmax((π(x_m)/0.2 + g)/τ), g Gumbel
+   noise, and the predictor sees x · max(m, c) and max(m, c), c spread over the pixels of its cells; the cross-entropy
+   after that one glimpse trains both. Each choice is greedy: no gradient passes between glimpses (their section 4).
+4. What is revealed next is drawn anew: the best hidden cell of π(x_m)/0.2 + g′, g′ Gumbel noise independent of g. τ
+   falls geometrically from 1 to 0.1.
 5. At test the best-scored hidden cell is revealed, `glimpses` times.
 
 What differs from the source, and why:
-* There one batch of images takes all its steps, with a loss at each, before one update. Here each image of a batch
-  contributes the loss of one step, drawn uniformly: the same expectation at a fraction of the cost. With
-  `cells_per_loss` an image stays in a queue for several updates and that many cells are revealed between two of its
-  losses; with `cells_per_loss=1` every step has a loss, as in the source, but the images of a batch are at different
-  steps and an update lies between two steps of an image. That is for `mlp`: it harms a predictor with batch norm.
-* τ falls at every step of training, not in five rounds with early stopping.
-* Revealed cells are excluded from the relaxed choice as well; the source excludes them from step 4 alone.
-* `kind=cells`: the shared predictor, and a policy of three convolutions over cells, with a learned embedding of each
-  position and the maximum over all cells as context, which placed objects need. Its features are normalised within each
-  image: otherwise π/0.2 outgrows the Gumbel noise, and the order of cells becomes the same for all images. `kind=mlp`
-  is the paper's pair for MNIST: two hidden layers of 512, dropout 0.3.
+* There a batch of images takes all its glimpses, with a loss after each, before one update. Here each image of a batch
+  contributes the loss after one glimpse, drawn uniformly: the same expectation at a fraction of the cost. With
+  `cells_per_loss` an image stays in a queue: after a loss that many cells are revealed, and it has its next loss in the
+  next update. With `cells_per_loss=1` every glimpse has a loss, as in the source, but the images of a batch are at
+  different glimpses and come back in the next batch, which the statistics of a batch norm do not bear: for `mlp` alone.
+* AdamW on a one-cycle schedule; τ falls with every update, not in five rounds with early stopping.
+* Revealed cells are excluded from the relaxed choice as well; the source excludes them in item 4 alone.
+* `networks=cells`: the canvas network of the other agents, and a policy of three convolutions over cells, with a
+  learned embedding of each position and the maximum over all cells as context, which objects at random places need. Its
+  features are normalised within each image: otherwise π/0.2 outgrows the Gumbel noise, and the order of cells becomes
+  the same for all images. `mlp` is the paper's pair for MNIST: two hidden layers of 512, dropout 0.3.
 
 Track: gated. Scores and cost: docs/methods/gdfs.md.
 Command: glimpse run --agent gdfs --task digits-clutter
@@ -50,13 +50,13 @@ from glimpsebench.envs.tasks import Task
 
 Array = NDArray[Any]
 
-LOGIT_SCALE = 0.2
+SCORE_TEMPERATURE = 0.2
 """The logits of a choice are the policy's scores divided by this, as in the source (`gamma`)."""
 START_TEMPERATURE, END_TEMPERATURE = 1.0, 0.1
 
 
 class CellPolicy(nn.Module):
-    """Canvas and mask → a score per cell (B, P). Normalised per image: it also runs on a handful of images."""
+    """Canvas and mask → a score per cell (B, P), P the number of cells. Its features are normalised per image."""
 
     def __init__(self, channels: int, cell: int, grid: tuple[int, int], width: int) -> None:
         super().__init__()
@@ -111,13 +111,13 @@ class GDFSNet(nn.Module):
 
 def relaxed_choice(scores_BP: Tensor, revealed_BP: Tensor, temperature: float) -> Tensor:
     """A Concrete draw of the next cell among the hidden ones (B, P)."""
-    logits_BP = hidden_only(scores_BP / LOGIT_SCALE, revealed_BP) + gumbel(scores_BP)
+    logits_BP = hidden_only(scores_BP / SCORE_TEMPERATURE, revealed_BP) + gumbel(scores_BP)
     return (logits_BP / temperature).softmax(1)
 
 
 def next_cell(scores_BP: Tensor, revealed_BP: Tensor) -> Tensor:
-    """Step 4: the index of a hidden cell (B,), drawn with noise of its own."""
-    return (hidden_only(scores_BP / LOGIT_SCALE, revealed_BP) + gumbel(scores_BP)).argmax(1)
+    """Item 4: the index of a hidden cell (B,), drawn with noise of its own."""
+    return (hidden_only(scores_BP / SCORE_TEMPERATURE, revealed_BP) + gumbel(scores_BP)).argmax(1)
 
 
 def gumbel(like: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class GDFS(Agent):
     Settings:
         cell: the side of a cell, pixels.
         glimpses: how many cells it may reveal.
-        kind: `cells`, for objects anywhere, or `mlp`, the paper's.
+        networks: `cells`, convolutional, for objects anywhere, or `mlp`, the paper's.
         pretrain_steps: of the predictor on random cells.
         joint_steps: of policy and predictor together.
         batch, lr: of both stages; `batch` images at once.
@@ -148,7 +148,7 @@ class GDFS(Agent):
 
     cell: Positive = 4
     glimpses: Positive = 20
-    kind: Literal["cells", "mlp"] = "cells"
+    networks: Literal["cells", "mlp"] = renamed("cells", "kind")
     pretrain_steps: Positive = 600
     joint_steps: Positive = renamed(500, "steps")
     batch: Positive = 64
@@ -166,11 +166,12 @@ class GDFS(Agent):
         return Mask(cell=self.cell, at_once=1)
 
     def horizon(self) -> int:
-        return self.glimpses
+        rows, columns = self.sensor().grid(self.shape)
+        return min(self.glimpses, rows * columns)
 
     def build(self) -> nn.Module:
         grid, channels = self.sensor().grid(self.shape), self.shape[0]
-        if self.kind == "mlp":
+        if self.networks == "mlp":
             return GDFSNet(*(MLP(self.shape, n, dropout=self.dropout) for n in (grid[0] * grid[1], self.classes)))
         return GDFSNet(
             CellPolicy(channels, self.cell, grid, 2 * self.width), CanvasNet(channels, self.classes, self.width)
@@ -200,7 +201,7 @@ class GDFS(Agent):
 
     @torch.no_grad()
     def reveal_more(self, image_BCHW: Tensor, revealed_BP: Tensor, more_B: Tensor) -> Tensor:
-        """The cells revealed after `more_B` more choices of each image, drawn by step 4: (B, P), 1 if revealed."""
+        """The cells revealed after `more_B` more choices of each image, drawn by item 4: (B, P), 1 if revealed."""
         revealed_BP = revealed_BP.clone()
         for step in range(int(more_B.max())):
             going = (more_B > step).nonzero()[:, 0]
@@ -211,7 +212,7 @@ class GDFS(Agent):
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         rng, net = np.random.default_rng(seed), self.nets
         rows, columns = self.sensor().grid(self.shape)
-        horizon = min(self.glimpses, rows * columns)
+        horizon = self.horizon()
 
         def pretrain_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
             noise_BP = torch.rand(len(images), rows * columns)
@@ -228,14 +229,16 @@ class GDFS(Agent):
             fresh = (to_float(images), labels_B, torch.zeros(len(images), rows * columns))
             more_B = tensor(rng.integers(0, cells_per_loss, len(images)))
             more_B = torch.cat([more_B, torch.full((len(queue[0]),), cells_per_loss - 1)])
-            more_B = more_B[: losses_per_image * len(images)]
+            more_B = more_B[: losses_per_image * len(images)]  # images that have had all their losses leave the queue
             both = zip(fresh, queue, strict=True)
             image_BCHW, labels_B, revealed_BP = (torch.cat(pair)[: len(more_B)] for pair in both)
+            left_B = horizon - 1 - revealed_BP.sum(1).long()  # before the last choice, which the loss relaxes
+            more_B = torch.minimum(more_B, left_B.clamp(min=0))
             revealed_BP = self.reveal_more(image_BCHW, revealed_BP, more_B)
             temperature = START_TEMPERATURE * (END_TEMPERATURE / START_TEMPERATURE) ** (step / self.joint_steps)
             scores_BP = self.masked_outputs(net.policy, image_BCHW, revealed_BP)
             choice_BP = relaxed_choice(scores_BP, revealed_BP, temperature)
-            # An image that stays goes on from a draw of its own, from the logits of this step.
+            # The next cell is drawn from the same scores, independently of the relaxed choice.
             drawn_BP = F.one_hot(next_cell(scores_BP.detach(), revealed_BP), rows * columns)
             queue = (image_BCHW, labels_B, revealed_BP + drawn_BP)
             shown_BP = torch.maximum(revealed_BP, choice_BP)
@@ -243,8 +246,7 @@ class GDFS(Agent):
 
         common: dict[str, Any] = {"lr": self.lr, "rng": rng, "progress": progress}
         optimise(net.predictor, task, pretrain_loss, steps=self.pretrain_steps, batch=self.batch, **common)
-        # At a low temperature most of a softmax is too small for a normal float, and a processor that does not take
-        # that for 0 needs several times as long for a step.
+        # At a low temperature most values of a softmax are denormal, which is slow unless they are flushed to 0.
         torch.set_flush_denormal(True)
         try:
             optimise(

@@ -7,19 +7,21 @@ Mnih, Heess, Graves, Kavukcuoglu, Recurrent Models of Visual Attention, NIPS 201
 2. Core network: h_t = relu(W h_{t−1} + W g_t), 256 units.
 3. Location network, the policy: l_{t+1} ~ N(tanh(f(h_t)), std²), clipped to the frame.
 4. Hybrid loss: cross-entropy of a linear classifier on h_t, through core and glimpse network, and REINFORCE for the
-   location network, with a learned linear baseline b_t(h_t) fitted by squared error. Fixations are constants to the
-   glimpse network, and location network and baseline read h_t detached, so that neither trains the core. Taken as the
-   gradient of the log-probability of the whole recurrent network, REINFORCE trains the core too: `reinforce_core=true`.
+   location network, with a learned linear baseline b_t(h_t) fitted by squared error. The reward of a step is 1 if that
+   classifier is right, and it is in training whichever predictor is used at test. Fixations are constants to the
+   glimpse network. The paper's text trains the location network alone by REINFORCE, so it and the baseline read h_t
+   detached; its equation, log π differentiated through the core, is `reinforce_core=true`.
 
 What differs from the paper, and why:
-* Cross-entropy and reward are means over all steps, not those of the last alone: a curve of accuracy over budgets
-  needs a prediction after every glimpse (`loss_at=last` is the paper's).
+* Cross-entropy and reward are means over all steps, not those of the last alone: a policy is to be good at every
+  budget, not after all glimpses alone (`loss_at=last` is the paper's).
 * ±1 are the last places at which the finest window lies inside the image; in the paper it may leave it.
 * The first fixation is the centre, not random (`first_fixation=random`).
-* The location network has two layers, as in the usual PyTorch port (kevinzakka/recurrent-visual-attention).
+* The location network has two layers and a tanh, as in the usual PyTorch port
+  (kevinzakka/recurrent-visual-attention); the paper's is linear. std and the weight of REINFORCE are ours.
 * AdamW (weight decay 0.01, gradients clipped at norm 5) on a one-cycle schedule instead of SGD with momentum.
 * Predictions come from the canvas predictor that all agents share, trained afterwards on this policy's windows, so
-  that agents differ by their looking; `predictor=core` takes the paper's classifier, which needs longer training.
+  that agents differ in where they look; `predictor=core` takes the paper's classifier, which needs longer training.
 * `standardize=true` brings pixels to mean 0 and standard deviation 1 first, as the ports do.
 
 The networks, the loss and the training are in `common/recurrent.py`, shared with `ram_pathwise`.
@@ -27,8 +29,8 @@ The networks, the loss and the training are in `common/recurrent.py`, shared wit
 Test time: the policy's mean, one rollout; with `rollouts` > 1 samples from the policy, whose windows all count as
 touched. Track: gated.
 Published test errors on 60×60, three 12×12 scales (NIPS proceedings): translated 1.22 % (six glimpses), cluttered
-4.04 % (eight), with random glimpses 14.4 %; the best re-implementations: 0.94 % (slundqui/tfRAM) and 2.13 %
-(bentrevett/recurrent-attention-model), eight glimpses each. All of them: `envs/published.py`.
+4.04 % (eight; random glimpses 14.4 %). The best re-implementations, eight glimpses: translated 0.94 % (slundqui/tfRAM),
+cluttered 2.13 % (bentrevett/recurrent-attention-model). All of them: `envs/published.py`.
 Scores, cost, what was tried and left out: docs/methods/ram.md
 Command: glimpse run --agent ram --task digits-clutter
 """
@@ -69,12 +71,12 @@ class RAM(RecurrentAgent):
     def sensor(self) -> Sensor:
         return Window(self.size, self.scales, border="inside")
 
-    def location_input(self, hidden_BH: Tensor) -> Tensor:
-        return hidden_BH if self.reinforce_core else super().location_input(hidden_BH)
+    def location_input(self, hidden_BU: Tensor) -> Tensor:
+        return hidden_BU if self.reinforce_core else super().location_input(hidden_BU)
 
     def glimpse_reader(self, images: Array) -> GlimpseReader:
         sensor, index_B = self.sensor(), np.arange(len(images))
-        read, room_B = sensor.reader(images), np.zeros(len(images))  # a window does not ask how much room is left
+        read, room_B = sensor.reader(images), np.zeros(len(images))  # a window ignores the remaining budget
 
         def look(fixation_B2: Tensor) -> tuple[Tensor, Array]:
             aim = sensor.aim(fixation_B2.cpu().numpy(), self.shape, room_B)

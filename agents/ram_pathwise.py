@@ -115,21 +115,21 @@ class RAMPathwise(RecurrentAgent):
         mask_BHW = np.zeros((len(images), *self.shape[1:]), bool)
         for step, aim in enumerate(aims):
             footprint_BHW = crop.footprint(aim, self.shape) & (prefix_B >= step)[:, None, None]
-            row_BH, column_BW = (
+            row_BU, column_BW = (
                 np.abs(np.arange(side)[:, None] - aim[:, axis, None]).argmin(2)
                 for axis, side in enumerate(self.shape[1:])
             )
-            nearest_BHWC = read(index_B, aim)[index_B11, :, row_BH[:, :, None], column_BW[:, None]]
+            nearest_BHWC = read(index_B, aim)[index_B11, :, row_BU[:, :, None], column_BW[:, None]]
             np.copyto(canvas_BCHW, nearest_BHWC.transpose(0, 3, 1, 2), where=footprint_BHW[:, None])
             mask_BHW |= footprint_BHW
         return tensor(canvas_BCHW), tensor(mask_BHW)[:, None]
 
-    def sample(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
+    def sample(self, hidden_BU: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
         assert isinstance(self.net, RAMNet)
         constant_B2 = (mean_B2 + noise_B2).detach()
         if not self.pathwise_weight:
             return constant_B2
         if self.pathwise_core:
-            mean_B2 = self.net.location_mean(hidden_BH)
+            mean_B2 = self.net.location_mean(hidden_BU)
         # A term of value 0, whose gradient is the weighted one of the mean.
         return constant_B2 + self.pathwise_weight * (mean_B2 - mean_B2.detach())

@@ -13,12 +13,13 @@ arXiv:1908.07644, and its released code (google-research/saccader).
    The policy is π(l) = softmax(R); it is sampled in training, its argmax taken at test. Then C_l becomes 1.
 4. Prediction: the mean of the class logits at the cells visited.
 5. Stage 1 trains the BagNet by cross-entropy (equation 1). Stage 2, BagNet frozen, trains the rest by supervision:
-   −log π of the ordered-logits sequence, T = 12 (equation 2; see ordered_logits.py). Stage 3 trains everything, T = 6:
+   the mean over T = 12 steps of −log π of the ordered-logits sequence, which is the cells sorted by their logit for the
+   class that the mean logits predict (equation 2). Stage 3 trains everything, T = 6:
    −(r − b) Σ_t log π(l_t) + cross-entropy of the prediction; r = 1 if it is right, b the batch's mean r (equation 3).
 
 What differs from the release, and why:
-* Stage 2 sets C to the targets visited so far (teacher forcing). The release sets it to draws, so that a target
-  drawn before costs 10⁵.
+* Stage 2 sets C to the targets visited so far (teacher forcing). The release sets it to samples of the
+  policy, so that a target that was sampled before it is due is masked, and adds 10⁵ to the loss.
 * REINFORCE sums log π over the steps, as equation 3 does; the release takes their mean.
 * With several sequences per image (`samples`) the baseline is the mean of the image's others, not the batch's.
 * In a block that changes shape, batch norm follows the projected shortcut; the release puts it on the main path.
@@ -28,8 +29,8 @@ What differs from the release, and why:
 * The grid is centred in the image; every window lies inside.
 
 Ablations: `location_steps=0` leaves out stage 2, `joint_steps=0` stage 3, `mask_visited=false` the state C,
-`reinforce=0` the policy gradient in stage 3, `reinforce_bagnet=false` its part that reaches the BagNet.
-Checkpoints, beside the final weights: `representation` after stage 1, `location` after stage 2.
+`reinforce=0` the policy gradient in stage 3; `reinforce_bagnet=false` keeps that gradient out of the BagNet.
+Checkpoints, beside the final weights: `representation` after stage 1, `location` after stage 2 if there is one.
 
 At test one greedy sequence, recomputed at each glimpse; it may be longer than in training (`glimpses`). Track: open.
 Scores and cost: docs/methods/saccader.md.
@@ -172,7 +173,8 @@ class Saccader(BagNetAgent):
         location_steps, location_lr, location_glimpses: of stage 2, the last is T; without steps there is no stage 2.
         joint_steps, joint_lr, joint_glimpses: of stage 3, likewise.
         reinforce: the weight of the REINFORCE term in stage 3 beside the cross-entropy. Cross-entropy has no gradient
-            for the location network, so with 0 its weights stay as they were.
+            for the location network, so with 0 its weights stay as they were; the statistics of its batch norm still
+            follow the BagNet, whose features change.
         reinforce_bagnet: the REINFORCE term also trains the BagNet, through the features that log π is computed
             from, as in equation 3; without, it trains the location network alone.
         samples: sequences drawn per image in stage 3.
@@ -233,7 +235,7 @@ class Saccader(BagNetAgent):
         optimise(self.location, task, loss_of, steps=self.location_steps, lr=self.location_lr, **common)
 
     def fit_jointly(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
-        """Stage 3: REINFORCE for where it looks, cross-entropy for what it says of it."""
+        """Stage 3: REINFORCE for the cells, cross-entropy for their logits."""
         net, location = self.net, self.location
         assert net is not None
 

@@ -39,9 +39,9 @@ def estimates(agent: RAMPathwise, images: Array, labels_B: Tensor, rng: np.rando
     net = agent.net
     assert isinstance(net, RAMNet)
     logits, baselines, log_probs = [], [], []
-    for hidden_BH, _, mean_B2, sample_B2 in agent.episode(images, rng, agent.std):
-        logits.append(net.classifier(hidden_BH))
-        baselines.append(net.baseline(hidden_BH.detach())[:, 0].detach())
+    for hidden_BU, _, mean_B2, sample_B2 in agent.episode(images, rng, agent.std):
+        logits.append(net.classifier(hidden_BU))
+        baselines.append(net.baseline(hidden_BU.detach())[:, 0].detach())
         log_probs.append(-((sample_B2.detach() - mean_B2) ** 2).sum(1) / (2 * agent.std**2))
     loss_BT = -log_likelihoods(torch.stack(logits, 1), labels_B)
     count, steps = loss_BT.shape

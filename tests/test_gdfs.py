@@ -91,3 +91,25 @@ def test_an_image_stays_for_as_many_losses_as_fit_its_glimpses(
     assert life[0] < (cells_per_loss or 6)
     assert np.diff(life).tolist() == [cells_per_loss] * (losses_per_image - 1)
     assert not (seen[losses_per_image][0] == first).flatten(1).all(1).any(), "it has left"
+
+
+def test_no_loss_is_of_a_choice_beyond_the_last_glimpse(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the number of cells between two losses does not divide that of the glimpses."""
+    agent = hurried("gdfs", glimpses=4, cells_per_loss=3, joint_steps=20, batch=8)
+    agent.prepare(beacon)
+    revealed: list[int] = []
+
+    def noted(scores_BP: Tensor, revealed_BP: Tensor, temperature: float) -> Tensor:
+        revealed.extend(revealed_BP.sum(1).int().tolist())
+        return relaxed(scores_BP, revealed_BP, temperature)
+
+    relaxed = gdfs.relaxed_choice
+    monkeypatch.setattr(gdfs, "relaxed_choice", noted)
+    agent.fit(beacon, 0, iter)
+    assert set(revealed) == {0, 1, 2, 3}
+
+
+def test_it_reveals_no_cell_twice_where_it_has_more_glimpses_than_cells(beacon: Task) -> None:
+    agent = hurried("gdfs", cell=8, glimpses=20)
+    agent.prepare(beacon)
+    assert agent.horizon() == 4

@@ -122,8 +122,8 @@ def test_the_size_that_was_learned_is_recorded(name: str, beacon: Task) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "settings"),
     [
-        ("straight_through", "expected_size", {"weight": 400.0}),
-        ("straight_through", "expected_size", {"mask": "topk", "selector_steps": 2}),  # nothing to learn
+        ("straight_through", "expected_size", {"size_weight": 400.0}),
+        ("straight_through", "expected_size", {"estimator": "topk", "selector_steps": 2}),  # nothing to learn
         ("hard_concrete", "expected_size", {}),
         ("mask_penalty", "mask_mean", {"loss": "target_budget", "beta": 400.0}),
     ],
@@ -142,7 +142,7 @@ def test_straight_through_top_k_trains_on_exactly_k_pixels(beacon: Task, monkeyp
         return classify_masked(self, image_BCHW, mask_B1HW)
 
     monkeypatch.setattr(MaskNet, "classify_masked", watched)
-    fitted("straight_through", beacon, mask="topk", target=0.1, selector_steps=4)
+    fitted("straight_through", beacon, estimator="topk", target=0.1, selector_steps=4)
     for mask_B1HW, count in zip(masks, (256, 128, 25, 25), strict=True):  # the whole image at first, then ⌊0.1 · 256⌋
         assert ((mask_B1HW == 0) | (mask_B1HW == 1)).all()
         assert (mask_B1HW.sum((1, 2, 3)) == count).all()

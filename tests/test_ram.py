@@ -33,7 +33,7 @@ def test_training_sees_what_the_env_shows(name: str, settings: dict[str, Any], b
     observation, _ = env.reset(options={"index": np.arange(6)})
     for step in steps:
         observation, *_ = env.step(agent.to_action(fixation))
-        torch.testing.assert_close(agent._hidden_states(observation)[-1], step.hidden_BH, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(agent._hidden_states(observation)[-1], step.hidden_BU, atol=1e-5, rtol=1e-4)
         fixation = step.sample_B2.clamp(-1, 1).numpy()
     canvas_BCHW, mask_B1HW = agent.canvases(images, [step.aim for step in steps], np.full(6, 2))
     shown = env.observe("canvas")
@@ -85,7 +85,7 @@ def test_a_policy_that_is_not_used_is_not_in_the_loss(
     torch.manual_seed(1)
     agent.net.zero_grad()
     steps = list(agent.episode(images, np.random.default_rng(0), agent.std))
-    logits_BTK = torch.stack([agent.net.classifier(step.hidden_BH) for step in steps], 1)
+    logits_BTK = torch.stack([agent.net.classifier(step.hidden_BU) for step in steps], 1)
     kept_BTK = logits_BTK if loss_at == "all" else logits_BTK[:, 2:]
     cross_entropy = -(kept_BTK.log_softmax(2) * torch.eye(2)[labels_B][:, None]).sum(2).mean()
     cross_entropy.backward()  # type: ignore[no-untyped-call]
@@ -219,3 +219,17 @@ def test_reinforce_is_unbiased_on_a_small_case(loss_at: str, beacon: Task) -> No
         assert ((each_B2.mean(0) - torch.tensor(exact)).abs() < 4 * error_2).all()
         assert max(exact) > 20 * error_2.max(), "there is something to estimate"
     assert means[-1].grad is None
+
+
+@pytest.mark.parametrize("settings", [{"reinforce": 0.0}, {"policy": "random"}], ids=str)
+def test_weight_decay_does_not_move_a_location_network_that_no_loss_trains(
+    settings: dict[str, Any], beacon: Task
+) -> None:
+    agent = hurried("ram", glimpses=2, policy_steps=3, **settings)
+    agent.prepare(beacon)
+    assert isinstance(agent.net, RAMNet)
+    before = [value.clone() for value in agent.net.location.parameters()]
+    agent.fit(beacon, 0, iter)
+    for one, other in zip(before, agent.net.location.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+    assert all(value.requires_grad for value in agent.net.location.parameters())

@@ -76,12 +76,12 @@ def test_both_estimators_have_the_same_mean(core: bool, beacon: Task) -> None:
         agent, steps = prepared(beacon, estimator=estimator, pathwise_core=core, **settings), list[Step]()
         assert isinstance(agent.net, RAMNet)
         if core:
-            agent.location_input = lambda hidden_BH: hidden_BH  # type: ignore[method-assign]
+            agent.location_input = lambda hidden_BU: hidden_BU  # type: ignore[method-assign]
         with torch.no_grad():
             agent.net.classifier.weight *= 10  # an untrained one has too little to say
             list(agent.net.location.parameters())[2].mul_(10)
             _, second = agent.episode(images, np.random.default_rng(0), agent.std)
-            reward_B1 = log_likelihoods(agent.net.classifier(second.hidden_BH)[:, None], labels_B)
+            reward_B1 = log_likelihoods(agent.net.classifier(second.hidden_BU)[:, None], labels_B)
             agent.net.baseline.weight.zero_()
             agent.net.baseline.bias.copy_(reward_B1.mean(0))  # without it REINFORCE varies too much
         episode = agent.episode
@@ -89,17 +89,17 @@ def test_both_estimators_have_the_same_mean(core: bool, beacon: Task) -> None:
         def kept(*inputs: Any) -> Any:
             for step in episode(*inputs):
                 step.mean_B2.retain_grad()
-                step.hidden_BH.retain_grad()
+                step.hidden_BU.retain_grad()
                 steps.append(step)
                 yield step
 
         agent.episode = kept  # type: ignore[assignment,method-assign]
         agent.recurrent_loss(images, labels_B, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]
         first = steps[0]
-        gradient = first.hidden_BH.grad if core else first.mean_B2.grad
+        gradient = first.hidden_BU.grad if core else first.mean_B2.grad
         assert gradient is not None
         if core:
-            state_H = first.hidden_BH[0].detach().requires_grad_()
+            state_H = first.hidden_BU[0].detach().requires_grad_()
             mean_2 = agent.net.location_mean(state_H)
             jacobian_2H = torch.stack([torch.autograd.grad(one, state_H, retain_graph=True)[0] for one in mean_2])
             gradient = gradient @ (jacobian_2H / jacobian_2H.norm(dim=1, keepdim=True)).T

@@ -192,9 +192,9 @@ class MaskAgent(PredictorAgent):
 class JointMaskAgent(MaskAgent):
     """A mask selector that learns together with the predictor that reads its masks.
 
-    The two may agree on a code: the predictor reads the label off where the mask lies, or off the hole that it leaves,
-    and the object is never shown. By the time that the predictor could read the object's pixels the scores have left
-    them, and come back no more. Two things make it able to read pixels first, and neither is a term of the loss:
+    The selector may encode the label in the mask's place or shape, and the predictor decode it, so that the object
+    is never shown: the scores leave the object's pixels before the predictor has learned to classify them, and then
+    no gradient brings them back. Two things let the predictor learn from pixels first; neither is a term of the loss:
 
     1. It has learned on random masks of every size (`pretrain_predictor`).
     2. Random pixels are shown beside the selection (`with_random_pixels`), fewer and fewer over the first half.
@@ -220,13 +220,13 @@ class JointMaskAgent(MaskAgent):
         if not self.random_pixels:
             return mask_B1HW
         share_B111 = linear_decay(step, self.selector_steps, rest=0.0) * torch.rand(len(mask_B1HW), 1, 1, 1)
-        # For soft masks: of a mask that is 0 with a gradient, as a straight-through one is, a maximum passes on half.
+        # For soft masks: `maximum` halves the gradient of a tie, and a straight-through mask ties with the 0 beside it.
         return torch.maximum(mask_B1HW, (torch.rand_like(mask_B1HW) < share_B111).float())
 
 
 @dataclass
 class DrawnMaskAgent(MaskAgent):
-    """A mask selector that draws each pixel on its own in training, so that it learns how many to show.
+    """A mask selector whose masks are binary in training, so that a size can be compared with its target.
 
     `fit` leaves `expected_size` in the findings, to be compared with the target: the mean of
     `inclusion_probability` over the validation images.

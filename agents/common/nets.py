@@ -164,27 +164,27 @@ def with_whole_images(
 ) -> tuple[Tensor, Tensor]:
     """Replace a share of the canvases by whole images.
 
-    A predictor that sees only scraps from the start hardly learns what a digit is; whole images, phased out over
-    the first part of training (`phase`), teach it that first.
+    A predictor that sees small parts of images from the start hardly learns what a digit is; whole images, fewer and
+    fewer of them (`linear_decay`), teach it that first.
     """
     whole_B = tensor(rng.random(len(image_BCHW)) < share)[:, None, None, None]
     return torch.where(whole_B, image_BCHW, canvas_BCHW), mask_B1HW.bool() | whole_B
 
 
 def linear_decay(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -> float:
-    """A share that falls linearly from 1 to `rest` over the first `until` of all steps, then stays."""
+    """A share that falls linearly from 1, as if to reach 0 at `until` of all steps, and stays at `rest`."""
     return max(rest, 1 - step / (until * steps))
 
 
 PREDICTOR_STEPS = 1500
 """Of training a canvas predictor, unless an agent's settings say otherwise."""
 WHOLE_SHARE = 0.25
-"""The share of whole images among the canvases of a predictor in the second half of its training."""
+"""The share of whole images among a predictor's canvases to which training comes down, after 37.5 % of its steps."""
 
 
 @dataclass
 class PredictorAgent(Agent):
-    """An agent whose predictor is a `CanvasNet`, trained as every other agent's is: on equal terms.
+    """An agent whose predictor is a `CanvasNet`, trained as every other agent's is.
 
     Settings:
         predictor_steps, batch, lr, width: of the predictor's training.
@@ -209,7 +209,7 @@ class PredictorAgent(Agent):
     ) -> None:
         """Train the predictor from new initial weights on what the agent's own selections show.
 
-        Whole images are mixed in: all canvases at first, and from the middle of training on a share of `WHOLE_SHARE`.
+        Whole images are mixed in: all canvases at first, then fewer, down to `WHOLE_SHARE`.
 
         Args:
             predictor: trained in place; whatever it has learned before is discarded.

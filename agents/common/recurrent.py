@@ -4,7 +4,7 @@ Names are those of Mnih et al. 2014 (arXiv:1406.6247): a glimpse network reads t
 core network is recurrent over glimpses, a location network gives the policy's mean, and a classification network and a
 baseline read the core's state. The agents differ by their sensor and by which gradient reaches the fixations.
 
-Shapes: B batch, T step (one glimpse each), S = T − 1, C H W image, H (of a state) hidden units, V values of a glimpse,
+Shapes: B batch, T step (one glimpse each), S = T − 1, C H W image, U hidden units, V values of a glimpse,
 K classes.
 """
 
@@ -49,13 +49,13 @@ class Step(NamedTuple):
     """One step of a batch of episodes: what follows from its glimpse.
 
     Attributes:
-        hidden_BH: the core's state h_t.
+        hidden_BU: the core's state h_t.
         aim: where the glimpse was taken, as the sensor has it.
         mean_B2: the mean of the policy for the next fixation.
         sample_B2: the sample from the policy; clipped to [-1, 1] it is the next fixation.
     """
 
-    hidden_BH: Tensor
+    hidden_BU: Tensor
     aim: Array
     mean_B2: Tensor
     sample_B2: Tensor
@@ -96,17 +96,17 @@ class RAMNet(nn.Module):
         self.baseline = nn.Linear(hidden, 1)
         self.shared = shared
 
-    def forward(self, hidden_BH: Tensor | None, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
+    def forward(self, hidden_BU: Tensor | None, glimpse_BV: Tensor, fixation_B2: Tensor) -> Tensor:
         """Glimpse network and core: h_{t−1}, ρ_t, l_t → h_t. None is h_0 = 0, whose matrix product is left out."""
         if self.standardize:
             glimpse_BV = (glimpse_BV - self.pixel_mean) / self.pixel_std
-        glimpse_BH = F.relu(self.what(glimpse_BV) + self.where(fixation_B2))
-        recurrent_BH = self.hidden_to_hidden.bias if hidden_BH is None else self.hidden_to_hidden(hidden_BH)
-        return F.relu(recurrent_BH + self.input_to_hidden(glimpse_BH))
+        glimpse_BU = F.relu(self.what(glimpse_BV) + self.where(fixation_B2))
+        recurrent_BU = self.hidden_to_hidden.bias if hidden_BU is None else self.hidden_to_hidden(hidden_BU)
+        return F.relu(recurrent_BU + self.input_to_hidden(glimpse_BU))
 
-    def location_mean(self, hidden_BH: Tensor) -> Tensor:
+    def location_mean(self, hidden_BU: Tensor) -> Tensor:
         """The mean of the policy for the next fixation, (B, 2) in (−1, 1)."""
-        return torch.tanh(self.location(hidden_BH))
+        return torch.tanh(self.location(hidden_BU))
 
 
 def classification_loss(logits_BTK: Tensor, labels_B: Tensor, loss_at: LossAt) -> Tensor:
@@ -169,13 +169,14 @@ class RecurrentAgent(PredictorAgent):
         std: standard deviation of the Gaussian policy in training, in units of the frame [-1, 1].
         policy_steps, policy_batch, policy_lr: training of the recurrent network: steps, images a batch, learning rate.
         reinforce: weight of the REINFORCE term. Where nothing else trains the location network it hardly matters how
-            large it is, because AdamW divides by the gradient's size; 0 leaves the policy untrained.
-        reward: what REINFORCE maximises: `correct`, 0 or 1, or `likelihood`, log p of the label.
+            large it is, because AdamW divides by the gradient's size; with 0 the location network stays as it began.
+        reward: what REINFORCE maximises: `correct`, 0 or 1, or `likelihood`, the log-likelihood of the label.
         policy: `learned`, or `random`: uniform fixations in training and at test, for the floor with the same network.
         loss_at: the glimpses after which the prediction has a loss and a reward: `all`, or, as in the paper, `last`.
         standardize: the glimpse network reads values less the mean of the training pixels, over their std.
         rollouts: Monte-Carlo rollouts at test, of `glimpses` each. With more than one, fixations are sampled from the
-            policy and the classifier's probabilities are averaged; all rollouts' windows together count as touched.
+            policy. `core` averages the classifier's probabilities over rollouts, `shared` reads one canvas of all
+            their windows; all windows together count as touched.
         predictor: `shared`, the canvas network that all agents have, trained on this policy's windows; or `core`, the
             paper's own classifier on h_t.
         predictor_steps, batch, lr, width: of the shared predictor, as for every agent.
@@ -212,13 +213,18 @@ class RecurrentAgent(PredictorAgent):
 
     @property
     def test_std(self) -> float:
-        """The policy's std at test: a single rollout follows the mean; several would all be that one."""
+        """The policy's std at test: 0 for a single rollout; several would all be equal without noise."""
         return self.std if self.rollouts > 1 else 0.0
 
     @property
     def reinforce_weight(self) -> float:
         """The weight of the REINFORCE term in the loss."""
         return self.reinforce
+
+    @property
+    def trains_location(self) -> bool:
+        """Whether the loss has a gradient for the location network."""
+        return self.policy == "learned" and self.reinforce_weight > 0
 
     def build(self) -> nn.Module:
         shared = self.new_predictor() if self.predictor == "shared" else None
@@ -245,12 +251,12 @@ class RecurrentAgent(PredictorAgent):
         net = self.net
         assert isinstance(net, RAMNet)
         steps = list(self.episode(images, rng, self.std))
-        logits_BTK = torch.stack([net.classifier(step.hidden_BH) for step in steps], 1)
+        logits_BTK = torch.stack([net.classifier(step.hidden_BU) for step in steps], 1)
         loss = classification_loss(logits_BTK, labels_B, self.loss_at)
         scored = steps[:-1]  # nothing depends on the last sample
         if self.policy == "random" or not scored:
             return loss
-        baselines_BS = torch.stack([net.baseline(step.hidden_BH.detach())[:, 0] for step in scored], 1)
+        baselines_BS = torch.stack([net.baseline(step.hidden_BU.detach())[:, 0] for step in scored], 1)
         distances_BS2 = torch.stack([step.sample_B2.detach() - step.mean_B2 for step in scored], 1) / self.std
         log_probs_BS = -distances_BS2.square().sum(2) / 2  # up to a constant
         return loss + reinforce_loss(
@@ -276,9 +282,12 @@ class RecurrentAgent(PredictorAgent):
             net.pixel_std.copy_(std.clamp(min=1e-6))
         common: dict[str, Any] = {"rng": rng, "progress": progress}
         shared, net.shared = net.shared, None  # each is trained by an optimiser of its own
+        # Where no gradient can reach the location network, weight decay alone must not move it either.
+        net.location.requires_grad_(self.trains_location)
         optimise(
             net, task, recurrent_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common
         )
+        net.location.requires_grad_(True)
         if shared is not None:
             net.shared = shared
             self.train_predictor(shared, task, canvases, **common)
@@ -287,25 +296,25 @@ class RecurrentAgent(PredictorAgent):
         """The `glimpses` steps of one batch of images, with a policy of this std."""
         net, look, count = self.net, self.glimpse_reader(images), len(images)
         assert isinstance(net, RAMNet)
-        hidden_BH: Tensor | None = None
+        hidden_BU: Tensor | None = None
         fixation_B2 = tensor(self.first_fixations(count, rng))
         for _ in range(self.glimpses):
             glimpse_BV, aim = look(fixation_B2)
-            hidden_BH = net(hidden_BH, glimpse_BV, fixation_B2)
+            hidden_BU = net(hidden_BU, glimpse_BV, fixation_B2)
             if self.policy == "random":
                 sample_B2 = tensor(uniform_fixations(count, rng))
                 mean_B2 = torch.zeros_like(sample_B2)
             else:
-                mean_B2 = net.location_mean(self.location_input(hidden_BH))
-                sample_B2 = self.sample(hidden_BH, mean_B2, std * torch.randn_like(mean_B2))
-            yield Step(hidden_BH, aim, mean_B2, sample_B2)
+                mean_B2 = net.location_mean(self.location_input(hidden_BU))
+                sample_B2 = self.sample(hidden_BU, mean_B2, std * torch.randn_like(mean_B2))
+            yield Step(hidden_BU, aim, mean_B2, sample_B2)
             fixation_B2 = sample_B2.clamp(-1, 1)
 
-    def location_input(self, hidden_BH: Tensor) -> Tensor:
+    def location_input(self, hidden_BU: Tensor) -> Tensor:
         """h_t as the location network reads it: detached, so that REINFORCE trains that network alone."""
-        return hidden_BH.detach()
+        return hidden_BU.detach()
 
-    def sample(self, hidden_BH: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
+    def sample(self, hidden_BU: Tensor, mean_B2: Tensor, noise_B2: Tensor) -> Tensor:
         """The sample from the policy, with as much gradient as the estimator lets through: none for REINFORCE."""
         return (mean_B2 + noise_B2).detach()
 
@@ -332,13 +341,13 @@ class RecurrentAgent(PredictorAgent):
         assert isinstance(net, RAMNet)
         states = [torch.zeros(len(seen["valid"]), net.hidden)]
         for step in range(int(seen["valid"].sum(1).max())):
-            before_BH = states[-1]
+            before_BU = states[-1]
             if step and step % self.glimpses == 0:
-                states.append(before_BH)
-                before_BH = torch.zeros_like(before_BH)
+                states.append(before_BU)
+                before_BU = torch.zeros_like(before_BU)
             fixation_B2 = self.to_fixation(seen["actions"][:, step])
-            after_BH = net(before_BH, seen["glimpses"][:, step].flatten(1), fixation_B2)
-            states[-1] = torch.where(seen["valid"][:, step, None] > 0, after_BH, states[-1])
+            after_BU = net(before_BU, seen["glimpses"][:, step].flatten(1), fixation_B2)
+            states[-1] = torch.where(seen["valid"][:, step, None] > 0, after_BU, states[-1])
         return states
 
     @torch.no_grad()
@@ -360,7 +369,7 @@ class RecurrentAgent(PredictorAgent):
         assert isinstance(self.net, RAMNet)
         if self.net.shared is not None:
             return predict_canvas(self.net.shared, view)
-        logits_BRK = torch.stack([self.net.classifier(hidden_BH) for hidden_BH in self._hidden_states(view)], 1)
+        logits_BRK = torch.stack([self.net.classifier(hidden_BU) for hidden_BU in self._hidden_states(view)], 1)
         if self.rollouts > 1:
             begun_B1 = tensor(np.ceil(view["valid"].sum(1, keepdims=True) / self.glimpses).clip(1))
             weight_BR = (torch.arange(logits_BRK.shape[1]) < begun_B1) / begun_B1
