@@ -3,7 +3,8 @@
 In training mode batch norm uses the statistics of the batch at hand and dropout drops; in eval mode batch norm uses
 the averages that it kept, and nothing drops. A network with dropout is another one in each pass, so that its
 probabilities are averaged over several. Where the two differ by more than noise, what is measured at test is not
-what was trained. Every agent is trained for a short while, and its networks are compared on the same validation images:
+what was trained. Every agent is trained for a short while (`SHORT`), and its networks are compared on the same
+validation images:
 
 * predictor: reads what the agent has revealed, as far as a random moment of its episode; the same canvases in both.
 * classifier: where the selector is a classifier, reads whole images.
@@ -39,6 +40,7 @@ from glimpsebench.agents.common.attribution import AttributionAgent
 from glimpsebench.agents.common.bagnet import BagNetAgent
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.agents.common.nets import to_float
+from glimpsebench.bench.records import settings_of
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
 from glimpsebench.envs.tasks import Split
@@ -48,12 +50,10 @@ Array = NDArray[Any]
 BATCH = 250
 PLACEMENTS = 10
 PASSES = 8
-SHORT: dict[str, dict[str, Any]] = {
-    "ppo": {"policy_steps": 10_000},
-    "ppo_open": {"policy_steps": 10_000},
-    "sac": {"policy_steps": 4_000, "buffer_steps": 4_000},
-}
-"""Settings that cut training short; the others train as they do by default."""
+SHORT = 250
+"""Steps of every stage of an agent's training but that of its predictor, which is as long as it is by default."""
+ENV_STEPS = {"ppo": {"policy_steps": 10_000}, "ppo_open": {"policy_steps": 10_000}, "sac": {"policy_steps": 4_000}}
+"""Where `policy_steps` counts env steps."""
 TOLERANCE = 1.0
 """Per cent. A difference that is larger, and by more than its noise, needs an explanation."""
 EXPLAINED: dict[tuple[str, str], str] = {}
@@ -209,9 +209,10 @@ def whole_image_table(accuracies: dict[str, float], about: str) -> str:
     lines = [
         "# Own accuracy on the whole image",
         "",
-        "Written by `python benchmarks/eval_mode.py`: every agent that can reveal the whole image, trained as it is by",
-        f"default. {about} There all predictors see the same, so that the spread, {spread:.1f} points, is what",
-        "is left of differences in training.",
+        "Written by `python benchmarks/eval_mode.py`: every agent that can reveal the whole image, its predictor",
+        f"trained as it is by default. {about} There all predictors see the same, so that the spread of",
+        f"{spread:.1f} points is left of differences in training: they read canvases of all budgets, and each agent's",
+        "are others. `full` reads nothing but whole images.",
         "",
         "| agent | own accuracy, per cent |",
         "|---|---:|",
@@ -255,7 +256,10 @@ def main() -> None:
     about = f"{len(validation):,} validation images of {task.id}, seed {seed}."
     for name in sys.argv[1:] or agents.names():
         for variant in agents.find(name).variants or ({},):
-            agent = agents.make(name, {**SHORT.get(name, {}), **variant})
+            defaults = settings_of(agents.make(name))
+            stages = [stage for stage in defaults if stage.endswith("_steps") and stage != "predictor_steps"]
+            short = {stage: min(SHORT, defaults[stage]) for stage in stages} | ENV_STEPS.get(name, {})
+            agent = agents.make(name, {**short, **variant})
             torch.manual_seed(seed)
             with datasets.test_split_closed():
                 agent.prepare(task)
