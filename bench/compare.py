@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench.leaderboard import Row, shown
-from glimpsebench.bench.stats import Difference, crossed, holm
+from glimpsebench.bench.stats import Difference, crossed, holm, welch
 from glimpsebench.envs.errors import UsageError, unknown
 
 Array = NDArray[Any]
 
-MEASURES = ("own", "evaluator", "iou", "on_object", "pointed")
+FINDINGS = "findings"
+MEASURES = ("own", "evaluator", "iou", "on_object", "pointed", FINDINGS)
 ALL = "all"
 
 _NOTE = """
@@ -32,6 +33,13 @@ not end well counts as chance in accuracies and is left out of the rest. ±: 95 
 Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed,
 so its interval leaves out that seeds differ, and it has no ★. ·: a budget that one of the two does not reach. †: by
 values delivered.
+"""
+
+
+_FINDINGS_NOTE = """
+What both measured about themselves while they trained, on validation images, as their files in agents/ explain: the
+difference of the means over seeds. ±: 95 % interval over seeds (Welch's t). Bold: it excludes zero. ★: it does so after
+Holm's correction for all differences of the table. Runs that did not end well are left out.
 """
 
 
@@ -86,7 +94,14 @@ class Claim(NamedTuple):
 
 
 def claims(mine: Row, theirs: Row, measure: str) -> list[Claim]:
-    """One for each budget at which both have the measure; `pointed` is of the first look by choice alone."""
+    """One for each budget at which both have the measure; `pointed` is of the first look by choice alone.
+
+    Of `findings` one for each that both measured, given two seeds or more on either side.
+    """
+    if measure == FINDINGS:
+        values = [findings_of(row) for row in (mine, theirs)]
+        both = [name for name in values[0] if name in values[1] and min(len(one[name]) for one in values) > 1]
+        return [_finding(name, *(one[name] for one in values)) for name in both]
     images = {record.about["task"]["test_sha256"] for row in (mine, theirs) for record in row.records}
     if len(images) > 1:
         raise UsageError(f"{mine.name} and {theirs.name} were scored on different test images of {mine.task}")
@@ -96,6 +111,18 @@ def claims(mine: Row, theirs: Row, measure: str) -> list[Claim]:
         if a is not None and b is not None:
             found.append(Claim(at, float(a.mean()), float(b.mean()), crossed(a, b), min(len(a), len(b))))
     return found
+
+
+def findings_of(row: Row) -> dict[str, Array]:
+    """The numbers that a row's runs found about themselves, one a seed (S,), by name."""
+    found = [record.about["findings"] for record in row.runs]
+    names = [name for name, value in found[0].items() if isinstance(value, float)] if found else []
+    return {name: np.array([each[name] for each in found]) for name in sorted(names)}
+
+
+def _finding(name: str, mine_S: Array, theirs_S: Array) -> Claim:
+    seeds = min(len(mine_S), len(theirs_S))
+    return Claim(name, float(mine_S.mean()), float(theirs_S.mean()), welch(mine_S, theirs_S), seeds)
 
 
 def _points(measure: str) -> dict[str, float]:
@@ -180,34 +207,42 @@ def markdown(rows: Sequence[Row], label: str, other: str, measure: str, task: st
     contenders = rows if label == ALL else named(rows, label)
     references = named(rows, other)
     title = f"{'every contender' if label == ALL else contenders[0].name} against {references[0].name}, by {measure}"
-    parts = [f"# {title}\n{_NOTE}"]
+    parts = [f"# {title}\n{_FINDINGS_NOTE if measure == FINDINGS else _NOTE}"]
     for theirs in references:
         found = [(row, claims(row, theirs, measure)) for row in contenders if row.task == theirs.task]
         found = [(row, some) for row, some in found if some and not (label == ALL and row is theirs)]
         if not found:
             continue
         adjusted = iter(holm(np.array([claim.difference.p for _, some in found for claim in some])).tolist())
-        cells = [{claim.at: cell(claim.difference, next(adjusted), claim.seeds) for claim in some} for _, some in found]
+        write_cell = finding_cell if measure == FINDINGS else cell
+        cells = [
+            {claim.at: write_cell(claim.difference, next(adjusted), claim.seeds) for claim in some} for _, some in found
+        ]
         who = [theirs] if label == ALL else [found[0][0], theirs]
         seeds = "; ".join(f"{shown(row)}: {_seeds(row)}" for row in who)
         images = theirs.records[0].about["task"]["test_images"]
-        table = _wide(found, cells, measure) if label == ALL else _long(found[0], theirs, cells[0])
+        table = _wide(found, cells, measure) if label == ALL else _long(found[0], theirs, cells[0], measure)
         parts.append(f"\n## {theirs.task}\n\n{seeds}; {images} test images.\n\n{table}")
     if len(parts) == 1:
         raise UsageError(f"{title}: no task and budget at which both have that")
     return "".join(parts)
 
 
-def _long(found: tuple[Row, list[Claim]], theirs: Row, cells: dict[str, str]) -> str:
-    """Two rows: a line per budget."""
+def _long(found: tuple[Row, list[Claim]], theirs: Row, cells: dict[str, str], measure: str) -> str:
+    """Two rows: a line per budget or finding."""
     mine, some = found
-    lines = [[claim.at, f"{100 * claim.mine:.1f}", f"{100 * claim.theirs:.1f}", cells[claim.at]] for claim in some]
-    return pipe(["at most", shown(mine), shown(theirs), "difference"], lines)
+    if measure == FINDINGS:
+        head, values = "finding", [[f"{claim.mine:.3g}", f"{claim.theirs:.3g}"] for claim in some]
+    else:
+        head, values = "at most", [[f"{100 * claim.mine:.1f}", f"{100 * claim.theirs:.1f}"] for claim in some]
+    lines = [[claim.at, *pair, cells[claim.at]] for claim, pair in zip(some, values, strict=True)]
+    return pipe([head, shown(mine), shown(theirs), "difference"], lines)
 
 
 def _wide(found: Sequence[tuple[Row, list[Claim]]], cells: Sequence[dict[str, str]], measure: str) -> str:
     """Many rows: a line for each, with the difference at each budget."""
-    points = [at for at in _points(measure) if any(at in line for line in cells)]
+    possible = dict.fromkeys(at for line in cells for at in line) if measure == FINDINGS else _points(measure)
+    points = [at for at in possible if any(at in line for line in cells)]
     lines = [
         [shown(row), row.track, *(line.get(at, "·") for at in points), _seeds(row)]
         for (row, _), line in zip(found, cells, strict=True)
@@ -226,6 +261,20 @@ def cell(difference: Difference, adjusted: float, seeds: int) -> str:
     '**+10.0 ± 5.0** ★'
     """
     text = f"{100 * difference.mean:+.1f} ± {50 * (difference.high - difference.low):.1f}"
+    return _marked(text, difference, adjusted, seeds)
+
+
+def finding_cell(difference: Difference, adjusted: float, seeds: int) -> str:
+    """The same of a finding, in its own unit.
+
+    >>> finding_cell(Difference(0.1, 0.05, 0.15, 0.001), 0.06, 3)
+    '**+0.1 ± 0.05**'
+    """
+    text = f"{difference.mean:+.3g} ± {(difference.high - difference.low) / 2:.2g}"
+    return _marked(text, difference, adjusted, seeds)
+
+
+def _marked(text: str, difference: Difference, adjusted: float, seeds: int) -> str:
     if difference.low > 0 or difference.high < 0:
         text = f"**{text}**" + " ★" * (adjusted < 0.05 and seeds > 1)
     return text + "¹" * (seeds < 2)

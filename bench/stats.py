@@ -60,6 +60,25 @@ class Difference(NamedTuple):
     p: float
 
 
+def welch(values_S: Array, other_S: Array) -> Difference:
+    """The difference between the means of two samples with a 95 % interval (Welch's t), such as one value a seed.
+
+    Args:
+        values_S: two values or more.
+        other_S: those to compare with; as many or not.
+
+    >>> tuple(round(x, 3) for x in welch(np.array([2.0, 3.0, 4.0]), np.array([0.9, 1.0, 1.1])))
+    (2.0, -0.45, 4.45, 0.073)
+    """
+    mine, theirs = np.asarray(values_S, float), np.asarray(other_S, float)
+    mean = float(mine.mean() - theirs.mean())
+    if mine.std() == theirs.std() == 0:
+        return Difference(mean, mean, mean, float(mean == 0))
+    result = stats.ttest_ind(mine, theirs, equal_var=False)
+    interval = result.confidence_interval(0.95)
+    return Difference(mean, float(interval.low), float(interval.high), float(result.pvalue))
+
+
 def crossed(scores_SN: Array, other_SN: Array) -> Difference:
     """The difference between two methods on the same test images, with an interval over images and seeds.
 

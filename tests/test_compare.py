@@ -309,3 +309,24 @@ def test_the_comparison_is_written_where_it_is_told(
     code, out, _ = glimpse(*words, capsys=capsys)
     assert code == 0
     assert (tmp_path / "new" / "claims.md").read_text() == out
+
+
+def test_findings_are_compared_over_seeds(tmp_path: Path) -> None:
+    """Two contenders' findings, one value a seed: the difference is that of the means, with Welch's interval."""
+
+    def row(name: str, values: list[float], more: dict[str, Any]) -> leaderboard.Row:
+        about = {"agent": {"currency": "touched", "reference": None, "track": "open"}, "status": "done"}
+        about |= {"task": {"test_sha256": "x", "test_images": 9, "classes": 2}}
+        runs = [
+            Record(tmp_path, {**about, "seed": seed, "findings": {"area": value, "curve": [0.0], **more}})
+            for seed, value in enumerate(values)
+        ]
+        return leaderboard.Row(name, "toy", tuple(runs))
+
+    mine, theirs = row("mine", [0.2, 0.3, 0.4], {"only_mine": 1.0}), row("theirs", [0.1, 0.1, 0.1], {})
+    (claim,) = compare.claims(mine, theirs, "findings")
+    assert (claim.at, claim.seeds) == ("area", 3)
+    assert (claim.mine, claim.theirs) == pytest.approx((0.3, 0.1))
+    assert claim.difference.mean == pytest.approx(0.2)
+    assert claim.difference.high - claim.difference.low == pytest.approx(2 * 4.302653 * 0.1 / 3**0.5, rel=1e-5)
+    assert compare.claims(row("mine", [0.2], {}), theirs, "findings") == []  # one seed has no interval
