@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,13 +71,19 @@ def welch(values_S: Array, other_S: Array) -> Difference:
     >>> tuple(round(x, 3) for x in welch(np.array([2.0, 3.0, 4.0]), np.array([0.9, 1.0, 1.1])))
     (2.0, -0.45, 4.45, 0.073)
     """
-    mine, theirs = np.asarray(values_S, float), np.asarray(other_S, float)
-    mean = float(mine.mean() - theirs.mean())
-    if mine.std() == theirs.std() == 0:
+    sides = [np.asarray(side, float) for side in (values_S, other_S)]
+    mean = float(sides[0].mean() - sides[1].mean())
+    return _difference(mean, [(side.var(ddof=1) / len(side), len(side) - 1) for side in sides])
+
+
+def _difference(mean: float, parts: Sequence[tuple[float, int]]) -> Difference:
+    """A mean whose variance has these parts, each with its degrees of freedom; together they have Satterthwaite's."""
+    variance = float(sum(part for part, _ in parts))
+    if variance == 0:
         return Difference(mean, mean, mean, float(mean == 0))
-    result = stats.ttest_ind(mine, theirs, equal_var=False)
-    interval = result.confidence_interval(0.95)
-    return Difference(mean, float(interval.low), float(interval.high), float(result.pvalue))
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    half = float(stats.t.ppf(0.975, freedom)) * variance**0.5
+    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / variance**0.5, freedom)))
 
 
 def crossed(scores_SN: Array, other_SN: Array) -> Difference:
@@ -105,12 +112,7 @@ def crossed(scores_SN: Array, other_SN: Array) -> Difference:
             rest_SN = side - side.mean(0) - means_S[:, None] + means_S.mean()
             noise = (rest_SN**2).sum() / ((seeds - 1) * (images - 1)) / (seeds * images)
             parts.append((max(means_S.var(ddof=1) / seeds - noise, 0.0), seeds - 1))
-    variance = float(sum(part for part, _ in parts))
-    if variance == 0:  # the same difference on every image
-        return Difference(mean, mean, mean, float(mean == 0))
-    freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    half = float(stats.t.ppf(0.975, freedom)) * variance**0.5
-    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / variance**0.5, freedom)))
+    return _difference(mean, parts)
 
 
 def holm(p_M: Array) -> Array:
