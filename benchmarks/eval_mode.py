@@ -39,7 +39,7 @@ from glimpsebench.agents.common.attentive import AttentionDropout, AttentiveAgen
 from glimpsebench.agents.common.attribution import AttributionAgent
 from glimpsebench.agents.common.bagnet import BagNetAgent
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.agents.common.nets import to_float
+from glimpsebench.agents.common.nets import WHOLE_SHARE, PredictorAgent, to_float
 from glimpsebench.bench.records import settings_of
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
@@ -58,6 +58,7 @@ TOLERANCE = 1.0
 """Per cent. A difference that is larger, and by more than its noise, needs an explanation."""
 EXPLAINED: dict[tuple[str, str], str] = {}
 """(agent, network) → why the two modes differ."""
+BEGIN, END = "<!-- page: written by `python benchmarks/eval_mode.py`; do not edit -->", "<!-- /page -->"
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -146,6 +147,18 @@ def views(agent: Agent, images: Array, seed: int, train: bool) -> Observation:
     return {name: np.stack([one[name] for one in seen])[moment_B, np.arange(count)] for name in seen[0]}
 
 
+def with_whole_images_beside(view: Observation, images: Array) -> Observation:
+    """A view with as many whole images after it as a shared predictor's training has among its canvases.
+
+    They belong to the batch whose statistics batch norm takes in training mode.
+    """
+    if "canvas" not in view:
+        return view
+    count = round(len(images) * WHOLE_SHARE / (1 - WHOLE_SHARE))
+    whole = {"canvas": images[:count] / np.float32(255), "mask": np.ones((count, 1, *images.shape[2:]), np.float32)}
+    return {name: np.concatenate([view[name], whole[name]]) for name in whole}
+
+
 def compared(name: str, agent: Agent, split: Split) -> list[Row]:
     """The rows of a trained agent."""
     assert split.labels_N is not None
@@ -167,7 +180,8 @@ def compared(name: str, agent: Agent, split: Split) -> list[Row]:
         view = views(agent, images, start, train=False)
         logits_BK = predict(view)
         if not isinstance(agent, BagNetAgent):
-            add("predictor", logits_BK, in_training(agent.net, predict, view), labels_B)
+            train_view = with_whole_images_beside(view, images) if isinstance(agent, PredictorAgent) else view
+            add("predictor", logits_BK, in_training(agent.net, predict, train_view)[: len(labels_B)], labels_B)
         if not isinstance(agent, AttentiveAgent | AttributionAgent):
             other_BK = predict(views(agent, images, start, train=True))
             if "selector" in right or not np.array_equal(logits_BK, other_BK):
@@ -273,9 +287,9 @@ def main() -> None:
                 settings = ", ".join(f"{key}={value}" for key, value in variant.items())
                 accuracies[f"{name} ({settings})" if variant else name] = accuracy
                 print(f"{name:18} whole image {accuracy:6.2f}", flush=True)
-        (DOCS / "eval-mode.md").write_text(table(rows, about))
+        (DOCS / "eval-mode.md").write_text(f"{BEGIN}\n{table(rows, about)}{END}\n")
         if accuracies:
-            (DOCS / "whole-image.md").write_text(whole_image_table(accuracies, about))
+            (DOCS / "whole-image.md").write_text(f"{BEGIN}\n{whole_image_table(accuracies, about)}{END}\n")
 
 
 if __name__ == "__main__":

@@ -200,7 +200,9 @@ def test_the_windows_for_the_predictor_are_the_policys(beacon: Task, monkeypatch
 def test_the_critic_hands_the_actor_the_whole_gradient(beacon: Task) -> None:
     agent = made("sac", {}, beacon)
     env = VecGlimpse(
-        GlimpseVectorEnv(beacon, 4, sensor=agent.sensor(), glimpses=3, autoreset_mode=AutoresetMode.SAME_STEP)
+        GlimpseVectorEnv(
+            beacon, 4, sensor=agent.sensor(), glimpses=3, reward="none", autoreset_mode=AutoresetMode.SAME_STEP
+        )
     )
     critic = agent.learner(env, 0, lambda _: 1e-3).policy.critic
     assert isinstance(critic, FourierCritic)
