@@ -36,22 +36,6 @@ def over_seeds(values_S: Array) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def paired(correct_SN: Array, other_SN: Array) -> Interval:
-    """The difference in accuracy between two contenders on the same test images, with a 95 % interval.
-
-    Each image contributes the difference of its two mean scores over seeds; the interval is t over images. It
-    speaks of these trained networks on new images; the spread over seeds is `over_seeds`.
-
-    Args:
-        correct_SN: whether each seed got each image right (boolean or 0/1); the numbers of seeds may differ.
-        other_SN: the same for the contender to compare with.
-    """
-    difference_N = np.asarray(correct_SN, float).mean(0) - np.asarray(other_SN, float).mean(0)
-    mean = float(difference_N.mean())
-    half = float(stats.t.ppf(0.975, len(difference_N) - 1) * difference_N.std(ddof=1) / np.sqrt(len(difference_N)))
-    return Interval(mean, mean - half, mean + half)
-
-
 class Difference(NamedTuple):
     """A difference of means, its 95 % interval, and the p-value of there being none."""
 

@@ -18,7 +18,7 @@ from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.uniform import Uniform
 from glimpsebench.bench.localisation import share_on_object
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
-from glimpsebench.bench.stats import paired
+from glimpsebench.bench.stats import crossed
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
@@ -264,10 +264,10 @@ def test_a_learned_selector_beats_uniform_and_looks_at_the_beacon(name: str) -> 
     learned, touched = looked(name, task, short, 0.05 if name in FEW else 0.3)
     by_chance, touched_by_chance = floor(task)
     assert touched.any((1, 2)).all()
-    assert paired(learned[None], by_chance[None]).low > 0
+    assert crossed(learned[None], by_chance[None]).low > 0
     # Few pixels are compared with as many random ones, not with windows, which lie at the edge more seldom.
     on_object = objects.mean((1, 2)) if name in FEW else share_on_object(touched_by_chance, objects)
-    assert paired(share_on_object(touched, objects)[None], on_object[None]).low > 0
+    assert crossed(share_on_object(touched, objects)[None], on_object[None]).low > 0
 
 
 def test_uniform_cells_are_whole_in_training_and_at_test(beacon: Task) -> None:

@@ -42,7 +42,7 @@ def test_a_dip_moves_the_smallest_sufficient_budget() -> None:
 def test_paired_differences_by_hand() -> None:
     mine = np.array([[1, 1, 1, 0]])
     theirs = np.array([[0, 1, 0, 0]])
-    interval = stats.paired(mine, theirs)
+    interval = stats.crossed(mine, theirs)
     # Differences 1, 0, 1, 0: mean 0.5, standard deviation 0.57735, t(3) = 3.18245.
     assert interval.mean == 0.5
     assert interval.low == pytest.approx(0.5 - 3.18245 * 0.57735 / 2, abs=1e-4)
@@ -51,7 +51,7 @@ def test_paired_differences_by_hand() -> None:
 def test_paired_differences_are_signed_and_symmetric() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random((3, 400)) < 0.7, rng.random((2, 400)) < 0.6
-    one, other = stats.paired(a, b), stats.paired(b, a)
+    one, other = stats.crossed(a, b), stats.crossed(b, a)
     assert one.mean == pytest.approx(-other.mean)
     assert one.low == pytest.approx(-other.high)
 
