@@ -118,6 +118,20 @@ def classifier_of(agent: Agent) -> Callable[[Array], Array] | None:
     return None
 
 
+def env_over(agent: Agent, images: Array, budget: float) -> GlimpseVectorEnv:
+    """The env that an agent meets at test, over these images."""
+    return GlimpseVectorEnv(
+        Split(images),
+        len(images),
+        sensor=agent.sensor(),
+        observation=agent.observation,
+        glimpses=agent.horizon(),
+        budget=budget,
+        currency=agent.currency,
+        autoreset_mode=AutoresetMode.DISABLED,
+    )
+
+
 def views(agent: Agent, images: Array, seed: int, train: bool) -> Observation:
     """What has been revealed of each image at a random moment of its episode, or at a random budget.
 
@@ -127,16 +141,7 @@ def views(agent: Agent, images: Array, seed: int, train: bool) -> Observation:
     rng, count = np.random.default_rng(seed), len(images)
     seen: list[Observation] = []
     for budget in agent.budgets if agent.horizon() == 1 else agent.budgets[-1:]:
-        env = GlimpseVectorEnv(
-            Split(images),
-            count,
-            sensor=agent.sensor(),
-            observation=agent.observation,
-            glimpses=agent.horizon(),
-            budget=budget,
-            currency=agent.currency,
-            autoreset_mode=AutoresetMode.DISABLED,
-        )
+        env = env_over(agent, images, budget)
         observation, _ = env.reset(options={"index": np.arange(count)})
         for _ in range(agent.horizon()):
             with training_mode(agent.net) if train else nullcontext():
@@ -198,15 +203,7 @@ def whole_image_accuracy(agent: Agent, split: Split) -> float | None:
     rng, batch = np.random.default_rng(0), min(BATCH, len(split))
     for start in range(0, len(split) - batch + 1, batch):
         images = split.images_NCHW[start : start + batch]
-        env = GlimpseVectorEnv(
-            Split(images),
-            batch,
-            sensor=agent.sensor(),
-            observation=agent.observation,
-            glimpses=agent.horizon(),
-            currency=agent.currency,
-            autoreset_mode=AutoresetMode.DISABLED,
-        )
+        env = env_over(agent, images, 1.0)
         observation, _ = env.reset(options={"index": np.arange(batch)})
         for _ in range(agent.horizon()):
             observation, *_ = env.step(agent.act(observation, rng))
