@@ -28,7 +28,7 @@ install: .venv/installed
 	@touch $@
 
 # Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights, and without
-# selections of more than 2 MB. What else is written from results (README, comparisons, the methods' pages) follows.
+# selections. What else is written from results (README, comparisons, the methods' pages) follows.
 # DEVICE=cuda trains on a GPU.
 SUITE ?= quick
 DEVICE ?= cpu
@@ -39,7 +39,7 @@ reference: install
 	@$(BIN)/glimpse sweep $(SUITE) --device $(DEVICE)
 	@rm -rf $(TO) && mkdir -p $(TO)
 	@cd $(FROM) && cp -r $$(ls | grep -v -x evaluators) ../../$(TO)/
-	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz -size +2048k ')' -delete
+	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz ')' -delete
 	@$(BIN)/glimpse retabulate results
 	@$(BIN)/glimpse methods
 
