@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 import zipfile
 import zlib
@@ -29,7 +30,7 @@ from glimpsebench.envs.base import Task
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.decode import SUFFIXES, Unusable, from_array, indices, object_mask, opened
 from glimpsebench.envs.errors import UsageError, unknown
-from glimpsebench.envs.own import HALVES, Entry, Item, OwnData, choices, memory_folder, unusable
+from glimpsebench.envs.own import HALVES, Entry, Item, OwnData, choices, remembered, unusable
 
 Array = NDArray[Any]
 
@@ -463,7 +464,9 @@ def make(name: str, values: Mapping[str, Any]) -> Task:
         raise UsageError(f"task '{name}': it must be a {wanted}, and this is {found}")
     task = KINDS[kind](path, **settings.validated(KINDS[kind], values, f"task '{kind}:'"))
     if isinstance(task, Folder) and task.masks and not task.masks_folder.is_dir():
-        raise UsageError(f"task '{name}': there is no folder '{task.masks}' seen from '{where}' (masks=PATH)")
+        here = Path(task.masks).resolve()
+        hint = f": did you mean masks={os.path.relpath(here, task.path)}?" if here.is_dir() else ""
+        raise UsageError(f"task '{name}': masks={task.masks} is seen from {where}, and there is no such folder{hint}")
     return task
 
 
@@ -473,11 +476,10 @@ def recalled(task_id: str, values: Mapping[str, Any]) -> Task:
     Raises:
         UsageError: that is not known here, or something else lies there now.
     """
-    where = memory_folder() / task_id
-    again = "`glimpse tasks KIND:PATH` makes them known"
-    if not where.is_file():
+    name = remembered(task_id)
+    again = f"`glimpse tasks {task_id.partition('-')[0]}:PATH` makes them known"
+    if name is None:
         raise UsageError(f"the images of {task_id} are not known on this machine: {again}")
-    name = where.read_text()
     task = make(name, values)
     if task.id != task_id:
         raise UsageError(f"the images of {task_id} are no longer at {name}, which is {task.id} now: {again}")

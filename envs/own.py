@@ -205,6 +205,12 @@ def memory_folder() -> Path:
     return datasets.cache_folder() / "own-data"
 
 
+def remembered(task_id: str) -> str | None:
+    """The KIND:PATH of the images of an id, if it was noted on this machine."""
+    place = memory_folder() / task_id
+    return place.read_text() if place.is_file() else None
+
+
 def unusable(name: str, reason: str, harmless: bool = False) -> Entry:
     """An entry that is known to be none before it is read."""
 
@@ -320,8 +326,8 @@ def _check(task: OwnData, rows: list[_Row], labels: list[str | int]) -> None:
     if missing := [str(label) for label in labels if label not in trained]:
         known = ", ".join(map(str, sorted(trained)[:5]))
         raise UsageError(
-            f"{where}: no training image of {', '.join(missing[:5])} (train has {known or 'none'}): add images, or give "
-            "the class the same name in every split"
+            f"{where}: no training image of {', '.join(missing[:5])} (train has {known or 'none'}): add images, or, if "
+            "they are split, name the class alike in every split"
         )
     for half in HALVES:
         if not any(row.half == half for row in rows):
