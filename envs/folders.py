@@ -14,7 +14,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,8 +108,7 @@ class Folder(OwnData):
     def _class(self, folder: Path, halves: tuple[Half, ...], masks: Mapping[str, Path] | None) -> Iterator[Entry]:
         files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."]
         if not any(map(_is_image, files)):
-            kinds = ", ".join(sorted({path.suffix or path.name for path in files})[:5])
-            yield unusable(f"{self._name(folder)}/", f"a class folder without images{f', only {kinds}' if kinds else ''}")
+            yield unusable(f"{self._name(folder)}/", f"a class folder without images{_only(files)}")
         for path in files:
             if _is_image(path):
                 yield Entry(self._name(path), halves, partial(self._image, path, folder.name, masks))
@@ -187,10 +186,8 @@ class Folder(OwnData):
                     f"{len(pictures)} images and no class folders: put each class in a folder of its own, as in "
                     f"{self.path.name}/cat/{pictures[0].name}"
                 )
-            files = sorted({path.suffix or path.name for path in self._visible(self.path)})
-            raise self._wrong(
-                f"a task needs images of two classes, and there is no image here{f', only {files[:5]}' if files else ''}"
-            )
+            files = _only(self._visible(self.path))
+            raise self._wrong(f"a task needs images of two classes, and there is no image here{files}")
         inner = {path: [one.name for one in self._folders(path)] for path in folders}
         first, names = next(iter(inner.items()))
         deeper = len(names) > 1 and not any(_is_image(one) for one in self._visible(first))
@@ -207,7 +204,7 @@ class Folder(OwnData):
             images = [path for path in folders if path not in masks]
             root, name = (images[0], f"../{masks[0].name}") if len(images) == 1 else (self.path, masks[0].name)
             raise self._wrong(
-                f"{masks[0].name} is no class by its name: if it holds object masks, use folder:{root} with masks={name}"
+                f"{masks[0].name} is no class by its name: if it holds object masks, use folder:{root} and masks={name}"
             )
         if len(folders) > 1 and deeper and all(below == names for below in inner.values()):
             raise self._wrong(
@@ -417,6 +414,12 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
 
 
+def _only(files: Iterable[Path]) -> str:
+    """What else lies where images were looked for, by the endings of its names."""
+    endings = sorted({path.suffix or path.name for path in files})
+    return f", only {', '.join(endings[:5])}" if endings else ""
+
+
 def _lines(path: Path) -> list[str]:
     return [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
 
@@ -460,7 +463,7 @@ def make(name: str, values: Mapping[str, Any]) -> Task:
     if not where or not path.exists():
         raise UsageError(f"task '{name}': there is no {wanted} at '{where}'")
     if path.is_file() != (kind == "npz"):
-        found = f"a {path.suffix or 'plain'} file: unpack it" if path.is_file() else "a folder: did you mean folder:PATH?"
+        found = f"a {path.suffix or 'plain'} file: unpack it" if path.is_file() else "a folder, as for folder:PATH"
         raise UsageError(f"task '{name}': it must be a {wanted}, and this is {found}")
     task = KINDS[kind](path, **settings.validated(KINDS[kind], values, f"task '{kind}:'"))
     if isinstance(task, Folder) and task.masks and not task.masks_folder.is_dir():

@@ -190,7 +190,7 @@ def lay(root: Path, folders: str, **files: bytes) -> Path:
 
 WRONG_LAYOUTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "nothing": ("", {}, {}, "data: a task needs images of two classes, and there is no image here"),
-    "no images": ("", {"a.npy": b"1", "b.zip": b"1"}, {}, "no image here, only ['.npy', '.zip']"),
+    "no images": ("", {"a.npy": b"1", "b.zip": b"1"}, {}, "no image here, only .npy, .zip"),
     "no class folders": (".", {}, {}, "data: 12 images and no class folders: put each class in a folder of its own"),
     "one class": ("cat", {}, {}, "data: a task needs images of two classes, and there is only 'cat'"),
     "one level too high": ("images/cat images/dog", {}, {}, "its only folder, images, holds cat, dog: is folder:"),
@@ -204,7 +204,7 @@ WRONG_LAYOUTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "splits below classes": ("cat/train cat/test dog/train dog/test", {}, {}, "cat holds test, train: splits go above"),
     "unknown splits": ("one/cat one/dog two/cat two/dog", {}, {}, "one, two all hold cat, dog: class folders go at"),
     "masks as a class": ("images/cat images/dog masks/cat masks/dog", {}, {}, "masks is no class by its name: if it"),
-    "masks beside classes": ("cat dog masks", {}, {}, "with masks=masks"),
+    "masks beside classes": ("cat dog masks", {}, {}, "and masks=masks"),
     "another name in test": (
         "train/Cat train/dog test/cat test/dog",
         {},
