@@ -267,6 +267,10 @@ class Npz(OwnData):
 
     kind: ClassVar[str] = "npz"
 
+    @property
+    def layout(self) -> str:
+        return "halves by a hash of the rows' numbers"
+
     def entries(self) -> Iterator[Entry]:
         images, labels = self._arrays()
         if images.ndim == 4 and images.shape[3] not in (1, 3, 4):
@@ -411,7 +415,10 @@ def _is_image(path: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    try:
+        return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}") from None
 
 
 def _only(files: Iterable[Path]) -> str:

@@ -118,9 +118,9 @@ class OwnData(Task):
         return (self.path,)
 
     @property
+    @abstractmethod
     def layout(self) -> str:
-        """How files became classes and halves, in a phrase."""
-        return "halves by a hash of the names"
+        """How what was found became classes and halves, in a phrase."""
 
     @cached_property
     def _content(self) -> Content:
@@ -184,8 +184,9 @@ class OwnData(Task):
             f"modes: {modes}; all become {'grey' if self.shape[0] == 1 else 'RGB'}",
         ]
         if self.has_objects:
-            objects = sum(int(np.count_nonzero(split.objects_NHW)) for split in found.splits.values())
-            own = sum(int(split.own_pixels_N.sum()) for split in found.splits.values())
+            splits = found.splits.values()
+            objects = sum(int(split.objects_NHW.sum()) for split in splits if split.objects_NHW is not None)
+            own = sum(int(split.own_pixels_N.sum()) for split in splits)
             facts.append(f"objects: {100 * objects / own:.1f} % of the images' pixels lie on them")
         return "\n".join([super().card(), *facts, self._counts(), *(f"left out: {why}" for why in self.left_out)])
 

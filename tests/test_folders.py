@@ -265,6 +265,15 @@ class TestLayouts:
         with pytest.raises(UsageError, match=message):
             _ = own(name).id
 
+    def test_a_folder_that_cannot_be_opened(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def closed(path: Path) -> Any:
+            raise PermissionError(13, "Permission denied")
+
+        task = own(f"folder:{pets}")
+        monkeypatch.setattr(Path, "iterdir", closed)
+        with pytest.raises(UsageError, match="my pets cannot be read: Permission denied"):
+            _ = task.classes
+
     def test_the_command_line_says_it_without_a_traceback(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
