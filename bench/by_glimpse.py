@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench.compare import cell, named, pipe
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.figures import STYLE, outside, rebuilt, shade, styled
+from glimpsebench.bench.figures import STYLE, ending_of, outside, rebuilt, shade, styled
 from glimpsebench.bench.leaderboard import SCORES, Row, shown
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import Predict, replay_steps
@@ -234,7 +234,7 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
 
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
-        titles = ("Predictd by the evaluator", "By its own predictor")
+        titles = ("Judged by the evaluator", "By its own predictor")
         styles = styled([shown(one.row) for one in results])
         for axis, by, title in zip(axes, SCORES, titles, strict=True):
             for one in results:
@@ -260,6 +260,6 @@ def write(results: Sequence[Replayed], root: Path, against: str | None = None) -
     paths[1].write_text(table(results, against).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     names = list(dict.fromkeys(one.row.task for one in results))
     for task in names:
-        ending = "" if len(names) == 1 else f"-{task}"
+        ending = "" if len(names) == 1 else ending_of(task)
         paths.append(picture([one for one in results if one.row.task == task], root / f"by_glimpse{ending}.png"))
     return paths

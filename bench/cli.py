@@ -77,20 +77,30 @@ def agents_command(
 @app.command("tasks")
 def tasks_command(
     name: Annotated[
-        str | None, typer.Argument(help="Describe this task; also folder:PATH, npz:PATH or voc:PATH of your own.")
+        str | None,
+        typer.Argument(
+            help="Describe this task; also folder:PATH, npz:PATH or voc:PATH of your own. folder, npz or voc alone: "
+            "what is understood."
+        ),
     ] = None,
+    settings: Settings = None,
     pictures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a contact sheet of each task whose images are here.")
     ] = None,
 ) -> None:
     """List the tasks, describe one, or draw what they look like."""
-    from glimpsebench.envs import gallery, tasks
+    from glimpsebench.envs import folders, gallery, tasks
 
-    chosen = None if name is None else tasks.make(name)
+    if name in folders.KINDS:
+        print(folders.explain(name))
+        return
+    values = {path.removeprefix("task."): value for path, value in parse_settings(settings or []).items()}
+    chosen = None if name is None else tasks.make(name, values)
     if pictures is not None:
         print("\n".join(map(str, gallery.write(pictures, None if chosen is None else [chosen]))))
     elif chosen is not None:
         print(chosen.card())
+        chosen.remember()
     else:
         for each in tasks.TASKS.values():
             print(f"{each.id:26}{each.describe()}")

@@ -37,6 +37,7 @@ STYLE: dict[Any, Any] = {
 MARKERS = "osD^vP"
 LONG = 45
 """Characters of a label that still stands beside a figure."""
+_HEADING = 24  # pixels above a gallery for the names of the classes
 
 
 def curve_data(rows: Sequence[Row]) -> pd.DataFrame:
@@ -166,10 +167,12 @@ def _t_interval(values: Any) -> tuple[float, float]:
 def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 8) -> Path | None:
     """What each contender's first seed looked at in the first test images at a budget, one row each.
 
+    Above each image stands its class; the frame is green where the contender's own predictor is right, else red.
     Contenders that do not reach the budget are shown at the largest smaller one that they reach, or else at the
     smallest that they reach. None if there is nothing to show.
     """
-    strips, labels = [], []
+    strips: list[Array] = []
+    labels, classes = [], []
     for row in rows:
         if not row.runs or not row.runs[0].reached_F.any():
             continue
@@ -184,20 +187,32 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
         at = int(within[-1] if within else np.flatnonzero(record.reached_F)[0])
         passed = selection[at if len(selection) == len(record.budgets) else 0, :images]
         strips += _looks(record, at, passed, task, agent)
+        classes = [task.class_names[label] for label in record.arrays["labels"][:images]]
         labels.append(textwrap.fill(f"{row.name}, {100 * record.budgets[at]:g} %", LONG))
     if not strips:
         return None
-    page = sheet(strips, images)
-    height, font = page.shape[0] // len(labels), ImageFont.load_default(15)
+    page = sheet(strips, len(classes))
+    height, width, font = page.shape[0] // len(labels), page.shape[1] // len(classes), ImageFont.load_default(15)
     margin = 16 + int(max(font.getlength(line) for label in labels for line in label.splitlines()))
-    framed = np.full((page.shape[0], page.shape[1] + margin, 3), 255, np.uint8)
-    framed[:, margin:] = page
+    framed = np.full((page.shape[0] + _HEADING, page.shape[1] + margin, 3), 255, np.uint8)
+    framed[_HEADING:, margin:] = page
     drawing = Image.fromarray(framed)
     pen = ImageDraw.Draw(drawing)
     for number, label in enumerate(labels):
-        pen.text((8, number * height + height // 2), label, fill=(0, 0, 0), font=font, anchor="lm")
+        where = (8, _HEADING + number * height + height // 2)
+        pen.text(where, label, fill=(0, 0, 0), font=font, anchor="lm")
+    for number, name in enumerate(classes):
+        where = (margin + number * width + width // 2, _HEADING // 2)
+        pen.text(where, _shortened(name, width - 4, font), fill=(0, 0, 0), font=font, anchor="mm")
     drawing.save(path)
     return path
+
+
+def _shortened(text: str, width: int, font: Any) -> str:
+    """As much of a name as has room, with a full stop for the rest."""
+    if font.getlength(text) <= width:
+        return text
+    return next(short for n in range(len(text) - 1, -1, -1) if font.getlength(short := f"{text[:n]}.") <= width)
 
 
 def rebuilt(record: Record) -> tuple[Task, Agent]:
@@ -246,12 +261,19 @@ def write(records: Sequence[Record], root: Path) -> list[Path]:
     for task in names:
         here = [row for row in rows if row.task == task and row.runs]
         if here:
-            # A task's name may hold settings: as file names they get no spaces, commas or brackets.
-            ending = "" if len(names) == 1 else "-" + re.sub(r"[^\w.=-]+", "-", task).strip("-")
+            ending = "" if len(names) == 1 else ending_of(task)
             paths += curve(here, root / f"curve{ending}")
             seen = gallery(here, root / f"gallery{ending}.png")
             paths += [] if seen is None else [seen]
     return paths
+
+
+def ending_of(task: str) -> str:
+    """What a file's name ends in if it is of one of several tasks.
+
+    A task's name may hold settings: as file names they get no spaces, commas, slashes or brackets.
+    """
+    return "-" + re.sub(r"[^\w.=-]+", "-", task).strip("-")
 
 
 def _settable(settings: dict[str, Any]) -> dict[str, Any]:

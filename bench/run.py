@@ -148,6 +148,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     usable(device)
     device = device if agent.accelerated else "cpu"
     test = tasks.test_split(task)
+    task.remember()
     folder = spec.folder(root)
     about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name}
     clock = [time.perf_counter()]

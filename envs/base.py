@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpsebench.envs import settings
+from glimpsebench.envs import datasets, settings
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.published import PUBLISHED, Published
 
@@ -95,6 +95,12 @@ class Task(ABC):
         return tuple(str(getattr(self, name)) for name in ("base", "grounds") if hasattr(self, name))
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """What each label stands for, for people: names where the image set has them, else the numbers."""
+        named = datasets.info(self.sets[0]).class_names if self.sets else ()
+        return named or tuple(map(str, range(self.classes)))
+
+    @property
     @abstractmethod
     def summary(self) -> str:
         """What the images show, in a phrase."""
@@ -120,6 +126,9 @@ class Task(ABC):
     def val(self) -> Split:
         """The validation images: the only ones on which to choose anything."""
         return self.render("val", 0)
+
+    def remember(self) -> None:
+        """Note on this machine where the images of this id are, if that is not known by the id alone (own data)."""
 
     @property
     def published(self) -> tuple[Published, ...]:

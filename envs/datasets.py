@@ -53,7 +53,10 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of a set before it is fetched; `shape` is (C, H, W), `download_mb` that of a registry."""
+    """What is known of a set before it is fetched; `shape` is (C, H, W), `download_mb` that of a registry.
+
+    `class_names` are in the order of the labels; none where the classes are numbers.
+    """
 
     name: str
     shape: tuple[int, int, int]
@@ -62,6 +65,7 @@ class Source:
     download_mb: float
     citation: str
     needs_download: bool = True
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,12 @@ def data_folder() -> Path:
     """The folder that holds one folder per downloaded set; it need not exist."""
     if chosen := os.environ.get("GLIMPSE_DATA"):
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glimpsebench" / "data"
+    return cache_folder() / "data"
+
+
+def cache_folder() -> Path:
+    """Where this user's caches of GlimpseBench lie; it need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glimpsebench"
 
 
 def installed(name: str) -> bool:
@@ -263,6 +272,8 @@ def _digits() -> dict[Half, ImageSet]:
 _CIFAR_LABELS = ("package/train_lables.json", "package/test_lables.json")  # spelled so
 _UCI = "Alpaydin and Kaynak 1998 (CC BY 4.0), as in scikit-learn"
 _DIGITS = Source("digits", (1, 8, 8), 10, {"train": 1097, "val": 200, "test": 500}, 0.0, _UCI, needs_download=False)
+_FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _SIZES: dict[Half, int] = {"train": 55_000, "val": 5_000, "test": 10_000}
 _SETS = {
     "mnist": _Set(
@@ -281,7 +292,10 @@ _SETS = {
         ),
     ),
     "fashion-mnist": _Set(
-        Source("fashion-mnist", (1, 28, 28), 10, _SIZES, 30.9, "Xiao et al. 2017, arXiv:1708.07747 (MIT)"),
+        Source(
+            *("fashion-mnist", (1, 28, 28), 10, _SIZES, 30.9, "Xiao et al. 2017, arXiv:1708.07747 (MIT)"),
+            class_names=_FASHION,
+        ),
         {
             "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
             "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
@@ -296,7 +310,10 @@ _SETS = {
         ),
     ),
     "cifar10": _Set(
-        Source("cifar10", (3, 32, 32), 10, _SIZES | {"train": 45_000}, 138.9, "Krizhevsky 2009 (no licence)"),
+        Source(
+            *("cifar10", (3, 32, 32), 10, _SIZES | {"train": 45_000}, 138.9, "Krizhevsky 2009 (no licence)"),
+            class_names=_CIFAR,
+        ),
         {
             "data_batch_1": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
             "data_batch_2": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",

@@ -29,24 +29,60 @@ class Unusable(Exception):
         self.harmless = harmless
 
 
-def decoded(data: bytes) -> Image.Image:
-    """The image in a file, upright, in mode L, RGB or RGBA; of several frames the first.
+MOST_ELONGATED = 16
+"""How many times its shorter side an image's longer side may be: of a square of 64 pixels it then has 4 rows."""
 
-    Raises:
-        Unusable: it is empty, cut off, too large, or not of a known format.
-    """
-    return eight_bit(_opened(data))
+_MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with transparency",
+    "P": "palette",
+    "PA": "palette with transparency",
+    "RGBA": "RGB with transparency",
+    "F": "grey of 32-bit floats",
+}
 
 
 def indices(data: bytes) -> Array:
     """The numbers in a palette or grey PNG, as segmentations store them: uint8 (H, W); or Unusable."""
-    image = _opened(data)
+    image = opened(data)
     if image.mode not in ("P", "L"):
         raise Unusable(f"its segmentation is {image.mode}, not one number a pixel")
     return np.asarray(image)
 
 
-def _opened(data: bytes) -> Image.Image:
+def object_mask(data: bytes) -> Array:
+    """The pixels of a mask file that are not zero: boolean (H, W); or Unusable.
+
+    Of a palette the number counts, not the colour, and what is transparent is zero. JPEG leaves faint levels around
+    edges, so there a pixel counts from level 128.
+    """
+    image = opened(data)
+    least = 128 if image.format == "JPEG" else 1
+    levels = np.asarray(image)
+    if image.mode in ("LA", "RGBA"):
+        levels = levels[..., :-1] * (levels[..., -1:] > 0)
+    if levels.ndim == 3:
+        levels = levels.max(2)
+    found: Array = levels >= least if levels.dtype.kind == "u" else levels != 0
+    if not found.any():
+        raise Unusable("it is zero everywhere, so it marks no object")
+    return found
+
+
+def mode_name(image: Image.Image) -> str:
+    """What the pixels of an image are, for people: `16-bit grey`, `palette`."""
+    if image.mode.startswith("I"):
+        return "16-bit grey"
+    return _MODES.get(image.mode, image.mode)
+
+
+def opened(data: bytes) -> Image.Image:
+    """The image in a file, upright, in the file's own mode; of several frames the first.
+
+    Raises:
+        Unusable: it is empty, cut off, too large, or not of a known format.
+    """
     if not data:
         raise Unusable("the file is empty")
     try:
@@ -55,7 +91,9 @@ def _opened(data: bytes) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(data), formats=FORMATS) as image:
                 image.load()
-                return ImageOps.exif_transpose(image)
+                upright = ImageOps.exif_transpose(image)
+                upright.format = image.format
+                return upright
     except UnidentifiedImageError:
         raise Unusable(f"not an image ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -49,7 +49,7 @@ def page(task: Task, count: int = 8) -> Array:
     rows.append([_glimpsed(image, np.random.default_rng(number)) for number, image in enumerate(images)])
     captions = [f"{task.id}: {task.describe()}".replace("×", "x")]  # Pillow's own font has no such sign
     if val.labels_N is not None:
-        captions.append(f"labels: {', '.join(str(label) for label in val.labels_N[:count])}")
+        captions.append(f"classes: {', '.join(task.class_names[label] for label in val.labels_N[:count])}")
     return _captioned(captions, sheet([cell for row in rows for cell in row], columns=count))
 
 

@@ -796,7 +796,7 @@ def _check_reward(reward: str, predict: bool, predictor: Predictor | str | None,
         if reward not in ("none", "correct", "cross_entropy"):
             raise UsageError(f"reward '{reward}' is a predictor's; with predict=True: 'correct' or 'cross_entropy'")
         if predictor is not None:
-            raise UsageError("with predict=True the action predicts, so there is nothing for a predictor to do")
+            raise UsageError("with predict=True the action predicts: a predictor has nothing to do, so predictor=None")
     elif reward == "cross_entropy":
         raise UsageError("reward 'cross_entropy' is of the action's prediction: it needs predict=True")
     elif reward != "none" and predictor is None:

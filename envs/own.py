@@ -2,15 +2,19 @@
 
 Where the data does not say which half an image is in, a hash of its name does (70 % train, 10 % val, 20 %
 test), so an image that is added moves no other. A task's id holds a hash of what was read, so that records of
-different data keep apart, and of the path only its last part.
+different data keep apart, and of the path only its last part. Where the images of an id lie on this machine is
+noted in the user's cache (`OwnData.remember`), so that pictures can be drawn from records.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,7 +28,7 @@ from pydantic import Field
 from glimpsebench.envs import datasets
 from glimpsebench.envs.base import Shape, Split, Task
 from glimpsebench.envs.datasets import Half
-from glimpsebench.envs.decode import Fit, Unusable, box_within, fitted, opaque
+from glimpsebench.envs.decode import MOST_ELONGATED, Fit, Unusable, box_within, eight_bit, fitted, mode_name, opaque
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
@@ -35,7 +39,7 @@ _SHARES: tuple[tuple[Half, float], ...] = (("test", 0.2), ("val", 0.1))
 
 
 class Item(NamedTuple):
-    """One image: its class, the bytes that it was read from, and the pixels of its object where known."""
+    """One image of any mode: its class, what it was read from, and the pixels of its object where known."""
 
     label: str | int
     raw: bytes
@@ -58,20 +62,32 @@ class Content(NamedTuple):
     labels: tuple[str, ...]
     left_out: tuple[str, ...]
     digest: str
+    modes: Mapping[str, int]  # of the images as they came → how many
+    widest: tuple[tuple[int, int], tuple[int, int]]  # (height, width) of the smallest image and of the largest
 
 
 @dataclass(frozen=True)
 class OwnData(Task):
-    """Images from a path, brought to one size. They are read when first asked for, and stay as they were then.
+    """Images of any sizes and modes are brought to one.
 
-    Attributes:
-        side: the side of the task's images, pixels; 0 takes the size of the first image for all.
+    16-bit levels are scaled to 8 bits. An image is refused if its longer side
+    is more than 16 times the shorter: it would be too thin for a window.
+
+    Settings:
+        side: the side of the task's images, pixels; 0 takes the size of the
+            first image for all.
         channels: 1 is grey, 3 is RGB; 0 takes what the first image has.
-        fit: how an image of another shape is brought to it (see `decode.fitted`). What `pad` adds is not counted:
-            budgets and fractions are of the image's own pixels.
-        fill: the level, 0 black to 255 white, of padding and behind transparent pixels.
-        bad: whether a file that cannot be used refuses the whole task or is left out (`left_out` says which).
+        fit: pad keeps an image's shape and fills the rest, half on either side;
+            crop takes the largest part of the right shape from the middle;
+            stretch distorts. What pad adds is not counted: budgets and
+            fractions are of the image's own pixels.
+        fill: the level, 0 black to 255 white, of padding and behind transparent
+            pixels.
+        bad: refuse the whole task for a file that cannot be used, or skip the
+            file; the task's description lists what was left out.
     """
+
+    # Images are read when first asked for, and stay as they were then.
 
     source: InitVar[Path]
     side: Annotated[int, Field(ge=0, le=1024)] = 64
@@ -96,9 +112,19 @@ class OwnData(Task):
     def entries(self) -> Iterator[Entry]:
         """Every image, in a fixed order."""
 
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The files and folders from which everything is read."""
+        return (self.path,)
+
+    @property
+    @abstractmethod
+    def layout(self) -> str:
+        """How what was found became classes and halves, in a phrase."""
+
     @cached_property
     def _content(self) -> Content:
-        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
+        files = sorted(file for root in self.roots for file in (root.rglob("*") if root.is_dir() else [root]))
         stats = ((str(file), file.stat()) for file in files if file.is_file())
         return _read(self, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
@@ -136,12 +162,54 @@ class OwnData(Task):
         datasets.check_half(half)
         return self._content.splits[half]
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._content.labels
+
+    def remember(self) -> None:
+        place = memory_folder() / self.id
+        with suppress(OSError):  # without it nothing is lost but the pictures
+            place.parent.mkdir(parents=True, exist_ok=True)
+            new = place.with_name(f".{self.id}.{os.getpid()}")
+            new.write_text(f"{self.kind}:{self.path}")
+            new.replace(place)
+
     def card(self) -> str:
+        found, (smallest, largest) = self._content, self._content.widest
+        sizes = "×".join(map(str, smallest)) + ("" if smallest == largest else f" to {'×'.join(map(str, largest))}")
+        modes = ", ".join(f"{count:,} {mode}" for mode, count in sorted(found.modes.items(), key=lambda m: (-m[1], m)))
         facts = [
-            f"classes: {', '.join(self._content.labels)}",
-            *(f"left out: {why}" for why in self.left_out),
+            f"layout: {self.layout}",
+            f"sizes: {sizes} pixels (height×width), brought to {'×'.join(map(str, self.shape[1:]))} by fit={self.fit}",
+            f"modes: {modes}; all become {'grey' if self.shape[0] == 1 else 'RGB'}",
         ]
-        return "\n".join([super().card(), *facts])
+        if self.has_objects:
+            splits = found.splits.values()
+            objects = sum(int(split.objects_NHW.sum()) for split in splits if split.objects_NHW is not None)
+            own = sum(int(split.own_pixels_N.sum()) for split in splits)
+            facts.append(f"objects: {100 * objects / own:.1f} % of the images' pixels lie on them")
+        return "\n".join([super().card(), *facts, self._counts(), *(f"left out: {why}" for why in self.left_out)])
+
+    def _counts(self) -> str:
+        """How many images each class has in each half, a class a line."""
+        labels = {half: np.asarray(split.labels_N) for half, split in self._content.splits.items()}
+        by_half = {half: np.bincount(labels[half], minlength=self.classes) for half in HALVES}
+        width = max(map(len, ("class", *self.class_names)))
+        lines = [f"{'class':{width}}  {'train':>6}{'val':>6}{'test':>6}"]
+        for label, name in enumerate(self.class_names):
+            lines.append(f"{name:{width}}  " + "".join(f"{by_half[half][label]:6}" for half in HALVES))
+        return "\n".join(lines)
+
+
+def memory_folder() -> Path:
+    """Where it is noted which path on this machine has the images of a task's id."""
+    return datasets.cache_folder() / "own-data"
+
+
+def remembered(task_id: str) -> str | None:
+    """The KIND:PATH of the images of an id, if it was noted on this machine."""
+    place = memory_folder() / task_id
+    return place.read_text() if place.is_file() else None
 
 
 def unusable(name: str, reason: str, harmless: bool = False) -> Entry:
@@ -183,14 +251,18 @@ def _read(task: OwnData, stamp: Stamp) -> Content:
     left_out: list[str] = []
     refused: list[str] = []
     digest = hashlib.sha256()
+    modes: Counter[str] = Counter()
+    sizes: list[tuple[int, int]] = []
     size = (task.side, task.side)
     channels: int = task.channels
     for entry in task.entries():
         try:
             item = entry.read()
-            size = size if task.side or rows else item.image.size
-            channels = channels or (1 if item.image.mode == "L" else 3)
-            flat = opaque(item.image, channels, task.fill)
+            image = eight_bit(item.image)
+            _check_shape(image)
+            size = size if task.side or rows else image.size
+            channels = channels or (1 if image.mode == "L" else 3)
+            flat = opaque(image, channels, task.fill)
             page = fitted(flat, size, task.fit, task.fill, Image.Resampling.BILINEAR)
             object_HW = _fitted_object(item.object_HW, size, task.fit)
             box = box_within(flat.size, size) if task.fit == "pad" else (0, 0, *size[::-1])
@@ -201,19 +273,37 @@ def _read(task: OwnData, stamp: Stamp) -> Content:
         place = hashlib.sha256(entry.name.encode(errors="surrogateescape")).digest()
         half = _chosen(place, entry.halves)
         digest.update(repr((entry.name, half, item.label, hashlib.sha256(item.raw).hexdigest())).encode())
+        modes[mode_name(item.image)] += 1
+        sizes.append(image.size[::-1])
         rows.append(_Row(place, half, item.label, np.atleast_3d(np.asarray(page)), object_HW, box))
 
     if refused and task.bad == "refuse":
-        listed = "".join(f"\n  {why}" for why in refused[:20]) + ("\n  …" if len(refused) > 20 else "")
-        raise UsageError(
-            f"{task.path.name}: {len(refused)} of {len(refused) + len(rows)} images cannot be used:{listed}\n"
-            "Mend or remove them, or set bad=skip to leave them out"
-        )
+        raise UsageError(_refusal(task, refused, len(refused) + len(rows)))
     labels = sorted({row.label for row in rows})
     _check(task, rows, labels)
     rows.sort(key=lambda row: row.place)
     splits = {half: _split([row for row in rows if row.half == half], labels) for half in HALVES}
-    return Content(splits, tuple(map(str, labels)), tuple(left_out), digest.hexdigest()[:8])
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    names = tuple(map(str, labels))
+    return Content(splits, names, tuple(left_out), digest.hexdigest()[:8], modes, (by_area[0], by_area[-1]))
+
+
+def _refusal(task: OwnData, refused: list[str], count: int) -> str:
+    """One line for one file; else a line for each of the first twenty."""
+    start = f"{task.path.name}: {len(refused)} of {count} images cannot be used:"
+    if len(refused) == 1:
+        return f"{start} {refused[0]}; mend or remove it, or set bad=skip to leave it out"
+    listed = "".join(f"\n  {why}" for why in refused[:20]) + ("\n  …" if len(refused) > 20 else "")
+    return f"{start}{listed}\nMend or remove them, or set bad=skip to leave them out"
+
+
+def _check_shape(image: Image.Image) -> None:
+    width, height = image.size
+    if max(image.size) > MOST_ELONGATED * min(image.size):
+        raise Unusable(
+            f"{height}×{width} pixels are too thin for a window: the longer side may be {MOST_ELONGATED} times the "
+            "shorter, no more"
+        )
 
 
 def _fitted_object(object_HW: Array | None, size: tuple[int, int], fit: Fit) -> Array | None:
@@ -235,7 +325,11 @@ def _check(task: OwnData, rows: list[_Row], labels: list[str | int]) -> None:
         raise UsageError(f"{where}: a task needs images of two classes, and there is {found}")
     trained = {row.label for row in rows if row.half == "train"}
     if missing := [str(label) for label in labels if label not in trained]:
-        raise UsageError(f"{where}: no training image of {', '.join(missing[:5])}: add images, or split them")
+        known = ", ".join(map(str, sorted(trained)[:5]))
+        raise UsageError(
+            f"{where}: no training image of {', '.join(missing[:5])} (train has {known or 'none'}): add images, or, if "
+            "they are split, name the class alike in every split"
+        )
     for half in HALVES:
         if not any(row.half == half for row in rows):
             raise UsageError(

@@ -111,6 +111,7 @@ class CircleSquare(Task):
     noise: Annotated[float, Field(ge=0, le=1)] = 0.1
 
     sizes: ClassVar[Mapping[Half, int]] = {"train": 10_000, "val": 1_000, "test": 2_000}
+    class_names: ClassVar[tuple[str, ...]] = ("square", "circle")
 
     @property
     def summary(self) -> str:

@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 from glimpsebench import agents  # noqa: E402
 from glimpsebench.agents.common.base import Agent  # noqa: E402
-from glimpsebench.envs import tasks  # noqa: E402
+from glimpsebench.envs import own, tasks  # noqa: E402
 from glimpsebench.envs.datasets import Half  # noqa: E402
 from glimpsebench.envs.tasks import Split, Task  # noqa: E402
 
@@ -74,6 +74,12 @@ def hurried(name: str, **settings: Any) -> Agent:
     kind = agents.find(name)
     few = {field: 2 for field in kind.__dataclass_fields__ if field.endswith("steps")}
     return agents.make(name, few | settings)
+
+
+@pytest.fixture(autouse=True)
+def own_data_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tests keep their images is not noted in the user's cache."""
+    monkeypatch.setattr(own, "memory_folder", lambda: tmp_path / "own-data")
 
 
 @pytest.fixture

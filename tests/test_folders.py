@@ -15,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from glimpsebench.bench import records
-from glimpsebench.envs import GlimpseVectorEnv, datasets, decode, folders, tasks
+from glimpsebench.bench import by_glimpse, cli, evaluators, figures, leaderboard, records
+from glimpsebench.bench.run import Spec, run
+from glimpsebench.envs import GlimpseVectorEnv, datasets, decode, folders, gallery, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.own import HALVES, OwnData
 
@@ -134,7 +135,7 @@ class TestFolder:
             tasks.test_split(task)
         with pytest.raises(UsageError, match="unknown half"):
             task.render("all", 0)  # type: ignore[arg-type]
-        assert "classes: cat, dog" in task.card()
+        assert task.class_names == ("cat", "dog")
 
     @pytest.mark.parametrize(
         ("classes", "count", "message"),
@@ -172,6 +173,265 @@ class TestFolder:
     def test_mistakes_in_the_call(self, name: str, settings: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
             tasks.make(name, settings)
+
+
+def lay(root: Path, folders: str, **files: bytes) -> Path:
+    """Twelve images in each of the folders, and single files."""
+    root.mkdir(parents=True, exist_ok=True)
+    for level, folder in enumerate(folders.split()):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(12):
+            (root / folder / f"{number}.png").write_bytes(png(flat(20 * level + number)))
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+WRONG_LAYOUTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
+    "nothing": ("", {}, {}, "data: a task needs images of two classes, and there is no image here"),
+    "no images": ("", {"a.npy": b"1", "b.zip": b"1"}, {}, "no image here, only .npy, .zip"),
+    "no class folders": (".", {}, {}, "data: 12 images and no class folders: put each class in a folder of its own"),
+    "one class": ("cat", {}, {}, "data: a task needs images of two classes, and there is only 'cat'"),
+    "one level too high": ("images/cat images/dog", {}, {}, "its only folder, images, holds cat, dog: is folder:"),
+    "two levels too high": ("a/b/cat a/b/dog", {}, {}, "a task needs images of two classes, and there is only 'a'"),
+    "no train": ("test/cat test/dog", {}, {}, "data: there is a folder test but no train"),
+    "Test and no train": ("Test/cat valid/dog", {}, {}, "data: there is a folder valid, Test but no train"),
+    "test without labels": ("train/cat train/dog test", {}, {}, "test holds 12 images and no class folders, so they"),
+    "splits without classes": ("train test", {}, {}, "test and train holds 12 images and no class folders"),
+    "Dataset_train": ("pets_train pets_Test", {}, {}, "pets_Test and pets_train holds 12 images and no class folders"),
+    "two vals": ("train/a train/b val/a val/b valid/a valid/b", {}, {}, "val and valid are both the val split"),
+    "splits below classes": ("cat/train cat/test dog/train dog/test", {}, {}, "cat holds test, train: splits go above"),
+    "unknown splits": ("one/cat one/dog two/cat two/dog", {}, {}, "one, two all hold cat, dog: class folders go at"),
+    "masks as a class": ("images/cat images/dog masks/cat masks/dog", {}, {}, "masks is no class by its name: if it"),
+    "masks beside classes": ("cat dog masks", {}, {}, "and masks=masks"),
+    "another name in test": (
+        "train/Cat train/dog test/cat test/dog",
+        {},
+        {},
+        "no training image of cat (train has Cat",
+    ),
+    "class without images": ("cat dog", {"bird/1.heic": b"1"}, {}, "bird/: a class folder without images, only .heic"),
+    "a stray image": ("cat dog", {"1.png": png(flat(1))}, {}, "1.png: in no class folder; mend or remove it, or set"),
+    "an empty file": ("cat dog", {"cat/x.png": b""}, {}, "cat/x.png: the file is empty; mend or remove it, or set bad"),
+    "text": ("cat dog", {"cat/x.png": b"text" * 9}, {}, "cat/x.png: not an image (BMP"),
+    "a thin image": (
+        "cat dog",
+        {"cat/x.png": png(flat(1, 1, 1000))},
+        {},
+        "cat/x.png: 1×1000 pixels are too thin for a",
+    ),
+    "no masks folder": ("cat dog", {}, {"masks": "../no"}, "masks=../no is seen from"),
+    "other names of masks": (
+        "cat dog",
+        {"m/cat/0_m.png": b"1"},
+        {"masks": "m"},
+        "no image has a mask in m, which holds",
+    ),
+    "a mask too few": ("cat dog", {"m/cat/0.png": png(flat(1))}, {"masks": "m"}, "cat/1.png: no mask cat/1.* in m"),
+    "too few images": (
+        "",
+        {"a/0.png": png(flat(1)), "b/1.png": png(flat(1))},
+        {},
+        "no training image of a (train has b): add images",
+    ),
+}
+
+
+class TestLayouts:
+    """What is understood, and what is refused in one clear line."""
+
+    @pytest.mark.parametrize("case", WRONG_LAYOUTS)
+    def test_wrong_layouts_are_refused_in_one_line(self, case: str, tmp_path: Path) -> None:
+        folders_, files, settings, message = WRONG_LAYOUTS[case]
+        root = lay(tmp_path / "data", folders_, **files)
+        with pytest.raises(UsageError) as caught:
+            _ = own(f"folder:{root}", **settings).id
+        assert message in str(caught.value)
+        if case != "a mask too few":  # 23 of them are listed
+            assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("folder:data/x.zip", "it must be a folder, and this is a .zip file: unpack it"),
+            ("npz:data", "it must be a file, and this is a folder"),
+            ("voc:data", "data: no folder JPEGImages in it"),
+        ],
+    )
+    def test_the_wrong_kind_of_thing(self, name: str, message: str, tmp_path: Path, monkeypatch: Any) -> None:
+        lay(tmp_path / "data", "cat dog", **{"x.zip": b"PK"})
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UsageError, match=message):
+            _ = own(name).id
+
+    def test_a_folder_that_cannot_be_opened(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def closed(path: Path) -> Any:
+            raise PermissionError(13, "Permission denied")
+
+        task = own(f"folder:{pets}")
+        monkeypatch.setattr(Path, "iterdir", closed)
+        with pytest.raises(UsageError, match="my pets cannot be read: Permission denied"):
+            _ = task.classes
+
+    def test_the_command_line_says_it_without_a_traceback(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.argv", ["glimpse", "tasks", f"folder:{lay(tmp_path / 'data', '.')}"])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.startswith("error: data: 12 images and no class folders")
+
+    @pytest.mark.parametrize(
+        ("folders_", "classes", "layout"),
+        [
+            ("Train/a Train/b TEST/a TEST/b", "ab", "class folders in Train as train, TEST as test; val by a hash"),
+            ("train/a train/b valid/a valid/b test/a", "ab", "class folders in train, valid as val, test"),
+            ("my_train/a my_train/b my-test-2/a", "ab", "my_train as train, my-test-2 as test; val by a hash"),
+            ("bus car train", ["bus", "car", "train"], "class folders; halves by a hash of the names"),
+            (
+                "bus_stop/x bus_stop/y train_station",
+                ["bus_stop", "train_station"],
+                "bus_stop/x, bus_stop/y count as bus",
+            ),
+        ],
+    )
+    def test_other_names_of_splits_are_mapped_and_the_card_says_so(
+        self, folders_: str, classes: Any, layout: str, tmp_path: Path
+    ) -> None:
+        task = own(f"folder:{lay(tmp_path / 'data', folders_)}", bad="skip")
+        assert task.class_names == tuple(classes)
+        assert layout in task.card()
+
+    def test_the_card_says_what_was_found_and_how_it_is_fitted(self, tmp_path: Path) -> None:
+        kinds = {
+            "cat/p.png": png(flat(1)),
+            "cat/rgb.png": png(np.zeros((90, 30, 3), np.uint8)),
+            "cat/rgba.png": png(np.zeros((5, 4, 4), np.uint8)),
+            "cat/deep.png": png(np.full((4, 4), 40_000, np.uint16)),
+        }
+        file = io.BytesIO()
+        Image.fromarray(flat(3)).convert("P").save(file, "GIF")
+        card = own(f"folder:{lay(tmp_path / 'data', 'cat dog', **kinds, **{'dog/x.gif': file.getvalue()})}").card()
+        assert "sizes: 4×4 to 90×30 pixels (height×width), brought to 64×64 by fit=pad" in card
+        modes = "25 grey, 1 16-bit grey, 1 RGB, 1 RGB with transparency, 1 palette"
+        assert f"modes: {modes}; all become RGB" in card
+        counts = [line.split() for line in card.splitlines() if line.startswith(("cat", "dog"))]
+        assert [sum(map(int, line[1:])) for line in counts] == [16, 13]
+
+
+class TestMasks:
+    """Masks beside images."""
+
+    def test_they_follow_their_images(self, tmp_path: Path) -> None:
+        root = lay(tmp_path / "data", "cat dog")
+        for place in sorted(root.rglob("*.png")):
+            mask = np.zeros((6, 8), np.uint8)
+            mask[:3, :4] = 7
+            target = tmp_path / "masks" / place.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(png(mask))
+        task = own(f"folder:{root}", masks="../masks", side=8)
+        assert task.has_objects
+        objects_NHW = task.val().objects_NHW
+        assert objects_NHW is not None
+        expected = np.zeros((8, 8), bool)
+        expected[1:4, :4] = True
+        assert (objects_NHW == expected).all()
+        assert "objects: 25.0 % of the images' pixels lie on them" in task.card()
+        inside = own(f"folder:{root}", masks="../data/../masks", side=8)
+        assert inside.id == task.id
+        assert own(f"folder:{root}").id != task.id
+        (tmp_path / "masks/cat/0.png").write_bytes(png(np.ones((6, 8), np.uint8)))
+        assert own(f"folder:{root}", masks="../masks", side=8).id != task.id
+
+    def test_they_may_lie_among_the_classes(self, tmp_path: Path) -> None:
+        task = own(f"folder:{lay(tmp_path / 'data', 'cat dog masks/cat masks/dog')}", masks="masks", bad="skip")
+        assert task.class_names == ("cat", "dog")
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+    def test_what_is_not_zero_is_the_object(self, mode: str) -> None:
+        image = Image.fromarray(np.pad(np.full((2, 2), 255, np.uint8), 2))
+        if mode == "P":
+            image = Image.frombytes("P", image.size, np.pad(np.full((2, 2), 3, np.uint8), 2).tobytes())
+            image.putpalette([200] * 768)
+        elif mode == "I;16":
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        file = io.BytesIO()
+        image.convert(mode).save(file, "PNG") if mode not in ("P", "I;16") else image.save(file, "PNG")
+        np.testing.assert_array_equal(decode.object_mask(file.getvalue()), np.pad(np.ones((2, 2), bool), 2))
+
+    def test_faint_levels_of_jpeg_are_no_object(self) -> None:
+        file = io.BytesIO()
+        object_HW = np.pad(np.ones((16, 16), bool), 8)
+        Image.fromarray(np.where(object_HW, 255, 0).astype(np.uint8)).save(file, "JPEG", quality=50)
+        np.testing.assert_array_equal(decode.object_mask(file.getvalue()), object_HW)
+
+    @pytest.mark.parametrize(
+        ("mask", "message"),
+        [
+            (flat(0), "cat/x.png: its mask: it is zero everywhere, so it marks no object"),
+            (flat(9, 3, 3), "cat/x.png: its mask is 3×3, the image 6×8"),
+        ],
+    )
+    def test_masks_that_do_not_fit_are_named(self, mask: Array, message: str, tmp_path: Path) -> None:
+        files = {"cat/x.png": png(flat(1)), "masks/cat/x.png": png(mask)}
+        root = lay(tmp_path / "data", "cat dog masks/cat masks/dog", **files)
+        with pytest.raises(UsageError, match=message):
+            _ = own(f"folder:{root}", masks="masks").id
+
+
+class TestPictures:
+    """Figures of records over own data."""
+
+    def test_an_id_is_enough_where_the_images_were_seen(self, pets: Path) -> None:
+        task = own(f"folder:{pets}", side=8)
+        with pytest.raises(UsageError, match=f"{task.id} are not known on this machine: `glimpse tasks folder:PATH`"):
+            tasks.make(task.id)
+        task.remember()
+        again = own(task.id, side=8)
+        np.testing.assert_array_equal(again.val().images_NCHW, task.val().images_NCHW)
+        (pets / "cat" / "000.png").write_bytes(png(flat(99)))
+        with pytest.raises(UsageError, match="are no longer at folder:"):
+            tasks.make(task.id)
+
+    def test_gallery_and_by_glimpse_work_for_own_data(
+        self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = lay(tmp_path / "data", "cat dog masks/cat masks/dog")
+        for place in (data / "masks").rglob("*.png"):
+            place.write_bytes(png(flat(1)))
+        task = {"masks": "masks", "side": 16}
+        spec = Spec("uniform", f"folder:{data}", 0, {"predictor_steps": 2, "glimpses": 2, "size": 4}, task)
+        for function in (evaluators.identity, evaluators.evaluator):
+            monkeypatch.setattr(function, "__defaults__", (evaluators.Recipe(steps=2),))
+        record = run(spec, root, iter)
+        assert record.done, record.about["error"]
+        rows = leaderboard.rows_of([record])
+        paths = figures.write([record], root)
+        assert root / "gallery.png" in paths
+        assert rows[0].localisation("iou")
+        replayed = by_glimpse.replayed(rows[0], root, iter)
+        assert replayed.accuracy("own")
+
+    def test_classes_have_names_in_pictures(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        captions: list[str] = []
+        monkeypatch.setattr(gallery, "_captioned", lambda lines, body: captions.extend(lines))
+        gallery.page(own(f"folder:{pets}"), 40)
+        assert set(captions[1].removeprefix("classes: ").split(", ")) == {"cat", "dog"}
+        assert tasks.make("cifar10").class_names[3] == "cat"
+        assert tasks.make("digits").class_names[3] == "3"
+        assert tasks.make("circle-square").class_names == ("square", "circle")
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "voc"])
+def test_a_kind_alone_explains_itself(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.tasks_command(kind)
+    text = capsys.readouterr().out
+    assert text.startswith(f"{kind}:PATH")
+    assert "side=" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 class TestFitting:
@@ -235,7 +495,7 @@ class TestFitting:
         file, exif = io.BytesIO(), Image.Exif()
         exif[0x0112] = 6  # the camera was held on its side
         Image.fromarray(flat(0, 2, 5)).save(file, "JPEG", exif=exif)
-        assert decode.decoded(file.getvalue()).size == (2, 5)
+        assert decode.opened(file.getvalue()).size == (2, 5)
 
 
 def bomb(side: int) -> bytes:
@@ -267,12 +527,14 @@ STRANGE: dict[str, tuple[bytes, str]] = {
 }
 _file = io.BytesIO()
 Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(_file, "TIFF")
+STRANGE["row.gif"] = (png(flat(200, 1, 1000)), "1×1000 pixels are too thin for a window: the longer side may be 16")
+STRANGE["column.gif"] = (png(flat(200, 85, 5)), "85×5 pixels are too thin")
 STRANGE["nan.tiff"] = (_file.getvalue(), "NaN or infinite values")
 
 FINE: dict[str, Array] = {
     "dot.png": flat(200, 1, 1),
-    "row.png": flat(200, 1, 300),
-    "column.png": flat(200, 300, 1),
+    "row.png": flat(200, 5, 80),
+    "column.png": flat(200, 80, 5),
     "black.png": flat(0),
     "white.png": flat(255),
     "rgba.png": np.zeros((5, 4, 4), np.uint8),
@@ -329,7 +591,7 @@ class TestStrangeFiles:
 
         tracemalloc.start()
         with pytest.raises(decode.Unusable, match="more than"):
-            decode.decoded(bomb(30_000))
+            decode.opened(bomb(30_000))
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
         tracemalloc.stop()
 
@@ -348,7 +610,7 @@ def test_damaged_files_give_an_image_or_a_reason(kind: str) -> None:
         damaged = whole[: rng.integers(1, len(whole) + 1)].copy()
         damaged[rng.integers(0, len(damaged), 3)] = rng.integers(0, 256, 3)
         try:
-            outcomes.add(decode.decoded(damaged.tobytes()).mode)
+            outcomes.add(decode.eight_bit(decode.opened(damaged.tobytes())).mode)
         except decode.Unusable as why:
             outcomes.add(str(why)[:6])
     assert outcomes & {"broken", "not an"}
@@ -384,7 +646,7 @@ class TestNpz:
         task = own(self.write(tmp_path, images=images, labels=labels))
         train = task.train()
         np.testing.assert_array_equal(train.labels_N, train.images_NCHW[:, 0, 0, 0] >= 20)
-        assert "classes: 2, 10" in task.card()
+        assert task.class_names == ("2", "10")
         np.savez_compressed(tmp_path / "mine.npz", images=images, labels=labels)
         assert own(f"npz:{tmp_path / 'mine.npz'}").id == task.id
 
@@ -393,7 +655,7 @@ class TestNpz:
         task = own(self.write(tmp_path, images=images, labels=np.array(["a", "b"] * 15)), side=8, channels=3)
         assert task.shape == (3, 8, 8)
         assert (task.train().images_NCHW == 9).all()
-        assert "classes: a, b" in task.card()
+        assert task.class_names == ("a", "b")
 
     @pytest.mark.parametrize(
         ("arrays", "message"),
@@ -484,7 +746,7 @@ class TestVoc:
         task = own(f"voc:{voc}", side=30)
         assert (task.classes, task.has_objects, task.sizes["test"]) == (2, True, 10)  # val.txt is the test half
         assert task.sizes["train"] + task.sizes["val"] == 30
-        assert "classes: cat, dog" in task.card()
+        assert task.class_names == ("cat", "dog")
         train = task.train()
         assert train.labels_N is not None
         assert train.objects_NHW is not None
@@ -513,7 +775,7 @@ class TestVoc:
         task = own(f"voc:{voc}", masks=False)
         assert not task.has_objects
         assert task.val().objects_NHW is None
-        assert "classes: cat, dog" in task.card()
+        assert task.class_names == ("cat", "dog")
         assert task.id != own(f"voc:{voc}").id
 
     def test_without_lists_every_image_is_used(self, voc: Path) -> None:
@@ -530,7 +792,7 @@ class TestVoc:
     def test_other_class_names(self, voc: Path) -> None:
         names = ["__ignore__", "_background_", *"abcdefg", "potted h", *"ijkl"]
         (voc / "class_names.txt").write_text("\n".join(names))
-        assert "classes: l, potted h" in own(f"voc:{voc}").card()
+        assert own(f"voc:{voc}").class_names == ("l", "potted h")
         (voc / "class_names.txt").write_text("\n".join(names[:9]))
         with pytest.raises(UsageError, match="class 8 of its segmentation has no name"):
             own(f"voc:{voc}").train()

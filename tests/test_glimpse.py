@@ -118,6 +118,29 @@ def test_gymnasiums_checker_has_nothing_to_say(registered: str) -> None:
 
 
 @every_id
+@pytest.mark.parametrize("settings", [{}, {"sensor": "crop:4", "observation": "canvas", "first": "random"}], ids=str)
+def test_the_tests_that_gymnasium_has_for_its_own_envs(registered: str, settings: dict[str, Any]) -> None:
+    """Its tests/envs/test_envs.py: equal seeds, equal rollouts, and a pickled copy behaves alike."""
+    one = gymnasium.make(registered, disable_env_checker=True, **settings)
+    same = gymnasium.make(registered, disable_env_checker=True, **settings)
+    assert_same(one.reset(seed=0), same.reset(seed=0))
+    one.action_space.seed(0)
+    for _ in range(50):
+        action = one.action_space.sample()
+        result, again = one.step(action), same.step(action)
+        assert one.observation_space.contains(result[0])
+        assert_same(result, again)
+        if result[2] or result[3]:
+            assert_same(one.reset(), same.reset())
+    copy = pickle.loads(pickle.dumps(one))
+    assert_same(one.reset(), copy.reset())
+    action = one.action_space.sample()
+    assert_same(one.step(action), copy.step(action))
+    for env in (one, same, copy):
+        env.close()
+
+
+@every_id
 def test_stable_baselines3s_checker_has_nothing_to_say_but_shapes(registered: str) -> None:
     """It wants vectors flat; beyond that it has no remark. Its extractors flatten by themselves."""
     check_env_for_sb3(gymnasium.wrappers.FlattenObservation(gymnasium.make(registered)))
