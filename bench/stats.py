@@ -6,9 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[Any]
+
+
+def _t() -> Any:
+    """Student's t, imported when it is asked for: it takes half a second, which listing runs does not need."""
+    from scipy.stats import t
+
+    return t
 
 
 class Interval(NamedTuple):
@@ -31,7 +37,7 @@ def over_seeds(values_S: Array) -> Interval:
     mean = float(values.mean())
     if len(values) < 2 or np.isnan(values).any():
         return Interval(mean, float("nan"), float("nan"))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(_t().ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -47,7 +53,7 @@ def paired(correct_SN: Array, other_SN: Array) -> Interval:
     """
     difference_N = np.asarray(correct_SN, float).mean(0) - np.asarray(other_SN, float).mean(0)
     mean = float(difference_N.mean())
-    half = float(stats.t.ppf(0.975, len(difference_N) - 1) * difference_N.std(ddof=1) / np.sqrt(len(difference_N)))
+    half = float(_t().ppf(0.975, len(difference_N) - 1) * difference_N.std(ddof=1) / np.sqrt(len(difference_N)))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -90,8 +96,8 @@ def crossed(scores_SN: Array, other_SN: Array) -> Difference:
     if variance == 0:  # the same difference on every image
         return Difference(mean, mean, mean, float(mean == 0))
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    half = float(stats.t.ppf(0.975, freedom)) * variance**0.5
-    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / variance**0.5, freedom)))
+    half = float(_t().ppf(0.975, freedom)) * variance**0.5
+    return Difference(mean, mean - half, mean + half, float(2 * _t().sf(abs(mean) / variance**0.5, freedom)))
 
 
 def holm(p_M: Array) -> Array:
