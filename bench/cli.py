@@ -481,7 +481,7 @@ def study_command(
 
     write = studies.find(name)
     folder = results_folder(root or name)
-    paths = write(_records(folder), folder)
+    paths = write(_records(folder, name), folder)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 
@@ -508,19 +508,19 @@ def _import(modules: Iterable[str] | None) -> None:
         agents.find(module)
 
 
-def _records(root: Path) -> list[Record]:
+def _records(root: Path, suite: str = "quick") -> list[Record]:
     """The records of a results folder; without any, the error says which folders here have some."""
     from glimpsebench.bench.records import read_all
 
     if records := read_all(root):
         return records
     others = sorted({str(path.parent) for path in Path("runs").glob("*/records") if any(path.iterdir())})
-    where = f"--root {' or '.join(others[:5])}" if others else "`glimpse sweep quick` makes some in runs/quick"
-    raise UsageError(f"{root}: no records here; {where}")
+    elsewhere = f"; there are some in {', '.join(others[:5])}" if others else ""
+    raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere{elsewhere}")
 
 
 def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
-    print(text if markdown else terminal.rendered(text, marks=marks))
+    print(text if markdown else terminal.rendered(text, marks=marks), end="")
 
 
 def _report(root: Path, suite: Suite) -> None:
