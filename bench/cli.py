@@ -87,12 +87,17 @@ def agents_command(
     if name is None:
         kinds = {each: agents.find(each) for each in agents.names()}
         tracks = {each: "reference" if kind.reference else kind.track for each, kind in kinds.items()}
-        print(terminal.listed((each, f"{tracks[each]}; {_docstring(kind)[0]}") for each, kind in kinds.items()))
+        print(
+            terminal.listed(
+                (each, f"{tracks[each]}; {_docstring(kind)[0].removeprefix(f'{each}: ')}")
+                for each, kind in kinds.items()
+            )
+        )
         if own := agents.own_modules():
             print(f"\nIn this folder: {', '.join(own)}")
         return
     kind = agents.find(name)
-    print("\n".join(_docstring(kind)))
+    print(terminal.rendered("\n".join(_docstring(kind))), end="")
     print("\nSettings (--set agent.NAME=VALUE), with their defaults:\n")
     print(
         terminal.listed(
@@ -263,6 +268,8 @@ def run_command(
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
     table = {"agent": [agent], "task": [task], "seed": parse_seeds(seeds), **parse_changes(settings, sweeps)}
     specs, folder = list(expand(table)), results_folder(root)
+    for spec in specs:
+        spec.make()
     usable(device)
     stands = standings(specs, folder)
     failures = []

@@ -64,10 +64,13 @@ def _prose(text: str, marks: tuple[str, str]) -> str:
     return re.sub(r"\*{1,2}(\w[^*]*?)\*{1,2}", r"\1", text).replace("`", "")
 
 
+_ITEM = r"(?:[-*]|\d+\.) "
+
+
 def _paragraph(text: str, columns: int) -> str:
     """Lines that belong together as one paragraph; those of a list one by one."""
-    items = re.split(r"\n(?=\s*- )", text)
-    indents = ["  " * (item.startswith("  ") + 1) if item.lstrip().startswith("- ") else "" for item in items]
+    items = re.split(rf"\n(?=\s*{_ITEM})", text)
+    indents = ["  " * (item.startswith("  ") + 1) if re.match(rf"\s*{_ITEM}", item) else "" for item in items]
     return "\n".join(_wrapped(item, columns, indent) for item, indent in zip(items, indents, strict=True))
 
 

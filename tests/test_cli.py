@@ -64,7 +64,7 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["figures", "--root", "nowhere"], "nowhere: no records here"),
         (["methods", "--results", "nowhere"], "nowhere: no records in its folders"),
         (["run", "--agent", "ram", "--set", "agent.lr=Infinity"], "setting 'lr' of agent 'ram': inf does not fit"),
-        (["run", "--agent", "ram", "--set", "agent.lr=nan"], "finite number"),
+        (["run", "--agent", "ram", "--set", "agent.lr=NaN"], "nan does not fit"),
         (["run", "--agent", "ram", "--set", f"agent.glimpses={10**26}"], "finite number below 2^63"),
         (["run", "--agent", "ram", "--set", "agent.reward=corect"], "did you mean 'correct'?"),
         (["run", "--agent", "ram", "--set", "agent.lr=1", "--sweep", "agent.lr=1,2"], "agent.lr is said twice"),
@@ -220,7 +220,7 @@ def test_ones_own_modules_and_suites_are_suggested_and_listed(
     (tmp_path / "mine.toml").write_text(f"# Is it so? Minutes a run.\ntitle='My title'\n{SOUND}[[matrix]]\n")
     for word in ("my_package.blot", "my_package_blots"):
         assert "did you mean 'my_package.blots'?" in glimpse("run", "--agent", word, capsys=capsys)[2]
-    assert "did you mean 'mine.toml'?" in glimpse("sweep", "mien", capsys=capsys)[2]
+    assert "did you mean 'mine.toml'?" in glimpse("sweep", "mine", capsys=capsys)[2]
     out = glimpse("agents", capsys=capsys)[1]
     assert "In this folder: my_package.blots\n" in out
     out = " ".join(glimpse("suites", capsys=capsys)[1].split())
@@ -269,7 +269,7 @@ def test_the_command_line_takes_the_place_of_what_a_suite_says(
     runs = " ".join(out.split())
     assert runs.count("seed 0") == runs.count("seed 3") == runs.count("seed 5") == runs.count("seed 6") > 0
     assert "seed 1" not in runs
-    assert "predictor_steps=9)" not in runs
+    assert "predictor_steps=9) on" not in runs
     assert "uniform (predictor_steps=7) on digits" in runs, "a floor is trained as the runs are"
     for lr in ("0.001", "0.01"):
         assert f"ram (predictor_steps=7, glimpses=3, policy_lr={lr}) on digits, seed 6" in runs
@@ -325,7 +325,7 @@ def test_run_makes_one_run_after_another(
     assert out.count("done in") == len(records.read_all(tmp_path / "here")) == 4
     assert max(map(len, out.splitlines())) <= 80
     (tmp_path / "mine.toml").write_text(
-        "floors=false\n[base]\ntask='beacon'\nagent='center'\nseed=[0,1]\nagent.predictor_steps=2\n"
+        "floors=false\n[base]\ntask='beacon'\nagent='center'\nseed=[0,1]\n'agent.predictor_steps'=2\n"
     )
     made: list[bool] = []
     monkeypatch.setattr(cli, "_report", lambda root, suite: None)

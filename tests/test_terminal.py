@@ -30,10 +30,10 @@ def test_every_committed_table_fits_and_keeps_its_figures(columns: int) -> None:
 
 def test_a_wide_table_has_its_labels_on_lines_of_their_own() -> None:
     budgets = [f"{budget} %" for budget in (1, 2, 5, 10, 15, 20, 30, 50, 100)]
-    body = [[LONG, "evaluator", *["35.6"] * 9, "3", "provisional"], ["", "own", *["·"] * 9, "", ""]]
+    body = [[LONG, "evaluator", *["35.6"] * 9, "3", "provisional, learns from boxes"], ["", "own", *["·"] * 9, "", ""]]
     lines = terminal.columned(["contender", "score by", *budgets, "seeds", "note"], body, 80)
     assert max(map(len, lines)) <= 80
-    assert " ".join(" ".join(lines[1:-2]).split()) == f"{LONG}; note: provisional"
+    assert " ".join(" ".join(lines[1:-2]).split()) == f"{LONG}; note: provisional, learns from boxes"
     assert lines[-2].split() == ["evaluator", *["35.6"] * 9, "3"]
     assert lines[-1].split() == ["own", *["·"] * 9]
 
