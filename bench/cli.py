@@ -392,9 +392,9 @@ def leaderboard_command(
 
     folder = results_folder(root)
     paths = leaderboard.write(_records(folder), folder, title)
-    _show(paths[0].read_text(), markdown, leaderboard.MARKS)
     if into is not None:
         leaderboard.insert(into, folder, title)
+    _show(paths[0].read_text(), markdown, leaderboard.MARKS)
     print("Written:", *paths, sep="\n  ")
 
 

@@ -224,7 +224,7 @@ def test_ones_own_modules_and_suites_are_suggested_and_listed(
     out = glimpse("agents", capsys=capsys)[1]
     assert "In this folder: my_package.blots\n" in out
     out = " ".join(glimpse("suites", capsys=capsys)[1].split())
-    assert "mine.toml 9 runs. My title. Is it so? Minutes a run." in out
+    assert "mine.toml 8 runs. My title. Is it so? Minutes a run." in out
 
 
 def test_every_suite_that_comes_along_is_listed_with_its_runs_its_question_and_its_cost(
