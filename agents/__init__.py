@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import difflib
 import functools
 import hashlib
 import importlib
@@ -10,8 +12,10 @@ import importlib.util
 import inspect
 import io
 import pkgutil
+import re
 import sys
 import tokenize
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,31 @@ from glimpsebench.envs.settings import validated
 
 def names() -> list[str]:
     """The agents of this package, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return list(_names())
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
+
+
+def own_modules(folder: Path | None = None) -> list[str]:
+    """The modules in a folder, or in a package in it, that look like agents of the user's own; none is imported.
+
+    Args:
+        folder: by default the current one.
+    """
+    folder = folder or Path.cwd()
+    found = []
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*/*.py")]):
+        parts = path.relative_to(folder).with_suffix("").parts
+        ours = path.resolve().is_relative_to(Path(__file__).resolve().parent)
+        if ours or not all(part.isidentifier() for part in parts) or parts[-1].startswith("test_"):
+            continue
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if re.search(r"^class \w+\(.*Agent\b", text := path.read_text(), re.M) and f"{_PACKAGE}.agents" in text:
+                found.append(".".join(parts))
+    return found
 
 
 def find(name: str) -> type[Agent]:
@@ -32,32 +60,61 @@ def find(name: str) -> type[Agent]:
     Raises:
         UsageError: no such agent, a module that cannot be imported, or one without exactly one agent.
     """
-    if name in names():
-        module = importlib.import_module(f"{__name__}.{name}")
-    elif "." in name or importlib.util.find_spec(name) is not None:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise UsageError(f"agent '{name}': cannot import it ({error}); run where it can be found") from None
-    else:
-        raise unknown("agent", name, names())
+    module = _imported_module(name)
     own = [
         kind
         for kind in vars(module).values()
-        if inspect.isclass(kind)
-        and issubclass(kind, Agent)
-        and kind.__module__ == module.__name__
-        and not inspect.isabstract(kind)
+        if inspect.isclass(kind) and issubclass(kind, Agent) and kind.__module__ == module.__name__
     ]
-    if len(own) != 1:
-        raise UsageError(f"agent '{name}': {module.__file__} must define one Agent, and has {len(own)}")
-    return own[0]
+    whole = [kind for kind in own if not inspect.isabstract(kind)]
+    if len(whole) != 1:
+        where = getattr(module, "__file__", None) or f"the module {name}, which is no file,"
+        lacking = [f"{kind.__name__} lacks {', '.join(sorted(kind.__abstractmethods__))}" for kind in own]
+        why = f" ({'; '.join(lacking)})" if lacking and not whole else ""
+        raise UsageError(f"agent '{name}': {where} must define one Agent, and has {len(whole)}{why}")
+    return whole[0]
+
+
+def _imported_module(name: str) -> types.ModuleType:
+    """The module of an agent. What goes wrong in a user's own is said in one line, whatever it is."""
+    if name in _names():
+        return importlib.import_module(f"{__name__}.{name}")
+    known = [*_names(), *own_modules()]
+    if name.endswith(".py") or "/" in name:
+        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
+        raise UsageError(f"agent '{name}': write the module's dotted name, not its path: {dotted}")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise unknown("agent", name, known)
+    try:
+        if "." not in name and importlib.util.find_spec(name) is None:
+            raise unknown("agent", name, known)
+        return importlib.import_module(name)
+    except UsageError:
+        raise
+    except ModuleNotFoundError as error:
+        if not (name == error.name or name.startswith(f"{error.name}.")):  # it lacks another module
+            raise UsageError(f"agent '{name}': cannot import it ({error})") from None
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        remedy = f"did you mean '{near[0]}'?" if near else "run where it can be found"
+        raise UsageError(f"agent '{name}': cannot import it ({error}); {remedy}") from None
+    except (Exception, SystemExit) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"agent '{name}': cannot import it ({what}); mend the module") from None
 
 
 def make(name: str, settings: Mapping[str, Any] | None = None) -> Agent:
     """An untrained agent of this name with these settings; both are checked."""
     kind = find(name)
-    return kind(**validated(kind, settings or {}, f"agent '{name}'"))
+    values = validated(kind, settings or {}, f"agent '{name}'")
+    if name in _names():
+        return kind(**values)
+    try:
+        return kind(**values)
+    except UsageError:
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"agent '{name}': {kind.__name__} cannot be made ({what}); is it a @dataclass?") from error
 
 
 @functools.cache

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from safetensors import SafetensorError
 from tqdm import tqdm
 
+from glimpsebench.bench import terminal
 from glimpsebench.envs.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from glimpsebench.bench.progress import Stage, Stages
+    from glimpsebench.bench.records import Record
+    from glimpsebench.bench.run import Spec, Standing
     from glimpsebench.bench.suites import Suite
 
 app = typer.Typer(
@@ -30,7 +36,11 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and how to get more.")
 app.add_typer(data_app, name="data")
 
-Root = Annotated[Path, typer.Option("--root", help="The results folder: records, evaluators, tables, figures.")]
+_ROOT = "Where records, evaluators, tables and figures lie: a folder, or a suite's name for runs/SUITE."
+Root = Annotated[str, typer.Option("--root", metavar="FOLDER|SUITE", help=_ROOT)]
+RootOfSuite = Annotated[
+    str | None, typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of this suite.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -38,6 +48,18 @@ Settings = Annotated[
         metavar="PATH=VALUE",
         help="A setting, as agent.NAME=VALUE or task.NAME=VALUE; repeat for more. `glimpse agents NAME` lists them.",
     ),
+]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="PATH=V1,V2",
+        help="Several values of a setting, a run for each: agent.lr=1e-3,1e-2; repeated, they are multiplied out.",
+    ),
+]
+Again = Annotated[bool, typer.Option("--again", help="Run anew what has a record, which the new one replaces.")]
+AsMarkdown = Annotated[
+    bool, typer.Option("--markdown", help="Print Markdown, as the files have it, not columns that fit the terminal.")
 ]
 Device = Annotated[
     str,
@@ -57,21 +79,56 @@ OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of t
 def agents_command(
     name: Annotated[str | None, typer.Argument(help="Show this agent's description and settings.")] = None,
 ) -> None:
-    """List the agents, or describe one."""
+    """List the agents, or describe one and its settings; also a module of your own: my_package.my_module."""
     from glimpsebench import agents
-    from glimpsebench.bench import records
+    from glimpsebench.envs.settings import described
 
+    sys.path.insert(0, str(Path.cwd()))
     if name is None:
-        for each in agents.names():
-            kind = agents.find(each)
-            track = "reference" if kind.reference else kind.track
-            print(f"{each:18}{track:11}{(sys.modules[kind.__module__].__doc__ or '').splitlines()[0]}")
+        kinds = {each: agents.find(each) for each in agents.names()}
+        tracks = {each: "reference" if kind.reference else kind.track for each, kind in kinds.items()}
+        print(
+            terminal.listed(
+                (each, f"{tracks[each]}; {_docstring(kind)[0].removeprefix(f'{each}: ')}")
+                for each, kind in kinds.items()
+            )
+        )
+        if own := agents.own_modules():
+            print(f"\nIn this folder: {', '.join(own)}")
         return
     kind = agents.find(name)
-    print((sys.modules[kind.__module__].__doc__ or "").strip())
-    print("\nSettings (--set agent.NAME=VALUE):")
-    for setting, default in records.settings_of(kind()).items():
-        print(f"  {setting:18}{json.dumps(default)}")
+    print(terminal.rendered("\n".join(_docstring(kind))), end="")
+    print("\nSettings (--set agent.NAME=VALUE), with their defaults:\n")
+    print(
+        terminal.listed(
+            (f"{each.name}={each.default}", f"{each.type}{': ' * bool(each.meaning)}{each.meaning}")
+            for each in described(kind)
+        )
+    )
+
+
+def _docstring(kind: type) -> list[str]:
+    """The lines of a module's docstring; a single empty one without."""
+    return (sys.modules[kind.__module__].__doc__ or "").strip().splitlines() or [""]
+
+
+@app.command("suites")
+def suites_command() -> None:
+    """List the suites, and those in the current folder: how many runs, what they ask, and what that costs."""
+    from glimpsebench.bench.suites import about, own_suites, read_suite, suite_names
+
+    sys.path.insert(0, str(Path.cwd()))
+    entries = []
+    for name in [*suite_names(), *own_suites()]:
+        try:
+            suite = read_suite(name)
+        except UsageError as error:  # one of the user's own
+            entries.append((name, f"error: {error}"))
+            continue
+        texts = (f"{len(suite.specs)} runs. {suite.title}.", *about(name))
+        entries.append((name, " ".join(text for text in texts if text)))
+    print(terminal.listed(entries))
+    print("\nglimpse sweep NAME runs one, glimpse sweep NAME --list lists its runs.")
 
 
 @app.command("tasks")
@@ -94,16 +151,16 @@ def tasks_command(
     if name in folders.KINDS:
         print(folders.explain(name))
         return
-    values = {path.removeprefix("task."): value for path, value in parse_settings(settings or []).items()}
+    changes = parse_changes(settings, None).items()
+    values = {path.removeprefix("task."): value for path, (value,) in changes}
     chosen = None if name is None else tasks.make(name, values)
     if pictures is not None:
         print("\n".join(map(str, gallery.write(pictures, None if chosen is None else [chosen]))))
     elif chosen is not None:
-        print(chosen.card())
+        print(terminal.folded(chosen.card()))
         chosen.remember()
     else:
-        for each in tasks.TASKS.values():
-            print(f"{each.id:26}{each.describe()}")
+        print(terminal.listed((each.id, each.describe()) for each in tasks.TASKS.values()))
 
 
 @data_app.command("list")
@@ -131,59 +188,154 @@ def data_get(
         print(f"{name}: {datasets.get(name)}")
 
 
-def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """`agent.lr=0.1` → {"agent.lr": 0.1}: values are JSON where they parse as JSON, otherwise text."""
-    entries: dict[str, Any] = {}
-    for pair in pairs:
-        path, equals, text = pair.partition("=")
-        if not equals or not path:
-            raise UsageError(f"--set {pair}: write PATH=VALUE, such as agent.lr=0.001")
-        if path.partition(".")[0] not in ("agent", "task") or "." not in path:
-            raise UsageError(f"--set {pair}: the path begins with 'agent.' or 'task.': did you mean 'agent.{pair}'?")
-        try:
-            entries[path] = json.loads(text)
-        except ValueError:
-            entries[path] = text
-    return entries
+def parse_changes(settings: Iterable[str] | None, sweeps: Iterable[str] | None) -> dict[str, list[Any]]:
+    """`--set agent.lr=0.1`, `--sweep task.noise=0,1` → {"agent.lr": [0.1], "task.noise": [0, 1]}.
+
+    Values are JSON where they parse as JSON, otherwise text.
+    """
+    changes: dict[str, list[Any]] = {}
+    for option, pairs in (("--set", settings), ("--sweep", sweeps)):
+        for pair in pairs or ():
+            path, equals, text = pair.partition("=")
+            if not equals or not path:
+                raise UsageError(f"{option} {pair}: write PATH=VALUE, such as agent.lr=0.001")
+            if path.partition(".")[0] not in ("agent", "task") or not path.partition(".")[2]:
+                raise UsageError(
+                    f"{option} {pair}: the path begins with 'agent.' or 'task.': did you mean 'agent.{pair}'?"
+                )
+            if path in changes:
+                raise UsageError(f"{option} {pair}: {path} is said twice; several values are --sweep {path}=V1,V2")
+            changes[path] = [_value(text)] if option == "--set" else _values(text)
+            if not changes[path] or "" in changes[path]:
+                raise UsageError(f"{option} {pair}: a value is missing")
+    return changes
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _values(text: str) -> list[Any]:
+    """`1,[2,3],x` → [1, [2, 3], "x"]: commas within brackets of JSON do not divide."""
+    values = _value(f"[{text}]")
+    return values if isinstance(values, list) else [_value(part.strip()) for part in text.split(",")]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds and ranges, both ends included.
+
+    >>> parse_seeds("0,3,5-7")
+    [0, 3, 5, 6, 7]
+    """
+    from glimpsebench.bench.suites import MOST_RUNS
+
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)) or len(first + last) > 40:
+            raise UsageError(
+                f"--seeds {text}: write whole numbers of 0 or more and ranges of them, such as 0-9 or 0,3,5-7"
+            )
+        low, high = int(first), int(last or first)
+        if not low <= high < low + MOST_RUNS:
+            raise UsageError(f"--seeds {text}: {part} must count upwards, and {MOST_RUNS:,} seeds are the most")
+        seeds += range(low, high + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def results_folder(root: str) -> Path:
+    """The folder that `--root` means: `runs/SUITE` for a suite's name or file, otherwise the path that it is."""
+    from glimpsebench.bench.suites import suite_names
+
+    if root in suite_names() or root.endswith(".toml"):
+        return Path("runs") / Path(root).stem
+    return Path(root)
 
 
 @app.command("run")
 def run_command(
     agent: Annotated[str, typer.Option(help="An agent's name, or your own module: my_package.my_module")],
     task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
-    seed: Annotated[int, typer.Option(help="Of initial weights, batches and random choices.")] = 0,
+    seeds: Annotated[
+        str,
+        typer.Option("--seed", "--seeds", help="Of initial weights, batches and random choices; a run each of 0-4."),
+    ] = "0",
     settings: Settings = None,
-    root: Root = Path("runs/mine"),
-    again: Annotated[bool, typer.Option("--again", help="Run it even if its record is there.")] = False,
+    sweeps: Sweeps = None,
+    root: Root = "quick",
+    again: Again = False,
     device: Device = "cpu",
 ) -> None:
-    """Run one agent on one task: fit, roll out on the test images, score, write the record."""
-    from glimpsebench.bench import leaderboard
-    from glimpsebench.bench.records import Record
-    from glimpsebench.bench.run import is_done, run, superseded
-    from glimpsebench.bench.suites import spec_of
+    """Run one agent on one task: fit, roll out on the test images, score, write the record.
+
+    With several seeds or values of a setting, one run after another; `glimpse sweep` has several at a time.
+    """
+    from glimpsebench.bench.run import standings, usable
+    from glimpsebench.bench.suites import expand
 
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
-    spec = spec_of({"agent": agent, "task": task, "seed": seed, **parse_settings(settings or [])})
-    if is_done(spec, root) and not again:
-        record = Record.read(spec.folder(root))
-        print(f"{spec}: its record is here already (--again runs it again)")
+    table = {"agent": [agent], "task": [task], "seed": parse_seeds(seeds), **parse_changes(settings, sweeps)}
+    specs, folder = list(expand(table)), results_folder(root)
+    for spec in specs:
+        spec.make()
+    usable(device)
+    stands = standings(specs, folder)
+    failures = []
+    for spec, stand in zip(specs, stands, strict=True):
+        failures += [failure] if (failure := _one(spec, folder, stand, again, device)) else []
+    print(f"leaderboard: glimpse leaderboard --root {root}")
+    if failures:
+        raise Failed(failures[0] if len(specs) == 1 else f"{len(failures)} of {len(specs)} runs did not end well")
+
+
+def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) -> str:
+    """One of `run`: what went wrong, if anything."""
+    from glimpsebench.bench import leaderboard
+    from glimpsebench.bench.records import Record
+    from glimpsebench.bench.run import run
+
+    print(terminal.folded(str(spec)))
+    if stand.done and not again:
+        record = Record.read(spec.folder(folder))
+        print("its record is here already (--again runs it again)")
     else:
-        if why := superseded(spec, root):
-            print(why)
-        started = time.perf_counter()
+        if stand.why:
+            print(terminal.folded(stand.why))
         if device != "cpu" and not spec.make()[0].accelerated:
-            print(f"{agent} cannot train on a GPU: on the CPU, then")
-        record = run(spec, root, _bar(str(spec)), device)
-        print(f"{spec}: {record.about['status']} in {time.perf_counter() - started:.0f} s")
+            print(f"{spec.agent} cannot train on a GPU: on the CPU, then")
+        started = time.perf_counter()
+        with _run_bar() as stages:
+            record = run(spec, folder, stages, device)
+        print(f"{record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:
-        raise Failed(str(record.about["error"]))
-    print(leaderboard.summary(record))
-    print(f"record: {record.folder}\nleaderboard: glimpse leaderboard --root {root}")
+        error = str(record.about["error"])
+        print(terminal.folded(error))
+        return error
+    print("\n".join(terminal.columned(*leaderboard.summary(record), terminal.width())))
+    print(f"record: {record.folder}")
+    return ""
 
 
 class Failed(Exception):
     """A run that did not end well: exit code 1."""
+
+
+@contextmanager
+def _run_bar() -> Iterator[Stages]:
+    """A bar over a whole run, which says what the run is at."""
+    from glimpsebench.bench.progress import Stages
+    from glimpsebench.bench.sweep import BAR
+
+    with tqdm(total=1, bar_format=BAR, leave=False, dynamic_ncols=True, disable=None) as bar:
+
+        def show(stage: Stage) -> None:
+            bar.n, bar.desc = min(stage.share, 0.99), stage.name
+            bar.refresh()
+
+        yield Stages(show)
 
 
 def _bar(name: str) -> Any:
@@ -196,30 +348,42 @@ def _bar(name: str) -> Any:
 @app.command("sweep")
 def sweep_command(
     suite: Annotated[str, typer.Argument(help="A suite's name (quick) or a TOML file of your own.")],
-    root: Annotated[Path | None, typer.Option("--root", help="The results folder; default runs/SUITE.")] = None,
+    root: RootOfSuite = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
     list_only: Annotated[bool, typer.Option("--list", help="Only list the runs and whether they are done.")] = False,
+    seeds: Annotated[
+        str | None, typer.Option("--seed", "--seeds", help="In place of the suite's seeds: 0-9, or 0,3,5-7.")
+    ] = None,
+    settings: Settings = None,
+    sweeps: Sweeps = None,
+    again: Again = False,
     device: Device = "cpu",
 ) -> None:
-    """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures."""
-    from glimpsebench.bench.run import is_done, superseded
+    """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures.
+
+    `--set` and `--sweep` take the place of what the suite says, for every agent that has the setting. `glimpse suites`
+    lists the suites.
+    """
+    from glimpsebench.bench.run import standings
     from glimpsebench.bench.suites import read_suite
     from glimpsebench.bench.sweep import sweep
 
     sys.path.insert(0, str(Path.cwd()))
-    plan = read_suite(suite)
-    folder = root or Path("runs") / plan.name
-    todo = [spec for spec in plan.specs if not is_done(spec, folder)]
-    print(f"suite {plan.name}: {len(plan.specs)} runs, {len(plan.specs) - len(todo)} done, in {folder}")
+    changes: Mapping[str, Any] = parse_changes(settings, sweeps)
+    plan = read_suite(suite, {**changes, **({} if seeds is None else {"seed": parse_seeds(seeds)})})
+    folder = results_folder(root or suite)
+    stands = standings(plan.specs, folder)
+    done = sum(stand.done for stand in stands)
+    print(f"suite {plan.name}: {len(plan.specs)} runs, {done} done, in {folder}")
+    print(*map(terminal.folded, plan.notes), sep="\n", end="\n" * bool(plan.notes))
     if list_only:
-        for spec in plan.specs:
-            state = "to do" if spec in todo else "done "
-            print(f"  {state:6} {superseded(spec, folder) or spec}")
+        for spec, stand in zip(plan.specs, stands, strict=True):
+            print(terminal.folded(f"  {'done' if stand.done else 'to do':7}{stand.why or spec}", 9))
         return
-    for spec in todo:
-        if why := superseded(spec, folder):
-            print(why)
-    failures = sweep(plan.specs, folder, workers, device=device)
+    for stand in stands:
+        if stand.why:
+            print(terminal.folded(stand.why))
+    failures = sweep(plan.specs, folder, workers, device=device, again=again)
     _report(folder, plan)
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
@@ -227,21 +391,22 @@ def sweep_command(
 
 @app.command("leaderboard")
 def leaderboard_command(
-    root: Root = Path("runs/quick"),
+    root: Root = "quick",
     title: Annotated[str, typer.Option(help="The heading.")] = "Leaderboard",
     into: Annotated[
         Path | None, typer.Option(help="Also put the tables between this file's leaderboard markers.")
     ] = None,
+    markdown: AsMarkdown = False,
 ) -> None:
     """Recompute leaderboard.md and leaderboard.csv from the records and print the former."""
     from glimpsebench.bench import leaderboard
-    from glimpsebench.bench.records import read_all
 
-    paths = leaderboard.write(_some(read_all(root), root), root, title)
-    print(paths[0].read_text())
+    folder = results_folder(root)
+    paths = leaderboard.write(_records(folder), folder, title)
     if into is not None:
-        leaderboard.insert(into, root, title)
-    print("\n".join(map(str, paths)))
+        leaderboard.insert(into, folder, title)
+    _show(paths[0].read_text(), markdown, leaderboard.MARKS)
+    print("Written:", *paths, sep="\n  ")
 
 
 @app.command("retabulate")
@@ -255,23 +420,24 @@ def retabulate_command(
 
 
 @app.command("figures")
-def figures_command(root: Root = Path("runs/quick"), modules: Import = None) -> None:
+def figures_command(root: Root = "quick", modules: Import = None) -> None:
     """Redraw the curves and the galleries from the records."""
     from glimpsebench.bench import figures
-    from glimpsebench.bench.records import read_all
 
     _import(modules)
-    print("\n".join(map(str, figures.write(_some(read_all(root), root), root))))
+    folder = results_folder(root)
+    print("Written:", *figures.write(_records(folder), folder), sep="\n  ")
 
 
 @app.command("compare")
 def compare_command(
     contender: Annotated[str, typer.Argument(metavar="A", help="A row as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
-    root: Root = Path("runs/quick"),
+    root: Root = "quick",
     task: OneTask = None,
     measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
     into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
+    markdown: AsMarkdown = False,
 ) -> None:
     """Whether A beats B: the paired difference at each budget that both reach, with a 95 % interval.
 
@@ -280,19 +446,18 @@ def compare_command(
     matched, and the sides may have different numbers of them.
     """
     from glimpsebench.bench import compare, leaderboard
-    from glimpsebench.bench.records import read_all
 
-    rows = leaderboard.rows_of(_some(read_all(root), root))
+    rows = leaderboard.rows_of(_records(results_folder(root)))
     text = compare.markdown(rows, contender, other, measure, task)
     if into is not None:
         into.parent.mkdir(parents=True, exist_ok=True)
         into.write_text(text)
-    print(text, end="")
+    _show(text, markdown)
 
 
 @app.command("by-glimpse")
 def by_glimpse_command(
-    root: Root = Path("runs/quick"),
+    root: Root = "quick",
     labels: Annotated[
         list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
     ] = None,
@@ -301,6 +466,7 @@ def by_glimpse_command(
     ] = None,
     task: OneTask = None,
     modules: Import = None,
+    markdown: AsMarkdown = False,
 ) -> None:
     """Accuracy and touched fraction after each glimpse; writes by_glimpse.md, .csv and .png to the results folder.
 
@@ -308,30 +474,33 @@ def by_glimpse_command(
     records. An episode that ended early keeps its last prediction.
     """
     from glimpsebench.bench import by_glimpse, compare, leaderboard
-    from glimpsebench.bench.records import read_all
 
     _import(modules)
-    rows = compare.on_task(leaderboard.rows_of(_some(read_all(root), root)), task)
+    folder = results_folder(root)
+    rows = compare.on_task(leaderboard.rows_of(_records(folder)), task)
     chosen = by_glimpse.chosen(rows, labels or [], against)
-    results = [by_glimpse.replayed(row, root, _bar("evaluator")) for row in tqdm(chosen, leave=False, disable=None)]
-    paths = by_glimpse.write(results, root, against)
-    print(paths[0].read_text())
+    results = [
+        by_glimpse.replayed(row, folder, _bar("training the evaluator"))
+        for row in tqdm(chosen, "replaying", unit="row", leave=False, disable=None)
+    ]
+    paths = by_glimpse.write(results, folder, against)
+    _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 
 
 @app.command("study")
 def study_command(
     name: Annotated[str, typer.Argument(help="A study's name; its suite has the same.")],
-    root: Annotated[Path | None, typer.Option("--root", help="The results folder; default runs/NAME.")] = None,
+    root: RootOfSuite = None,
+    markdown: AsMarkdown = False,
 ) -> None:
     """Write the table and the pictures of a study from the records of its suite: `glimpse sweep NAME` comes first."""
     from glimpsebench.bench import studies
-    from glimpsebench.bench.records import read_all
 
     write = studies.find(name)
-    folder = root or Path("runs") / name
-    paths = write(_some(read_all(folder), folder, name), folder)
-    print(paths[0].read_text())
+    folder = results_folder(root or name)
+    paths = write(_records(folder, name), folder)
+    _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 
 
@@ -357,10 +526,19 @@ def _import(modules: Iterable[str] | None) -> None:
         agents.find(module)
 
 
-def _some(records: list[Any], root: Path, suite: str = "quick") -> list[Any]:
-    if not records:
-        raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere")
-    return records
+def _records(root: Path, suite: str = "quick") -> list[Record]:
+    """The records of a results folder; without any, the error says which folders here have some."""
+    from glimpsebench.bench.records import read_all
+
+    if records := read_all(root):
+        return records
+    others = sorted({str(path.parent) for path in Path("runs").glob("*/records") if any(path.iterdir())})
+    elsewhere = f"; there are some in {', '.join(others[:5])}" if others else ""
+    raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere{elsewhere}")
+
+
+def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
+    print(text if markdown else terminal.rendered(text, marks=marks), end="")
 
 
 def _report(root: Path, suite: Suite) -> None:
@@ -374,8 +552,8 @@ def _report(root: Path, suite: Suite) -> None:
     rows = leaderboard.rows_of(record for record in records if record.about["key"] in keys)
     compared, skipped = compare.write(suite.comparisons, rows, root)
     paths += compared
-    print(paths[0].read_text())
-    print(*skipped, sep="\n", end="\n" * bool(skipped))
+    _show(paths[0].read_text(), False, leaderboard.MARKS)
+    print(*map(terminal.folded, skipped), sep="\n", end="\n" * bool(skipped))
     print("Written:", *paths, root / "records", sep="\n  ")
 
 
@@ -392,7 +570,13 @@ def main() -> None:
     except Failed as error:
         print(f"failed: {error}", file=sys.stderr)
         sys.exit(1)
+    except (OSError, SafetensorError) as error:  # no such file, a folder that is read-only, a full disk
+        where = getattr(error, "filename", None)
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        print(f"error: {where}: {why}" if where else f"error: {why}", file=sys.stderr)
+        sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this
-            print("\nstopped: finished runs are kept, and the same command goes on from here", file=sys.stderr)
+            same = "the same command without --again" if "--again" in sys.argv else "the same command"
+            print(f"\nstopped: finished runs are kept, and {same} goes on from here", file=sys.stderr)
         raise

@@ -8,15 +8,15 @@ the strongest floor of the task at that budget. Shapes: S seeds, F budgets, N im
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
@@ -24,6 +24,9 @@ from glimpsebench.bench import metrics
 from glimpsebench.bench.records import SCHEMA, Record, canonical, read_all
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.envs.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[Any]
 
@@ -338,6 +341,8 @@ def _rank(row: Row) -> float:
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """The long form: one line per row and budget, with everything that is known about it."""
+    import pandas as pd  # here, so that what makes no table does not wait for it
+
     lines: list[dict[str, Any]] = []
     for task in dict.fromkeys(row.task for row in rows):
         here = [row for row in rows if row.task == task]
@@ -402,6 +407,9 @@ def _acc95(row: Row, ceiling: Row | None) -> float:
     top = ceiling.accuracy("evaluator")[-1].mean
     return metrics.smallest_sufficient(np.array([value.mean for value in row.accuracy("evaluator")]), BUDGETS, top)
 
+
+MARKS = ("▲", "▼")
+"""What the terminal shows where the Markdown has bold and italics."""
 
 _HEADINGS = {"gated": "Gated track: seen = touched", "open": "Open track: the selector reads the whole image"}
 
@@ -625,13 +633,10 @@ def _cell(value: float) -> str:
     return "·" if np.isnan(value) else f"{100 * value:.1f}"
 
 
-def summary(record: Record) -> str:
-    """One run's accuracies for the terminal."""
-    head = f"{'budget':>10}" + "".join(f"{100 * budget:>7g}%" for budget in record.budgets)
-    lines = [
-        f"{by:>10}" + "".join(f"{_cell(value):>8}" for value in record.accuracy(by)) for by in ("evaluator", "own")
-    ]
-    return "\n".join([head, *lines])
+def summary(record: Record) -> tuple[list[str], list[list[str]]]:
+    """One run's accuracies: the head and the lines of a table."""
+    head = ["budget", *(f"{100 * budget:g} %" for budget in record.budgets)]
+    return head, [[by, *map(_cell, record.accuracy(by))] for by in SCORES]
 
 
 BEGIN, _END = "<!-- leaderboard:", "<!-- /leaderboard -->"
@@ -646,14 +651,23 @@ def insert(page: Path, root: Path, title: str, shown_as: str = "") -> None:
         title: the heading.
         shown_as: the folder's path in the link to the curve; by default `root` as it was given.
     """
-    text = page.read_text()
+    try:
+        text = page.read_text()
+    except UnicodeDecodeError:
+        raise UsageError(f"{page}: not a text file") from None
     begin, end = text.find(BEGIN), text.find(_END)
     if begin < 0 or end < begin:
         raise UsageError(f"{page}: no markers '{BEGIN} … -->' and '{_END}' to write between")
     begin = text.index("-->", begin) + len("-->")
     tables = markdown(rows_of(read_all(root)), title).replace("\n#", "\n##").replace("# ", "## ", 1)
     curve = f"![accuracy against fraction]({shown_as or root.as_posix()}/curve.png)"
-    page.write_text(f"{text[:begin]}\n\n{tables}\n{curve}\n\n{text[end:]}")
+    whole = page.resolve()
+    temporary = whole.with_name(f".{whole.name}.{os.getpid()}")
+    try:  # a full disk leaves the page as it was
+        temporary.write_text(f"{text[:begin]}\n\n{tables}\n{curve}\n\n{text[end:]}")
+        temporary.replace(whole)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write(records: Sequence[Record], root: Path, title: str) -> list[Path]:

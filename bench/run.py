@@ -6,7 +6,7 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,8 @@ import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, training_on
 from glimpsebench.bench import localisation, records
-from glimpsebench.bench.evaluators import evaluator, identity
+from glimpsebench.bench.evaluators import Recipe, evaluator, identity
+from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.rollout import Episodes, footprints_of, replay, rollout
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.errors import UsageError
@@ -51,18 +52,19 @@ class Spec:
 
     def inputs(self) -> dict[str, Any]:
         """Everything that the result depends on, beside the machine: what a record is addressed by."""
+        about = self.about()
+        return about | {"agent": {key: about["agent"][key] for key in ("name", "version", "source", "settings")}}
+
+    def about(self) -> dict[str, Any]:
+        """The inputs, and what else a record tells of the agent."""
         agent, task = self.make()
         return {
             "schema": records.SCHEMA,
-            "agent": {key: self.about_agent(agent)[key] for key in ("name", "version", "source", "settings")},
+            "agent": self.about_agent(agent),
             "task": {"id": task.id, "settings": records.settings_of(task)},
             "seed": self.seed,
             "evaluator": identity(task),
         }
-
-    def about(self) -> dict[str, Any]:
-        """The inputs, and what else a record tells of the agent."""
-        return self.inputs() | {"agent": self.about_agent(self.make()[0])}
 
     def about_agent(self, agent: Agent) -> dict[str, Any]:
         """What a record tells of the agent."""
@@ -93,19 +95,41 @@ class Spec:
         return f"{self.agent}{extra} on {self.task}, seed {self.seed}"
 
 
-def is_done(spec: Spec, root: Path) -> bool:
-    """Whether this run's record exists and is whole. Runs that failed or diverged are run again."""
-    folder = spec.folder(root)
-    return (folder / "record.json").exists() and records.Record.read(folder).done
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands in a results folder.
+
+    Attributes:
+        done: whether its record exists and is whole. Runs that failed or diverged are run again.
+        why: why it is to be made although a run of the same settings and seed is recorded; None if there is none.
+    """
+
+    done: bool
+    why: str | None = None
 
 
-def superseded(spec: Spec, root: Path) -> str | None:
-    """Why this run is to be made although a run of the same settings and seed is recorded; None if there is none."""
-    inputs, folder = spec.inputs(), spec.folder(root)
+def standings(specs: Iterable[Spec], root: Path) -> list[Standing]:
+    """How each of these runs stands. What runs have in common, and each record, is read once."""
+    questions: dict[str, dict[str, Any]] = {}
+    kept: dict[Path, list[records.Record]] = {}
+    return [_standing(spec, root, questions, kept) for spec in specs]
+
+
+def _standing(
+    spec: Spec, root: Path, questions: dict[str, dict[str, Any]], kept: dict[Path, list[records.Record]]
+) -> Standing:
+    row = records.canonical([spec.agent, spec.agent_settings, spec.task, spec.task_settings])
+    if row not in questions:
+        questions[row] = spec.inputs()
+    inputs = questions[row] | {"seed": spec.seed}
+    folder = records.folder_of(root, inputs["task"]["id"], spec.agent, records.digest(inputs))
     if (folder / "record.json").exists():
-        return None
-    for path in sorted(folder.parent.glob("*/record.json")):
-        about = records.Record.read(path.parent).about
+        return Standing(records.Record.read(folder).done)
+    if folder.parent not in kept:
+        paths = sorted(folder.parent.glob("*/record.json"))
+        kept[folder.parent] = [records.Record.read(path.parent) for path in paths]
+    for record in kept[folder.parent]:
+        about = record.about
         same_agent = all(about["agent"][key] == inputs["agent"][key] for key in ("name", "settings"))
         same_task = all(about["task"][key] == inputs["task"][key] for key in ("id", "settings"))
         if not (same_agent and same_task and about["seed"] == spec.seed and about["status"] == "done"):
@@ -118,8 +142,18 @@ def superseded(spec: Spec, root: Path) -> str | None:
             why = "its source may have changed, of which an older version kept no hash,"
         else:
             why = "its source has changed"
-        return f"{spec}: {why} since the record of {path.parent}; runs again"
-    return None
+        return Standing(False, f"{spec}: {why} since the record of {record.folder}; runs again")
+    return Standing(False)
+
+
+def is_done(spec: Spec, root: Path) -> bool:
+    """Whether this run's record exists and is whole."""
+    return standings([spec], root)[0].done
+
+
+def has_evaluator(task: Task, root: Path) -> bool:
+    """Whether a results folder has the task's evaluator, so that none needs to be trained."""
+    return (root / "evaluators" / f"{task.id}-{identity(task)}.safetensors").exists()
 
 
 def usable(device: str) -> None:
@@ -138,6 +172,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     """Run it and write its record. A run that diverges or fails leaves a record that says so.
 
     Args:
+        progress: `Stages`, which tell what the run is at, or what wraps each of its training loops.
         device: where an agent that is `accelerated` trains. Everything else is done on the CPU.
 
     Raises:
@@ -153,17 +188,22 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name}
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
+    stages = progress if isinstance(progress, Stages) else Stages(around=progress)
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)
             trainable = agent.trainable
+            stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
             with training_on(device, agent):
-                agent.fit(task, spec.seed, progress)
+                agent.fit(task, spec.seed, stages)
             clock.append(time.perf_counter())
+            stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
-        judge = evaluator(task, root, progress)
+        stages.judging(task.id)
+        judge = evaluator(task, root, stages)
+        stages.now("scoring")
         judged = replay(agent, test, episodes, judge)
         clock.append(time.perf_counter())
         pixels_N = test.own_pixels_N

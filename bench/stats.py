@@ -7,9 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[Any]
+
+
+def _t() -> Any:
+    """Student's t, imported when it is asked for: it takes half a second, which listing runs does not need."""
+    from scipy.stats import t
+
+    return t
 
 
 class Interval(NamedTuple):
@@ -32,7 +38,7 @@ def over_seeds(values_S: Array) -> Interval:
     mean = float(values.mean())
     if len(values) < 2 or np.isnan(values).any():
         return Interval(mean, float("nan"), float("nan"))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(_t().ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -66,8 +72,8 @@ def _difference(mean: float, parts: Sequence[tuple[float, int]]) -> Difference:
     if variance == 0:
         return Difference(mean, mean, mean, float(mean == 0))
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    half = float(stats.t.ppf(0.975, freedom)) * variance**0.5
-    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / variance**0.5, freedom)))
+    half = float(_t().ppf(0.975, freedom)) * variance**0.5
+    return Difference(mean, mean - half, mean + half, float(2 * _t().sf(abs(mean) / variance**0.5, freedom)))
 
 
 def crossed(scores_SN: Array, other_SN: Array) -> Difference:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing import connection
@@ -23,26 +23,10 @@ from tqdm import tqdm
 
 from glimpsebench.bench import records
 from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.run import Spec, is_done, run, usable
+from glimpsebench.bench.progress import Stage, Stages
+from glimpsebench.bench.records import canonical
+from glimpsebench.bench.run import Spec, has_evaluator, run, standings, usable
 from glimpsebench.envs.tasks import Task
-
-Report = Callable[[float], None]
-
-
-class _Steps:
-    """A `Progress` that reports the share of a training loop that is done, about a hundred times."""
-
-    def __init__(self, report: Report) -> None:
-        self.report = report
-
-    def __call__(self, iterable: Iterable[int]) -> Iterator[int]:
-        items = list(iterable)
-        every = max(1, len(items) // 100)
-        for number, item in enumerate(items):
-            if number % every == 0:
-                self.report(number / len(items))
-            yield item
-
 
 _queue: Any = None
 
@@ -66,18 +50,25 @@ def _end_with_the_parent() -> None:
 def _work(number: int, spec: Spec | Task, root: Path, device: str) -> str:
     """One unit of work: a run, or the training of a task's evaluator. Returns what went wrong, if anything."""
 
-    def report(share: float) -> None:
-        _queue.put((number, share))
+    def report(stage: Stage) -> None:
+        _queue.put((number, stage))
 
+    stages = Stages(report)
     if isinstance(spec, Task):
-        evaluator(spec, root, _Steps(report))
+        stages.judging(spec.id)
+        evaluator(spec, root, stages)
         return ""
-    record = run(spec, root, _Steps(report), device)
+    record = run(spec, root, stages, device)
     return "" if record.done else f"{spec}: {record.about['status']}: {record.about['error']}"
 
 
-def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False, device: str = "cpu") -> list[str]:
+def sweep(
+    specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False, device: str = "cpu", again: bool = False
+) -> list[str]:
     """Run what has no record yet, `workers` at a time with one thread each, training on `device` where agents can.
+
+    Args:
+        again: run all of them; a record stays until its successor is whole.
 
     Returns:
         One line for each run that diverged or failed; their records say so too.
@@ -88,13 +79,14 @@ def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False, 
     """
     usable(device)
     records.remove_unfinished(root)
-    work: list[Spec | Task] = [spec for spec in specs if not is_done(spec, root)]
+    work: list[Spec | Task] = [
+        spec for spec, stands in zip(specs, standings(specs, root), strict=True) if again or not stands.done
+    ]
     if not work:
         return []
-    needed = {identity(task): task for _, task in (spec.make() for spec in work if isinstance(spec, Spec))}
-    work[:0] = [
-        task for name, task in needed.items() if not (root / "evaluators" / f"{task.id}-{name}.safetensors").exists()
-    ]
+    on = {canonical([spec.task, spec.task_settings]): spec for spec in work if isinstance(spec, Spec)}
+    needed = {identity(task): task for _, task in (spec.make() for spec in on.values())}
+    work[:0] = [task for task in needed.values() if not has_evaluator(task, root)]
     # The workers' libraries read these when they are loaded: one thread each, and (with glibc) no giving back of
     # freed memory between training steps, which costs a tenth of the time in page faults.
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -106,9 +98,9 @@ def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False, 
     runs_each = None if device == "cpu" else 1
     pool = ProcessPoolExecutor(workers, context, _start, (queue,), max_tasks_per_child=runs_each)
     try:
-        with tqdm(total=len(work), unit="run", disable=quiet, bar_format=_BAR) as bar:
+        with tqdm(total=len(work), disable=quiet, bar_format=BAR, dynamic_ncols=True) as bar:
             futures = {pool.submit(_work, n, spec, root, device): n for n, spec in enumerate(work)}
-            for failure in _watch(futures, queue, bar):
+            for failure in _watch(futures, work, queue, bar):
                 failures.append(failure)
                 bar.write(failure)
     except BaseException:
@@ -122,24 +114,38 @@ def sweep(specs: Sequence[Spec], root: Path, workers: int, quiet: bool = False, 
 
 
 _LOG_EVERY_S = 15.0  # in a log file a line now and then is enough
-_BAR = "{l_bar}{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]"
+BAR = "{percentage:3.0f} % |{bar:12}| {elapsed}<{remaining} {desc}"
 
 
-def _watch(futures: Mapping[Future[str], int], queue: Any, bar: Any) -> Iterator[str]:
-    """Move the bar as the workers report; yield the lines of runs that went wrong."""
-    shares = dict.fromkeys(futures.values(), 0.0)
+def _watch(futures: Mapping[Future[str], int], work: Sequence[Spec | Task], queue: Any, bar: Any) -> Iterator[str]:
+    """Move the bar as the workers report; yield the lines of runs that went wrong.
+
+    Until the last one ends it stands at 99 % at most, and says what is going on.
+    """
+    shares, stages = dict.fromkeys(futures.values(), 0.0), dict[int, Stage]()
     waiting, shown = set(futures), time.monotonic()
     while waiting:
         finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
         with suppress(Exception):  # the queue is only for show
             while not queue.empty():
-                number, share = queue.get_nowait()
-                shares[number] = max(shares[number], share * 0.98)
+                number, stage = queue.get_nowait()
+                shares[number], stages[number] = max(shares[number], stage.share), stage
         for future in finished:
             shares[futures[future]] = 1.0
             if failure := future.result():
                 yield failure
-        bar.n = sum(shares.values())
+        bar.n = min(sum(shares.values()), 0.99 * len(work)) if waiting else len(work)
+        bar.desc = _described(work, {number for number, share in shares.items() if share == 1}, stages)
         if sys.stderr.isatty() or time.monotonic() > shown + _LOG_EVERY_S:
             shown = time.monotonic()
             bar.refresh()
+
+
+def _described(work: Sequence[Spec | Task], done: set[int], stages: Mapping[int, Stage]) -> str:
+    """How many runs are done, and what is going on: an evaluator's training, or else the first run that is not done."""
+    runs = [number for number, each in enumerate(work) if isinstance(each, Spec)]
+    text = f"{len(done & {*runs})}/{len(runs)} runs"
+    for number in sorted(stages.keys() - done):
+        each, what = work[number], stages[number].name
+        return f"{text}; {what}" if isinstance(each, Task) else f"{text}; {each.agent}, seed {each.seed}: {what}"
+    return text

@@ -128,7 +128,7 @@ def test_an_edited_contender_runs_again_says_so_and_has_a_row_of_its_own(
     (mine / "s.toml").write_text("floors=false\n[base]\ntask='beacon'\nagent='mine'\n'agent.predictor_steps'=2\n")
     _, out, _ = glimpse("sweep", "s.toml", "--root", "here", "--list", capsys=capsys)
     (old,) = (mine / "here" / "records" / "beacon-v1" / "mine").iterdir()
-    assert f"its source has changed since the record of {old.relative_to(mine)}; runs again" in out
+    assert f"its source has changed since the record of {old.relative_to(mine)}; runs again" in " ".join(out.split())
     code, out, _ = glimpse(*words, capsys=capsys)
     assert (code, "its source has changed since the record of" in out) == (0, True)
     made = records.read_all(mine / "here")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import inspect
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from glimpsebench.bench import cli
+from glimpsebench.bench import cli, records
+from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
-from glimpsebench.bench.suites import expand, read_suite, suite_names
+from glimpsebench.bench.suites import about, expand, read_suite, suite_names
+from glimpsebench.envs import settings as envs_settings
+from glimpsebench.envs.tasks import Task
 
 OWN_AGENT = (Path(__file__).parents[1] / "README.md").read_text().split("```python")[1].split("```")[0]
 
@@ -43,7 +52,7 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["run", "--agent", "ram", "--set", "task.noise=1"], "setting of task"),
         (["run", "--agent", "straight_through", "--set", "agent.target=5"], "less than 1"),
         (["run", "--agent", "no.such_module"], "cannot import it"),
-        (["run", "--agent", "ram", "--seed", "-1"], "'seed' must be 0 or more"),
+        (["run", "--agent", "ram", "--seed", "-1"], "--seeds -1: write whole numbers of 0 or more"),
         (["run", "--agent", "uniform", "--device", "nowhere"], "no device 'nowhere' here"),
         (["sweep", "quick", "--device", "nowhere"], "no device 'nowhere' here, only cpu"),
         (["run", "--agent", "ram", "--task", "mnist"], "glimpse data get mnist"),
@@ -54,6 +63,27 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["leaderboard", "--root", "nowhere"], "nowhere: no records here"),
         (["figures", "--root", "nowhere"], "nowhere: no records here"),
         (["methods", "--results", "nowhere"], "nowhere: no records in its folders"),
+        (["run", "--agent", "ram", "--set", "agent.lr=Infinity"], "setting 'lr' of agent 'ram': inf does not fit"),
+        (["run", "--agent", "ram", "--set", "agent.lr=NaN"], "nan does not fit"),
+        (["run", "--agent", "ram", "--set", f"agent.glimpses={10**26}"], "finite number below 2^63"),
+        (["run", "--agent", "ram", "--set", "agent.reward=corect"], "did you mean 'correct'?"),
+        (["run", "--agent", "ram", "--set", "agent.lr=1", "--sweep", "agent.lr=1,2"], "agent.lr is said twice"),
+        (["run", "--agent", "ram", "--set", "agent.="], "begins with 'agent.'"),
+        (["run", "--agent", "ram", "--sweep", "agent.lr="], "a value is missing"),
+        (["run", "--agent", "ram", "--seeds", "0-x"], "such as 0-9 or 0,3,5-7"),
+        (["run", "--agent", "ram", "--seeds", "9-0"], "must count upwards"),
+        (["run", "--agent", "ram", "--seeds", "0-99999999999"], "100,000 seeds are the most"),
+        (["run", "--agent", "ram", "--seed", "1" * 26], "'seed' must be 0 or more and at most 4294967295"),
+        (["sweep", "quick", "--seeds", "1" * 26], "'seed' must be 0 or more and at most 4294967295"),
+        (["sweep", "quick", "--set", "agent.glimpse=6"], "did you mean 'glimpses'?"),
+        (["sweep", "quick", "--set", "task.noise=1"], "unknown setting of task"),
+        (["run", "--agent", "."], "unknown agent '.'"),
+        (["run", "--agent", ""], "unknown agent ''"),
+        (["run", "--agent", "sys"], "the module sys, which is no file, must define one Agent, and has 0"),
+        (["run", "--agent", "os"], "os.py must define one Agent, and has 0"),
+        (["run", "--agent", "mine/agent.py"], "not its path: mine.agent"),
+        (["compare", "all", "x", "--root", "nowhere"], "nowhere: no records here"),
+        (["leaderboard", "--root", "estimators"], "runs/estimators: no records here"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -101,6 +131,39 @@ SOUND = "[base]\ntask='digits'\nagent='ram'\n"
         (f"floors=3\n{SOUND}", "floors: true, false, or a list of agents"),
         ("[base]\ntask='digits'\ntask='mnist'", "not a suite file"),
         ("\x00", "not a suite file"),
+        ("", "no runs"),
+        ("[base]\nagent='ram'", "no runs"),
+        ("matrix = []", "no runs"),
+        (f"{SOUND}seed=[]", "'seed' is an empty list"),
+        (f"title=3\n{SOUND}", "'title' must be text in one line, not 3"),
+        (f"title='a\\nb'\n{SOUND}".replace("'", '"'), "'title' must be text in one line"),
+        (f"title=''\n{SOUND}", "'title' must be text in one line"),
+        (f"{SOUND}seed={'1' * 26}", "at most 4294967295"),
+        (f"{SOUND}seed=-1", "'seed' must be 0 or more"),
+        (f"{SOUND}'agent.lr'=inf", "setting 'lr' of agent 'ram': inf does not fit"),
+        (f"{SOUND}'agent.lr'=[0.1, nan]", "setting 'lr' of agent 'ram': nan does not fit"),
+        ("[base]\ntask='digits'\nagent='gdfs'\n'agent.glimpses'=-inf", "does not fit"),
+        ("[base]\ntask='digits'\nagent='straight_through'\n'agent.extra_budgets'=[[inf]]", "does not fit"),
+        ("[base]\ntask='digits'\n[[matrix]]\nagent='.'", "matrix 1: unknown agent '.'"),
+        ("[base]\ntask='digits'\n[[matrix]]\nagent='sys'", "matrix 1: agent 'sys'"),
+        ("[base]\ntask='digits'\n[[matrix]]\nagent='ram.py'", "write the module's dotted name"),
+        (f"{SOUND}agent.lr=0.1", 'quote a setting: "agent.lr" = 0.01'),
+        (f"{SOUND}[[matrix]]\nagent.steps=1\n'agent.steps'=2", "'agent.steps' is said twice"),
+        ("[base]\ntask='digits'\nagent.stepz=1\n[[matrix]]\nagent='dham'", "did you mean 'steps'?"),
+        ("[base]\ntask='digits'\n[[matrix]]\nseed=1", "matrix 1: a run needs 'agent'"),
+        (f"{SOUND}seed={list(range(400))}\n'agent.batch'={list(range(1, 400))}", "multiply to 159,600 runs"),
+        (f"{SOUND}[[compare]]\nname='a/b'\nb='ram'", "compare 1: 'name' is of a file"),
+        (f"{SOUND}[[compare]]\nname=''\nb='ram'", "compare 1: 'name' is of a file"),
+        (f"{SOUND}[[compare]]\nname='..'\nb='ram'", "compare 1: 'name' is of a file"),
+        (f"{SOUND}[[compare]]\nname='x'\nb='ram'\na=3", "compare 1: 'a' must be text"),
+        (f"{SOUND}[[compare]]\nname='x'\nb='ram'\na='ram'", "'ram' is to be compared with itself"),
+        (f"{SOUND}[[compare]]\nname='x'\nb='ram'\nmeasure=[]", "'measure' is an empty list"),
+        (f"{SOUND}[[compare]]\nname='x'\nb='ram'\n[[compare]]\nname='X'\nb='center'", "is written twice"),
+        (
+            "floors=false\n[[matrix]]\ntask='digits'\nagent='ram'\n[[matrix]]\ntask='digits-clutter'\nagent='dham'\n"
+            "[[compare]]\nname='x'\na='ram'\nb='dham'",
+            "'ram' and 'dham' have no task in common",
+        ),
     ],
 )
 def test_a_broken_suite_file_is_named_before_anything_runs(
@@ -114,6 +177,228 @@ def test_a_broken_suite_file_is_named_before_anything_runs(
     assert "mine.toml" in err
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("import sys\nsys.exit('enough')", "SystemExit: enough"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("def (", "SyntaxError"),
+        ("import no_such_thing", "No module named 'no_such_thing'"),
+        ("x = 1", "must define one Agent, and has 0"),
+        (f"{OWN_AGENT}\n\nclass Other(Inkblot): pass", "must define one Agent, and has 2"),
+        (OWN_AGENT.replace("def act", "def acts"), "Inkblot lacks act"),
+        (
+            OWN_AGENT.replace("    blur: int = 3", "    blur: int = 3\n\n    def __post_init__(self): 1 / 0"),
+            "division by zero",
+        ),
+    ],
+)
+def test_a_module_of_ones_own_that_is_no_agent_is_one_line(
+    source: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    name = f"own_{abs(hash(source))}"
+    (tmp_path / f"{name}.py").write_text(source)
+    code, _, err = glimpse("run", "--agent", name, "--task", "digits", capsys=capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"agent '{name}'" in err
+    assert says in err
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.py"]
+
+
+def test_ones_own_modules_and_suites_are_suggested_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "blots.py").write_text(f"raise ImportError('never imported')\n{OWN_AGENT}")
+    (tmp_path / "helpers.py").write_text("x = 1\n")
+    (tmp_path / "mine.toml").write_text(f"# Is it so? Minutes a run.\ntitle='My title'\n{SOUND}[[matrix]]\n")
+    for word in ("my_package.blot", "my_package_blots"):
+        assert "did you mean 'my_package.blots'?" in glimpse("run", "--agent", word, capsys=capsys)[2]
+    assert "did you mean 'mine.toml'?" in glimpse("sweep", "mine", capsys=capsys)[2]
+    out = glimpse("agents", capsys=capsys)[1]
+    assert "In this folder: my_package.blots\n" in out
+    out = " ".join(glimpse("suites", capsys=capsys)[1].split())
+    assert "mine.toml 8 runs. My title. Is it so? Minutes a run." in out
+
+
+def test_every_suite_that_comes_along_is_listed_with_its_runs_its_question_and_its_cost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = " ".join(glimpse("suites", capsys=capsys)[1].split())
+    for name in suite_names():
+        question, cost = about(name)
+        assert f" {name} {len(read_suite(name).specs)} runs. " in f" {out}"
+        assert " ".join(question.split()) in out
+        assert cost in out
+        assert re.search(r"(seconds|minute|hour|day)", question + cost, re.I), name
+
+
+def test_nested_tables_mean_what_quoted_keys_mean(tmp_path: Path) -> None:
+    quoted = (
+        "[base]\ntask='dham-120'\n'agent.steps'=60\n'agent.batch'=8\n[[matrix]]\nagent='dham'\n'agent.lr'=[0.1,0.2]\n"
+        "[[matrix]]\nagent='dham'\n'agent.steps'=7\n'task.noise'=0.5\n"
+    )
+    mixed = quoted.replace("'agent.steps'=60", "agent.steps=60").replace("'task.noise'", "task.noise")
+    tables = (
+        "[base]\nagent='dham'\ntask='dham-120'\n'agent.batch'=8\n'agent.steps'=60\n"
+        "[[matrix]]\n[matrix.agent]\nlr=[0.1,0.2]\n[[matrix]]\nagent={steps=7}\ntask={noise=0.5}\n"
+    )
+    runs = [{str(spec) for spec in suite_of(text, tmp_path)} for text in (quoted, mixed, tables)]
+    assert any("steps=60" in run for run in runs[0])
+    for other in runs[1:]:
+        assert {tuple(sorted(run)) for run in other} == {tuple(sorted(run)) for run in runs[0]}
+
+
+def test_the_command_line_takes_the_place_of_what_a_suite_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(
+        "[base]\ntask='digits'\nseed=[0,1,2]\n'agent.predictor_steps'=9\n"
+        "[[matrix]]\nagent=['ram','uniform']\n[[matrix]]\nagent='ram'\n'agent.glimpses'=3\nseed=5\n"
+        "[[compare]]\nname='x'\nb='ram (glimpses=3, predictor_steps=9)'\n"
+    )
+    words = ["--seeds", "0,3,5-6", "--set", "agent.predictor_steps=7", "--sweep", "agent.policy_lr=1e-3,1e-2"]
+    out = glimpse("sweep", "mine.toml", "--list", *words, capsys=capsys)[1]
+    runs = " ".join(out.split())
+    assert runs.count("seed 0") == runs.count("seed 3") == runs.count("seed 5") == runs.count("seed 6") > 0
+    assert "seed 1" not in runs
+    assert "predictor_steps=9) on" not in runs
+    assert "uniform (predictor_steps=7) on digits" in runs, "a floor is trained as the runs are"
+    for lr in ("0.001", "0.01"):
+        assert f"ram (predictor_steps=7, glimpses=3, policy_lr={lr}) on digits, seed 6" in runs
+    assert "agent.policy_lr: center, full, lowres, raster, uniform have no such setting" in runs
+    assert "left out: compare 1: unknown contender" in runs
+    assert (
+        glimpse("sweep", "mine.toml", "--list", "--set", "agent.glimpses=2", capsys=capsys)[1].count("glimpses=3") == 1
+    )
+
+
+def test_values_of_a_sweep_are_json_where_they_parse() -> None:
+    changes = cli.parse_changes(
+        ["agent.a=[1,2]", "agent.b=x,y"], ["agent.c=1e-3,.01", "agent.d=[1,2],[3]", "task.e=x, y"]
+    )
+    assert changes == {
+        "agent.a": [[1, 2]],
+        "agent.b": ["x,y"],
+        "agent.c": [1e-3, ".01"],
+        "agent.d": [[1, 2], [3]],
+        "task.e": ["x", "y"],
+    }
+
+
+def test_all_commands_take_a_suite_or_a_folder_as_root() -> None:
+    assert cli.results_folder("quick") == Path("runs/quick")
+    assert cli.results_folder("there/mine.toml") == Path("runs/mine")
+    assert cli.results_folder("./quick") == Path("quick")
+    assert cli.results_folder("here") == Path("here")
+    roots = {
+        command.callback.__name__: inspect.signature(command.callback).parameters["root"].default
+        for command in cli.app.registered_commands
+        if command.callback is not None and "root" in inspect.signature(command.callback).parameters
+    }
+    of_a_suite = {"sweep_command", "study_command"}
+    assert {name for name, root in roots.items() if root is None} == of_a_suite
+    assert {root for name, root in roots.items() if name not in of_a_suite} == {"quick"}
+
+
+@pytest.fixture
+def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluators are as they were made: training them takes longer than all else."""
+    monkeypatch.setattr("glimpsebench.bench.evaluators._train", lambda *args: None)
+
+
+@pytest.mark.usefixtures("unjudged")
+def test_run_makes_one_run_after_another(
+    beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--agent", "center", "--task", "beacon", "--root", "here", "--set", "agent.predictor_steps=2"]
+    code, out, _ = glimpse(*words, "--seeds", "0-1", "--sweep", "agent.lr=0.01,0.02", capsys=capsys)
+    assert code == 0
+    assert out.count("done in") == len(records.read_all(tmp_path / "here")) == 4
+    assert max(map(len, out.splitlines())) <= 80
+    (tmp_path / "mine.toml").write_text(
+        "floors=false\n[base]\ntask='beacon'\nagent='center'\nseed=[0,1]\n'agent.predictor_steps'=2\n"
+    )
+    made: list[bool] = []
+    monkeypatch.setattr(cli, "_report", lambda root, suite: None)
+    monkeypatch.setattr(
+        "glimpsebench.bench.sweep.sweep", lambda specs, root, workers, device, again: made.append(again) or []
+    )
+    glimpse("sweep", "mine.toml", "--root", "here", "--again", capsys=capsys)
+    glimpse("sweep", "mine.toml", "--root", "here", capsys=capsys)
+    assert made == [True, False]
+
+
+def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing 1,000 runs is to take a second or two: benchmarks/listing.py."""
+    calls: list[str] = []
+
+    def counted(name: str, real: Any) -> Any:
+        return lambda *args, **more: calls.append(name) or real(*args, **more)
+
+    monkeypatch.setattr("glimpsebench.bench.run.identity", counted("evaluator", bench_run.identity))
+    monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", envs_settings.get_type_hints))
+    monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
+    envs_settings._hints.cache_clear()
+    (tmp_path / "mine.toml").write_text(
+        f"floors=false\n[base]\ntask='digits'\nagent='ram'\nseed={list(range(50))}\n'agent.lr'=[0.1,0.2]\n"
+    )
+    specs = read_suite(str(tmp_path / "mine.toml")).specs
+    folder = specs[0].folder(tmp_path).parent
+    for number in range(3):  # other settings of the same agent
+        spec = dataclasses.replace(specs[0], agent_settings={"lr": 1.0 + number})
+        path = spec.folder(tmp_path) / "record.json"
+        path.parent.mkdir(parents=True)
+        about = {**spec.about(), "status": "done", "budgets": [1.0], "key": path.parent.name}
+        path.write_text(records.canonical(about))
+    assert folder == path.parent.parent
+    calls.clear()
+    assert len(bench_run.standings(specs, tmp_path)) == len(specs) == 100
+    assert calls.count("evaluator") == 2, "once for each row of 50 seeds"
+    assert calls.count("read") == 3, "once for each record"
+    assert calls.count("hints") == 0, "types are read once"
+
+
+@pytest.mark.usefixtures("unjudged")
+@pytest.mark.parametrize("kind", ["missing", "folder", "read-only", "full"])
+def test_what_cannot_be_written_is_one_line(
+    kind: str, beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bench_run.run(Spec("center", "beacon", 0, {"predictor_steps": 2}), tmp_path / "here", iter)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- leaderboard: x -->\n<!-- /leaderboard -->\n")
+    commands = [["leaderboard", "--root", "here", "--into", "page.md"]]
+    if kind == "missing":
+        commands = [["leaderboard", "--root", "here", "--into", "nowhere.md"]]
+    elif kind == "folder":
+        commands = [["leaderboard", "--root", "here", "--into", "here"]]
+    else:
+        number = {"read-only": errno.EROFS, "full": errno.ENOSPC}[kind]
+
+        def refuse(path: Path, *args: Any, **more: Any) -> int:
+            raise OSError(number, os.strerror(number), *([str(path)] if kind == "read-only" else []))
+
+        monkeypatch.setattr(Path, "write_text", refuse)
+        commands += [["methods", "--results", "."]]
+        commands += [
+            ["run", "--agent", "center", "--task", "beacon", "--set", "agent.predictor_steps=3", "--root", "here"]
+        ]
+    before = page.read_text()
+    for words in commands:
+        code, _, err = glimpse(*words, capsys=capsys)
+        assert (code, err.count("\n")) == (2, 1)
+        assert err.startswith("error: ")
+        assert "Traceback" not in err
+    assert page.read_text() == before
 
 
 def test_suites_that_come_along_are_sound_and_quick_has_everyone() -> None:

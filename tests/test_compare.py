@@ -207,7 +207,7 @@ def test_episodes_that_end_early_keep_their_last_prediction(monkeypatch: pytest.
 
 
 def test_the_files_of_by_glimpse(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = glimpse("by-glimpse", "--root", str(made), "--against", UNIFORM, capsys=capsys)
+    code, out, _ = glimpse("by-glimpse", "--root", str(made), "--against", UNIFORM, "--markdown", capsys=capsys)
     assert code == 0
     assert {"by_glimpse.csv", "by_glimpse.md", "by_glimpse.png"} <= {path.name for path in made.iterdir()}
     table = pd.read_csv(made / "by_glimpse.csv").to_dict("records")
@@ -308,7 +308,8 @@ def test_rows_on_different_test_images_are_not_compared(made: Path) -> None:
 def test_the_comparison_is_written_where_it_is_told(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["compare", "all", UNIFORM, "--root", str(made), "--into", str(tmp_path / "new" / "claims.md")]
+    words = ["compare", "all", UNIFORM, "--root", str(made), "--markdown"]
+    words += ["--into", str(tmp_path / "new" / "claims.md")]
     code, out, _ = glimpse(*words, capsys=capsys)
     assert code == 0
     assert (tmp_path / "new" / "claims.md").read_text() == out

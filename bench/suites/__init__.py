@@ -1,10 +1,14 @@
 """Suites: what to run. A suite is a TOML file: a title, matrices of runs, and the comparisons that are to be written.
 
+    # Its question, and what it costs. `glimpse suites` prints the first sentence and the first one that names a time.
     title = "…"
     floors = true                # all floors of each task and the ceiling; false, or a list: of these agents alone
     [base]                       # what all runs share: agent, task, seed, agent.SETTING, task.SETTING
     [[matrix]]                   # the same keys; lists are multiplied out
     [[compare]]                  # name, b, a (every contender unless told), measure: a table beside the leaderboard
+
+A setting is `"agent.steps" = 60`, or `agent.steps = 60` where the same table does not say `agent = "…"` too, or stands
+in a table `[base.agent]`: all mean the same.
 
 Floors and the ceiling are added to each task of the suite unless a matrix has them, in the variants in which they stand
 (`Agent.variants`), with the seeds of the base, or else of all runs on that task, and trained as the base says: its
@@ -17,6 +21,8 @@ The files lie beside this module; `read_suite` takes a name of theirs or the pat
 from __future__ import annotations
 
 import itertools
+import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,19 +34,31 @@ from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.leaderboard import labels_of
 from glimpsebench.bench.records import canonical, settings_of
 from glimpsebench.bench.run import Spec
+from glimpsebench.envs import settings as of_settings
 from glimpsebench.envs.errors import UsageError, unknown
 
 FOLDER = Path(__file__).parent
+MOST_SEED = 2**32 - 1
+"""The largest that NumPy's, PyTorch's and Stable-Baselines3's generators all take."""
+MOST_RUNS = 100_000
+"""In a matrix: more are a slip."""
+
+Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A named list of runs, and the comparisons that are to be written beside their leaderboard."""
+    """A named list of runs, and the comparisons that are to be written beside their leaderboard.
+
+    Attributes:
+        notes: what of changes from the command line some agents lack, or which comparisons no longer fit.
+    """
 
     name: str
     title: str
     specs: tuple[Spec, ...]
     comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def suite_names() -> list[str]:
@@ -48,65 +66,177 @@ def suite_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def read_suite(name: str) -> Suite:
+def own_suites() -> list[str]:
+    """The suite files in the current folder."""
+    return sorted(path.name for path in Path.cwd().glob("*.toml") if "[[matrix]]" in path.read_text(errors="replace"))
+
+
+def path_of(name: str) -> Path:
+    """The file of a suite: of this name, or at this path.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if path.is_file() and name not in ("", ".toml"):
+        return path
+    if name.endswith(".toml"):
+        raise UsageError(f"{path}: no such suite file")
+    raise unknown("suite", name, [*suite_names(), *own_suites()])
+
+
+def about(name: str) -> tuple[str, str]:
+    """What the head comment of a suite says of its question (its first sentence) and of its cost; '' where nothing."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), path_of(name).read_text().splitlines())
+    text = " ".join(line.removeprefix("#").strip() for line in lines if not line.startswith("#  "))
+    sentences = re.split(r"(?<=[.?!:])\s+(?=[A-Z])", text)
+    cost = next((each for each in sentences if re.search(r"\b(seconds|minutes?|hours?|days?)\b", each, re.I)), "")
+    return sentences[0], "" if cost == sentences[0] else cost
+
+
+def read_suite(name: str, changes: Mapping[str, Sequence[Any]] | None = None) -> Suite:
     """The suite of this name, or in the TOML file at this path; every run in it is checked.
+
+    Args:
+        name: a name here, or a path that ends in `.toml`.
+        changes: values that take the place of what the file says: `seed`, `task.SETTING`, `agent.SETTING` (of the
+            agents that have it) → one or more, which are multiplied out.
 
     Raises:
         UsageError: no such suite, not TOML, an unknown key, agent, task or setting, or a value that does not fit.
     """
-    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
-    if not path.exists():
-        if name.endswith(".toml"):
-            raise UsageError(f"{path}: no such suite file")
-        raise unknown("suite", name, suite_names())
+    path = path_of(name)
     try:
-        content = tomllib.loads(path.read_text())
+        return _suite(path, _content(path), changes or {})
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _content(path: Path) -> dict[str, Any]:
+    text = ""
+    try:
+        text = path.read_text()
+        return tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a suite file: {error}") from None
+        both = re.search(r"^\s*(agent|task)\s*\.", text, re.M) and "overwrite" in str(error)
+        remedy = '; beside agent = "…" in one table, quote a setting: "agent.lr" = 0.01' if both else ""
+        raise UsageError(f"not a suite file: {error}{remedy}") from None
+
+
+def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> Suite:
     for key in content:
         if key not in _KEYS:
-            raise UsageError(f"{path}: {unknown('key', key, _KEYS)}")
+            raise unknown("key", key, _KEYS)
     matrices, comparisons = content.get("matrix", [{}]), content.get("compare", [])
     if not isinstance(content.get("base", {}), dict) or not _are_tables(matrices) or not _are_tables(comparisons):
-        raise UsageError(
-            f"{path}: 'base' must be a table, 'matrix' and 'compare' arrays of tables ([[matrix]], [[compare]])"
-        )
-    specs: list[Spec] = []
+        raise UsageError("'base' must be a table, 'matrix' and 'compare' arrays of tables ([[matrix]], [[compare]])")
+    title = content.get("title", path.stem)
+    if not isinstance(title, str) or not title.strip() or not title.isprintable():
+        raise UsageError(f"'title' must be text in one line, not {title!r}")
+    base = _at("base", flat, content.get("base", {}))
+    if not matrices or ("matrix" not in content and not {"agent", "task"} <= base.keys()):
+        raise UsageError('no runs: write [[matrix]] and below it agent = "ram" and task = "digits"')
+    specs: dict[str, Spec] = {}
+    applied: dict[str, set[str]] = {key: set() for key in changes}
     for number, matrix in enumerate(matrices, 1):
-        try:
-            for spec in expand({**content.get("base", {}), **matrix}):
-                spec.make()
-                if spec not in specs:
-                    specs.append(spec)
-        except UsageError as error:
-            raise UsageError(f"{path}: matrix {number}: {error}") from None
-    try:
-        specs += floors_for(specs, content.get("base", {}), content.get("floors", True))
-    except UsageError as error:
-        raise UsageError(f"{path}: floors: {error}") from None
+        where = f"matrix {number}" if "matrix" in content else "base"
+        for spec in _at(where, lambda table: list(_changed({**base, **flat(table)}, changes, applied)), matrix):
+            specs.setdefault(_key(spec), spec)
+    for key, names in applied.items():
+        if not names:
+            known = {name for spec in specs.values() for name in of_settings.names(agents.find(spec.agent))}
+            raise unknown("setting of the suite's agents", key.partition(".")[2], known)
+    base = {**base, **{key: list(values) for key, values in changes.items()}}
+    floors = _at("floors", lambda wanted: floors_for(list(specs.values()), base, wanted), content.get("floors", True))
+    for spec in floors:
+        specs.setdefault(_key(spec), spec)
     wanted: list[Comparison] = []
-    labels = labels_of([spec.about() for spec in specs])
+    notes = [
+        f"{key}: {', '.join(sorted(without))} {'have' if len(without) > 1 else 'has'} no such setting"
+        for key, names in applied.items()
+        if (without := {spec.agent for spec in specs.values()} - names) and key.startswith("agent.")
+    ]
+    labels = labels_of([spec.about() for spec in {_key(spec, seed=False): spec for spec in specs.values()}.values()])
     for number, table in enumerate(comparisons, 1):
+        where = f"compare {number}"
+        found = _at(where, lambda table: list(comparisons_of(table)), table)
         try:
-            for comparison in comparisons_of(table):
-                for label in {comparison.a, comparison.b} - {ALL}:
-                    matching({name for _, name in labels}, label)
-                wanted.append(comparison)
+            _at(where, lambda found: _check(found, labels), found)
         except UsageError as error:
-            raise UsageError(f"{path}: compare {number}: {error}") from None
-    return Suite(path.stem, str(content.get("title", path.stem)), tuple(specs), tuple(wanted))
+            if not changes:
+                raise
+            notes.append(f"left out: {error}")
+            continue
+        for each in found:
+            if any(each.file.lower() == other.file.lower() for other in wanted):
+                raise UsageError(f"{where}: '{each.file}' is written twice: give one of them another name")
+            wanted.append(each)
+    return Suite(path.stem, title, tuple(specs.values()), tuple(wanted), tuple(notes))
 
 
 _KEYS = ("title", "floors", "base", "matrix", "compare")
 _TRAINING = ("predictor_steps", "batch", "lr", "width")
 
 
-def floors_for(specs: Sequence[Spec], base: Mapping[str, Any], wanted: bool | Sequence[str]) -> list[Spec]:
+def _at(where: str, read: Any, value: Any) -> Any:
+    """What `read` makes of a value; its errors name the place."""
+    try:
+        return read(value)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _key(spec: Spec, seed: bool = True) -> str:
+    """Equal for equal runs; without seed for those of a row."""
+    return canonical([spec.agent, spec.task, spec.agent_settings, spec.task_settings, spec.seed if seed else None])
+
+
+def flat(table: Table) -> dict[str, Any]:
+    """A table with its nested ones as flat keys: what TOML makes of `agent.steps = 60` is `"agent.steps" = 60`.
+
+    >>> flat({"agent": {"steps": 60}, "task": "digits", "agent.lr": 0.1})
+    {'agent.steps': 60, 'task': 'digits', 'agent.lr': 0.1}
+    """
+    entries: dict[str, Any] = {}
+    for key, value in table.items():
+        nested = key in ("agent", "task") and isinstance(value, dict)
+        for name, inner in (
+            {f"{key}.{name}": inner for name, inner in value.items()}.items() if nested else [(key, value)]
+        ):
+            if name in entries:
+                raise UsageError(f"'{name}' is said twice")
+            if inner == []:
+                raise UsageError(f"'{name}' is an empty list, so there is nothing to run")
+            entries[name] = inner
+    return entries
+
+
+def _changed(table: Table, changes: Mapping[str, Sequence[Any]], applied: dict[str, set[str]]) -> Iterator[Spec]:
+    """The checked runs of a matrix, with changes where they apply; `applied` is told to which agents they did."""
+    for agent in _listed(table.get("agent")) if changes else [table.get("agent")]:
+        entries = {**table, "agent": agent} if changes and agent is not None else dict(table)
+        known = of_settings.names(agents.find(agent)) if changes and isinstance(agent, str) else []
+        for key, values in changes.items():
+            if not key.startswith("agent.") or key.removeprefix("agent.") in known:
+                entries[key] = list(values)
+                applied[key].add(str(agent))
+        if (count := math.prod(len(_listed(value)) for value in entries.values())) > MOST_RUNS:
+            raise UsageError(f"its lists multiply to {count:,} runs, and {MOST_RUNS:,} are the most")
+        for spec in expand(entries):
+            spec.make()
+            yield spec
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def floors_for(specs: Sequence[Spec], base: Table, wanted: bool | Sequence[str]) -> list[Spec]:
     """The runs of floors and ceiling that a suite of these runs has beside them.
 
     Args:
         specs: the runs of its matrices.
-        base: its base, from which come seeds, training and window size.
+        base: its base, flat, from which come seeds, training and window size.
         wanted: all, none, or those of these agents.
     """
     references = [name for name in agents.names() if agents.find(name).reference]
@@ -136,14 +266,16 @@ def floors_for(specs: Sequence[Spec], base: Mapping[str, Any], wanted: bool | Se
                     | {f"agent.{key}": value for key, value in own.items()}
                     | {f"task.{key}": [value] for key, value in settings.items()}
                 )
-    return added if wanted else []
+    for spec in added:
+        spec.make()
+    return added
 
 
 def _are_tables(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
-def comparisons_of(table: Mapping[str, Any]) -> Iterator[Comparison]:
+def comparisons_of(table: Table) -> Iterator[Comparison]:
     """A suite's `[[compare]]` table: `name`, `b`, `a` (every contender unless told) and one or more of `measure`.
 
     >>> [each.file for each in comparisons_of({"name": "against-x", "b": "x", "measure": ["own", "iou"]})]
@@ -156,25 +288,42 @@ def comparisons_of(table: Mapping[str, Any]) -> Iterator[Comparison]:
     for key in ("name", "b"):
         if not isinstance(table.get(key), str):
             raise UsageError(f"a comparison needs '{key}', a text")
-    measures = table.get("measure", "evaluator")
-    for measure in measures if isinstance(measures, list) else [measures]:
+    name, a = table["name"], table.get("a", ALL)
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", name):
+        raise UsageError(f"'name' is of a file: letters, digits, spaces and _ . + - alone, not {name!r}")
+    if not isinstance(a, str):
+        raise UsageError(f"'a' must be text, a row or 'all', not {a!r}")
+    measures = _listed(table.get("measure", "evaluator"))
+    if not measures:
+        raise UsageError(f"'measure' is an empty list: write one or more of {', '.join(MEASURES)}")
+    for measure in measures:
         if measure not in MEASURES:
             raise unknown("measure", str(measure), MEASURES)
-        yield Comparison(table["name"], table["b"], str(table.get("a", ALL)), measure)
+        yield Comparison(name, table["b"], a, measure)
 
 
-def expand(table: Mapping[str, Any]) -> Iterator[Spec]:
+def _check(comparisons: Sequence[Comparison], labels: Sequence[tuple[str, str]]) -> None:
+    """Whether the rows of comparisons are among these (task, name), on one task both."""
+    names = {name for _, name in labels}
+    for each in comparisons:
+        a, b = "" if each.a == ALL else matching(names, each.a), matching(names, each.b)
+        if a == b:
+            raise UsageError(f"'{a}' is to be compared with itself")
+        if a and not {task for task, name in labels if name == a} & {task for task, name in labels if name == b}:
+            raise UsageError(f"'{a}' and '{b}' have no task in common")
+
+
+def expand(table: Table) -> Iterator[Spec]:
     """The product of a table's lists, as specifications; the last keys vary fastest.
 
     >>> [str(spec) for spec in expand({"agent": ["ram", "full"], "task": "digits", "seed": 3})]
     ['ram on digits, seed 3', 'full on digits, seed 3']
     """
-    axes = [value if isinstance(value, list) else [value] for value in table.values()]
-    for values in itertools.product(*axes):
+    for values in itertools.product(*map(_listed, table.values())):
         yield spec_of(dict(zip(table, values, strict=True)))
 
 
-def spec_of(entries: Mapping[str, Any]) -> Spec:
+def spec_of(entries: Table) -> Spec:
     """A specification from flat entries: `agent`, `task`, `seed`, `agent.SETTING`, `task.SETTING`."""
     plain: dict[str, Any] = {}
     settings: dict[str, dict[str, Any]] = {"agent": {}, "task": {}}
@@ -191,6 +340,6 @@ def spec_of(entries: Mapping[str, Any]) -> Spec:
             raise UsageError(f"'{key}' must be {'a whole number' if kind is int else 'text'}, not {plain[key]!r}")
         if key not in plain and key != "seed":
             raise UsageError(f"a run needs '{key}'")
-    if plain.get("seed", 0) < 0:
-        raise UsageError(f"'seed' must be 0 or more, not {plain['seed']}")
+    if not 0 <= plain.get("seed", 0) <= MOST_SEED:
+        raise UsageError(f"'seed' must be 0 or more and at most {MOST_SEED}, not {plain['seed']}")
     return Spec(**plain, agent_settings=settings["agent"], task_settings=settings["task"])

@@ -1,0 +1,112 @@
+"""Progress: the share of a run never falls and never stands at the end while something trains."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from conftest import Beacon, hurried
+from glimpsebench.bench import sweep as bench_sweep
+from glimpsebench.bench.progress import TRAINED, Stage, Stages
+from glimpsebench.bench.run import Spec, run
+from glimpsebench.envs.tasks import Task
+
+
+def followed(agent: Any, loops: list[int], judge: int = 0) -> tuple[list[Stage], list[float]]:
+    """What is told in these loops, and the share at the end of each."""
+    told: list[Stage] = []
+    stages, ends = Stages(told.append), []
+    stages.training(agent, judge)
+    for steps in loops:
+        assert list(stages(range(steps))) == list(range(steps))
+        ends.append(stages.share)
+    return told, ends
+
+
+def test_loops_that_the_settings_tell_of_move_the_bar_by_their_lengths() -> None:
+    agent = hurried("realx", pretrain_steps=500, selector_steps=300, predictor_steps=1000)
+    told, ends = followed(agent, [500, 300, 1000], judge=200)
+    assert ends == pytest.approx([TRAINED * 0.25, TRAINED * 0.4, TRAINED * 0.9])
+    assert [stage.name for stage in told if stage.name.endswith(": 50 %")] == [
+        f"training, stage {number}: 50 %" for number in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_loops_that_count_otherwise_and_stages_that_repeat_never_reach_the_end(rounds: int) -> None:
+    agent = hurried("ppo", predictor_steps=15, extractor_steps=6, policy_steps=4000, rounds=rounds)
+    loops = [15, 6, *[98, 15] * rounds]  # the policy's loop counts rollouts
+    told, ends = followed(agent, loops)
+    shares = [stage.share for stage in told]
+    assert shares == sorted(shares)
+    assert ends[-1] < TRAINED
+    assert len({round(end, 6) for end in ends}) == len(loops), "each loop moves the bar"
+    assert ends[1] < 0.05, "the policy's training is the longest"
+
+
+def test_an_agent_whose_settings_tell_nothing_moves_the_bar_too() -> None:
+    _, ends = followed(SimpleNamespace(__dataclass_fields__={}), [7, 7, 7])
+    assert ends == sorted({*ends})
+    assert 0 < ends[0] < ends[-1] < TRAINED
+
+
+def test_a_loop_that_is_left_early_counts_as_over() -> None:
+    stages = Stages()
+    stages.training(hurried("dham", steps=10))
+    for step in stages(range(10)):
+        if step == 3:
+            break
+    assert stages.share == pytest.approx(TRAINED)
+
+
+def test_a_run_says_what_it_is_at_and_names_the_evaluator(
+    beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glimpsebench.bench.evaluators._train", lambda *args: None)
+    told: list[Stage] = []
+    run(
+        Spec("hard_concrete", "beacon", 0, {f"{n}_steps": 2 for n in ("pretrain", "selector", "predictor")}),
+        root,
+        Stages(told.append),
+    )
+    names = list(dict.fromkeys(stage.name.partition(":")[0] for stage in told))
+    assert names == [
+        "training",
+        *(f"training, stage {number}" for number in (1, 2, 3)),
+        "looking at the test images",
+        "training the evaluator of beacon-v1",
+        "scoring",
+    ]
+    shares = [stage.share for stage in told]
+    assert shares == sorted(shares)
+    assert shares[-1] < 1
+
+
+def test_a_sweeps_bar_does_not_say_done_while_something_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    work: list[Spec | Task] = [Beacon(), *(Spec("ram", "beacon", seed) for seed in range(300))]
+    futures: dict[Future[str], int] = {Future(): number for number in range(len(work))}
+    seen: list[tuple[float, str]] = []
+    last = len(work) - 1
+    messages = [(0, Stage("training the evaluator of beacon-v1: 45 %", 0.45))]
+    queue = SimpleNamespace(empty=lambda: not messages, get_nowait=lambda: messages.pop())
+
+    def waited(waiting: set[Future[str]], **_: Any) -> tuple[set[Future[str]], set[Future[str]]]:
+        """First nothing ends, then all but the last run, then that too."""
+        ended = [set[Future[str]](), {future for future in waiting if futures[future] != last}, waiting][len(seen)]
+        if len(seen) == 1:
+            messages.append((last, Stage("training, stage 2: 99 %", 0.95)))
+        for future in ended:
+            future.set_result("")
+        return ended, waiting - ended
+
+    bar = SimpleNamespace(refresh=lambda: seen.append((bar.n / len(work), bar.desc)))
+    monkeypatch.setattr(bench_sweep, "wait", waited)
+    monkeypatch.setattr(bench_sweep, "_LOG_EVERY_S", -1.0)
+    assert list(bench_sweep._watch(futures, work, queue, bar)) == []
+    assert seen[0][1] == "0/300 runs; training the evaluator of beacon-v1: 45 %"
+    assert seen[1] == (0.99, "299/300 runs; ram, seed 299: training, stage 2: 99 %")
+    assert seen[2] == (1.0, "300/300 runs")

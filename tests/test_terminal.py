@@ -1,0 +1,82 @@
+"""Tables for the terminal: nothing is wider than it, and nothing that the Markdown says is lost."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from glimpsebench.bench import leaderboard, terminal
+
+RESULTS = sorted((Path(__file__).parents[1] / "results").glob("*/*.md"))
+LONG = "ram (glimpses=8, policy=random, policy_steps=60000, predictor=core, reinforce=1.0, scales=3, size=12)"
+
+
+def widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_every_committed_table_fits_and_keeps_its_figures(columns: int) -> None:
+    for path in RESULTS:
+        markdown = path.read_text()
+        text = terminal.rendered(markdown, columns, leaderboard.MARKS)
+        assert widest(text) <= columns, path
+        assert "| " not in text, path
+        assert "**" not in text, path
+        assert sorted(re.findall(r"\d+\.\d+", markdown)) == sorted(re.findall(r"\d+\.\d+", text)) or "…" in text, path
+
+
+def test_a_wide_table_has_its_labels_on_lines_of_their_own() -> None:
+    budgets = [f"{budget} %" for budget in (1, 2, 5, 10, 15, 20, 30, 50, 100)]
+    body = [[LONG, "evaluator", *["35.6"] * 9, "3", "provisional, learns from boxes"], ["", "own", *["·"] * 9, "", ""]]
+    lines = terminal.columned(["contender", "score by", *budgets, "seeds", "note"], body, 80)
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines[1:-2]).split()) == f"{LONG}; note: provisional, learns from boxes"
+    assert lines[-2].split() == ["evaluator", *["35.6"] * 9, "3"]
+    assert lines[-1].split() == ["own", *["·"] * 9]
+
+
+def test_cells_that_are_too_wide_for_any_line_become_a_list() -> None:
+    cells = [f"+{number}.0 ± 5.0* ★" for number in range(10, 19)]
+    budgets = [f"{budget} %" for budget in (1, 2, 5, 10, 15, 20, 30, 50, 100)]
+    lines = terminal.columned(["contender", *budgets], [["ram", *cells], ["sac", *["·"] * 9]], 60)
+    assert max(map(len, lines)) <= 60
+    assert lines[0] == "ram"
+    assert all(f"{budget}: {cell}" in "\n".join(lines) for budget, cell in zip(budgets, cells, strict=True))
+    assert lines[-1] == "sac", "nothing is said of budgets that it does not reach"
+
+
+def test_long_names_of_columns_are_shortened_and_told_below() -> None:
+    head = ["glimpse", LONG, LONG.replace("random", "learned"), *(f"uniform (kind=mask, cell={n})" for n in range(5))]
+    lines = terminal.columned(head, [[str(t), *["50.0 ± 1.0"] * 7] for t in (1, 2)], 80)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= 80
+    assert text.count("50.0 ± 1.0") == 14
+    for mark, name in zip("abcdefg", head[1:], strict=True):
+        assert f"[{mark}] {name}" in " ".join(text.split())
+
+
+def test_marks_of_cells_are_what_the_legend_calls_them() -> None:
+    legend = "**Bold**: above it, *italic*: below it. ¹: would be bold or italic."
+    page = f"# A title\n\n{legend}\n\n| a | b |\n| --- | ---: |\n"
+    text = terminal.rendered(page + "| x | **1.0**° |\n| y | *2.0* |\n", 80, ("▲", "▼"))
+    assert "▲: above it, ▼: below it. ¹: would be ▲ or ▼." in text
+    assert "x  1.0▲°" in text
+    assert "y   2.0▼" in text
+    assert "A title\n=======" in text
+
+
+def test_the_width_is_the_terminals_and_80_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "132")
+    assert terminal.width() == 132
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setattr("os.get_terminal_size", lambda fd: (_ for _ in ()).throw(OSError()))
+    assert terminal.width() == 80
+
+
+def test_a_text_that_is_too_long_goes_on_below_itself() -> None:
+    text = terminal.listed([("ram", "word " * 40), ("a name that is longer than its column, by far", "x")], 60)
+    assert widest(text) <= 60
+    assert all(line.startswith(" " * 22) for line in text.splitlines()[1:3])
