@@ -70,7 +70,7 @@ class Stages:
     def __call__(self, loop: Iterable[int]) -> Iterator[int]:
         items = list(loop)
         self._loops += 1
-        name = f"{self._what}, stage {self._loops}" if self._numbered else self._what
+        name = f"stage {self._loops}" if self._numbered else self._what
         begin, span = self.share, self._span(len(items))
         every = max(1, len(items) // 100)
         try:

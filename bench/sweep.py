@@ -114,7 +114,7 @@ def sweep(
 
 
 _LOG_EVERY_S = 15.0  # in a log file a line now and then is enough
-BAR = "{percentage:3.0f} % |{bar:12}| {elapsed}<{remaining} {desc}"
+BAR = "{percentage:3.0f} % |{bar:8}| {elapsed}<{remaining} {desc}"
 
 
 def _watch(futures: Mapping[Future[str], int], work: Sequence[Spec | Task], queue: Any, bar: Any) -> Iterator[str]:

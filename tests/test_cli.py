@@ -10,11 +10,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
-from glimpsebench.bench import cli, records
+from glimpsebench.bench import cli, evaluators, records
 from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import about, expand, read_suite, suite_names
@@ -227,6 +227,20 @@ def test_ones_own_modules_and_suites_are_suggested_and_listed(
     assert "mine.toml 8 runs. My title. Is it so? Minutes a run." in out
 
 
+def test_an_agents_settings_are_told_with_type_range_choices_default_and_meaning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from glimpsebench import agents
+
+    out = " ".join(glimpse("agents", "ram", capsys=capsys)[1].split())
+    assert "glimpses=6 whole number, ≥ 1: how many, in training and at test (T)." in out
+    assert 'reward="correct" correct or likelihood: what REINFORCE maximises' in out
+    assert "policy_lr=0.002 number, > 0: training of the recurrent network" in out, "one entry of several names"
+    for name in agents.names():
+        for setting in envs_settings.described(agents.find(name)):
+            assert setting.meaning, f"{name}.{setting.name} is described nowhere"
+
+
 def test_every_suite_that_comes_along_is_listed_with_its_runs_its_question_and_its_cost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -328,10 +342,13 @@ def test_run_makes_one_run_after_another(
         "floors=false\n[base]\ntask='beacon'\nagent='center'\nseed=[0,1]\n'agent.predictor_steps'=2\n"
     )
     made: list[bool] = []
+
+    def swept(*_: Any, again: bool, **__: Any) -> list[str]:
+        made.append(again)
+        return []
+
     monkeypatch.setattr(cli, "_report", lambda root, suite: None)
-    monkeypatch.setattr(
-        "glimpsebench.bench.sweep.sweep", lambda specs, root, workers, device, again: made.append(again) or []
-    )
+    monkeypatch.setattr("glimpsebench.bench.sweep.sweep", swept)
     glimpse("sweep", "mine.toml", "--root", "here", "--again", capsys=capsys)
     glimpse("sweep", "mine.toml", "--root", "here", capsys=capsys)
     assert made == [True, False]
@@ -342,10 +359,14 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
     calls: list[str] = []
 
     def counted(name: str, real: Any) -> Any:
-        return lambda *args, **more: calls.append(name) or real(*args, **more)
+        def call(*args: Any, **more: Any) -> Any:
+            calls.append(name)
+            return real(*args, **more)
 
-    monkeypatch.setattr("glimpsebench.bench.run.identity", counted("evaluator", bench_run.identity))
-    monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", envs_settings.get_type_hints))
+        return call
+
+    monkeypatch.setattr("glimpsebench.bench.run.identity", counted("evaluator", evaluators.identity))
+    monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", get_type_hints))
     monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
     envs_settings._hints.cache_clear()
     (tmp_path / "mine.toml").write_text(

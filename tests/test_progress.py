@@ -32,7 +32,7 @@ def test_loops_that_the_settings_tell_of_move_the_bar_by_their_lengths() -> None
     told, ends = followed(agent, [500, 300, 1000], judge=200)
     assert ends == pytest.approx([TRAINED * 0.25, TRAINED * 0.4, TRAINED * 0.9])
     assert [stage.name for stage in told if stage.name.endswith(": 50 %")] == [
-        f"training, stage {number}: 50 %" for number in (1, 2, 3)
+        f"stage {number}: 50 %" for number in (1, 2, 3)
     ]
 
 
@@ -76,7 +76,7 @@ def test_a_run_says_what_it_is_at_and_names_the_evaluator(
     names = list(dict.fromkeys(stage.name.partition(":")[0] for stage in told))
     assert names == [
         "training",
-        *(f"training, stage {number}" for number in (1, 2, 3)),
+        *(f"stage {number}" for number in (1, 2, 3)),
         "looking at the test images",
         "training the evaluator of beacon-v1",
         "scoring",
@@ -98,15 +98,15 @@ def test_a_sweeps_bar_does_not_say_done_while_something_trains(monkeypatch: pyte
         """First nothing ends, then all but the last run, then that too."""
         ended = [set[Future[str]](), {future for future in waiting if futures[future] != last}, waiting][len(seen)]
         if len(seen) == 1:
-            messages.append((last, Stage("training, stage 2: 99 %", 0.95)))
+            messages.append((last, Stage("stage 2: 99 %", 0.95)))
         for future in ended:
             future.set_result("")
         return ended, waiting - ended
 
-    bar = SimpleNamespace(refresh=lambda: seen.append((bar.n / len(work), bar.desc)))
+    bar: Any = SimpleNamespace(refresh=lambda: seen.append((bar.n / len(work), bar.desc)))
     monkeypatch.setattr(bench_sweep, "wait", waited)
     monkeypatch.setattr(bench_sweep, "_LOG_EVERY_S", -1.0)
     assert list(bench_sweep._watch(futures, work, queue, bar)) == []
     assert seen[0][1] == "0/300 runs; training the evaluator of beacon-v1: 45 %"
-    assert seen[1] == (0.99, "299/300 runs; ram, seed 299: training, stage 2: 99 %")
+    assert seen[1] == (0.99, "299/300 runs; ram, seed 299: stage 2: 99 %")
     assert seen[2] == (1.0, "300/300 runs")
