@@ -409,7 +409,10 @@ class TestPictures:
         record = run(spec, root, iter)
         assert record.done, record.about["error"]
         rows = leaderboard.rows_of([record])
+        names: list[str] = []
+        monkeypatch.setattr(figures, "_shortened", lambda text, *_: names.append(text) or text)
         paths = figures.write([record], root)
+        assert {"cat"} <= set(names) <= {"cat", "dog"}
         assert root / "gallery.png" in paths
         assert rows[0].localisation("iou")
         replayed = by_glimpse.replayed(rows[0], root, iter)
