@@ -52,7 +52,21 @@ class _World:
         self.read = sensor.reader(images)
 
 
-class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
+class _PlainSpec:
+    """Keeps what Gymnasium was asked for as plain data where it can be: a sensor, and a predictor that is shared."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = _plain(spec)
+
+
+class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
     """B cameras over one image set, stepped together.
 
     ## Description
@@ -151,8 +165,6 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         "render_fps": 2,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
-
-    _spec: EnvSpec | None = None
 
     def __init__(
         self,
@@ -766,15 +778,6 @@ class GlimpseVectorEnv(VectorEnv[Observation, Array, Array]):
         vars(copy).update({name: deepcopy(value, memo) for name, value in vars(self).items()})
         return copy
 
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What Gymnasium was asked for, as plain data where it can be: a sensor, and a predictor that is shared."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = _plain(spec)
-
     def render(self) -> tuple[Any, ...] | None:
         """Per env the image with what was seen of it: uint8 (height, width, 3), text, or None without a mode."""
         if self.render_mode is None:
@@ -850,7 +853,7 @@ def _plain(spec: EnvSpec | None) -> EnvSpec | None:
     return spec
 
 
-class GlimpseEnv(gymnasium.Env[Observation, Array]):
+class GlimpseEnv(_PlainSpec, gymnasium.Env[Observation, Array]):
     """One camera over one image: `GlimpseVectorEnv` with a batch of one. See there for everything.
 
     >>> env = gymnasium.make("GlimpseBench/digits-v1", glimpses=4, reward="none")
@@ -860,8 +863,6 @@ class GlimpseEnv(gymnasium.Env[Observation, Array]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 2}  # noqa: RUF012
-
-    _spec: EnvSpec | None = None
 
     def __init__(self, task: Task | Split | str, *, render_mode: str | None = None, **settings: Any) -> None:
         self.batch = GlimpseVectorEnv(
@@ -890,15 +891,6 @@ class GlimpseEnv(gymnasium.Env[Observation, Array]):
 
     def _single(self, info: dict[str, Any]) -> dict[str, Any]:
         return {name: value[0] for name, value in info.items() if not name.startswith("_")}
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """As of the vector env."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = _plain(spec)
 
     def render(self) -> Any:
         frames = self.batch.render()
