@@ -132,7 +132,7 @@ _ENTRY = re.compile(r"^((?:\w+, )*\w+): (.*)$")
 def _meanings(docstring: str) -> dict[str, str]:
     """The entries of a docstring's `Settings:` section; one entry may be of several names.
 
-    >>> _meanings("Settings:" + chr(10) + "    lr, batch: of both" + chr(10) + "        stages.")
+    >>> _meanings(chr(10).join(["It learns.", "", "Settings:", "    lr, batch: of both", "        stages."]))
     {'lr': 'of both stages.', 'batch': 'of both stages.'}
     """
     lines = inspect.cleandoc(docstring).splitlines()
