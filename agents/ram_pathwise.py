@@ -84,6 +84,10 @@ class RAMPathwise(RecurrentAgent):
     def reinforce_weight(self) -> float:
         return (1 - self.pathwise_weight) * self.reinforce
 
+    @property
+    def trains_location(self) -> bool:
+        return self.policy == "learned" and self.pathwise_weight + self.reinforce_weight > 0
+
     def crop_actions(self, fixation_B2: Tensor) -> Tensor:
         """The sensor's actions (B, 3) for fixations in the frame whose windows lie inside the image."""
         crop, count = self.sensor(), len(fixation_B2)

@@ -21,10 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"policy_steps": 200},
     "ppo_open": {"policy_steps": 200},
     "sac": {"policy_steps": 200, "buffer_steps": 200},
-} | {
-    name: {"blocks": (1,), "widths": (32,), "strides": (2,), "wide": (1,)}
-    for name in ("ordered_logits", "saccader", "sobel")
-}
+} | {name: {"network": "bagnet-5"} for name in ("ordered_logits", "saccader", "sobel")}
 
 
 def trained(name: str, settings: dict[str, Any]) -> Agent:

@@ -119,3 +119,14 @@ def test_every_estimator_trains(beacon: Task, estimator: str, pathwise_core: boo
     agent.fit(beacon, 0, iter)
     assert agent.net is not None
     assert all(bool(torch.isfinite(value).all()) for value in agent.net.state_dict().values())
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "reinforce", "mixed"])
+def test_every_estimator_trains_the_location_network(estimator: str, beacon: Task) -> None:
+    agent = hurried("ram_pathwise", glimpses=3, policy_steps=3, estimator=estimator)
+    agent.prepare(beacon)
+    assert isinstance(agent.net, RAMNet)
+    before = [value.clone() for value in agent.net.location.parameters()]
+    agent.fit(beacon, 0, iter)
+    moved = [not torch.equal(one, now) for one, now in zip(before, agent.net.location.parameters(), strict=True)]
+    assert all(moved)
