@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -232,9 +233,25 @@ def whole_image_table(accuracies: dict[str, float], about: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(rows: list[Row], about: str) -> str:
-    """The page of eval mode against training mode."""
-    lines = [
+def line_of(row: Row) -> str:
+    """A row of the table."""
+    beyond = abs(row.difference) - row.noise > TOLERANCE
+    note = EXPLAINED.get((row.agent, row.network), "**not explained**") if beyond else ""
+    means = " | ".join(f"{100 * float(right_N.mean()):.1f}" for right_N in (row.eval_N, row.train_N))
+    return f"| `{row.agent}` | {row.network} | {means} | {row.difference:+.1f} ± {row.noise:.1f} | {note} |"
+
+
+def kept(page: Path, named: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The label and the line of the rows of a page that are of other agents than these."""
+    for line in page.read_text().splitlines() if page.exists() else ():
+        match = re.match(r"\| `(([^` ]+)[^`]*)`", line)
+        if match and match[2] not in named:
+            yield match[1], line
+
+
+def table(lines: dict[str, list[str]], about: str) -> str:
+    """The page of eval mode against training mode, given each agent's lines."""
+    head = [
         "# Eval mode against training mode",
         "",
         "Is the network at test the one that was trained? Written by `python benchmarks/eval_mode.py`, which says what",
@@ -245,16 +262,11 @@ def table(rows: list[Row], about: str) -> str:
         "| agent | network | eval mode | training mode | difference | |",
         "|---|---|---:|---:|---:|---|",
     ]
-    for row in rows:
-        beyond = abs(row.difference) - row.noise > TOLERANCE
-        note = EXPLAINED.get((row.agent, row.network), "**not explained**") if beyond else ""
-        means = " | ".join(f"{100 * float(right_N.mean()):.1f}" for right_N in (row.eval_N, row.train_N))
-        lines.append(f"| `{row.agent}` | {row.network} | {means} | {row.difference:+.1f} ± {row.noise:.1f} | {note} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*head, *(line for _, some in sorted(lines.items()) for line in some)]) + "\n"
 
 
 def main() -> None:
-    """Train and compare the named agents, by default all, and write the page."""
+    """Train and compare the named agents, by default all, and write the pages; other agents keep their rows."""
     torch.set_num_threads(1)
     task: Any = tasks.make("digits-clutter")
     seed = 0
@@ -262,10 +274,14 @@ def main() -> None:
     placed = [dataclasses.replace(task, version=number).val() for number in range(101, 101 + PLACEMENTS)]
     images_NCHW = np.concatenate([split.images_NCHW for split in placed])
     validation = Split(images_NCHW, np.concatenate([np.asarray(split.labels_N) for split in placed]))
-    rows: list[Row] = []
-    accuracies: dict[str, float] = {}
+    pages = DOCS / "eval-mode.md", DOCS / "whole-image.md"
+    names = sys.argv[1:] or agents.names()
+    lines: dict[str, list[str]] = {}
+    for agent_name, line in kept(pages[0], names):
+        lines.setdefault(agent_name, []).append(line)
+    accuracies = {label: float(line.split("|")[2]) for label, line in kept(pages[1], names)}
     about = f"{len(validation):,} validation images of {task.id}, seed {seed}."
-    for name in sys.argv[1:] or agents.names():
+    for name in names:
         for variant in agents.find(name).variants or ({},):
             defaults = settings_of(agents.make(name))
             stages = [stage for stage in defaults if stage.endswith("_steps") and stage != "predictor_steps"]
@@ -277,16 +293,16 @@ def main() -> None:
                 agent.fit(task, seed, iter)
                 found = [] if variant else compared(name, agent, validation)
                 accuracy = whole_image_accuracy(agent, validation)
-            rows += found
+            lines.setdefault(name, []).extend(line_of(row) for row in found)
             for row in found:
                 print(f"{name:18} {row.network:11} {row.difference:+6.2f} ± {row.noise:.2f}", flush=True)
             if accuracy is not None:
                 settings = ", ".join(f"{key}={value}" for key, value in variant.items())
                 accuracies[f"{name} ({settings})" if variant else name] = accuracy
                 print(f"{name:18} whole image {accuracy:6.2f}", flush=True)
-        (DOCS / "eval-mode.md").write_text(f"{BEGIN}\n{table(rows, about)}{END}\n")
+        pages[0].write_text(f"{BEGIN}\n{table(lines, about)}{END}\n")
         if accuracies:
-            (DOCS / "whole-image.md").write_text(f"{BEGIN}\n{whole_image_table(accuracies, about)}{END}\n")
+            pages[1].write_text(f"{BEGIN}\n{whole_image_table(accuracies, about)}{END}\n")
 
 
 if __name__ == "__main__":
