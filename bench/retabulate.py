@@ -25,27 +25,33 @@ def folders(results: Path) -> list[Path]:
 
 
 def is_outdated(suite: Suite, kept: Iterable[Record]) -> bool:
-    """Whether the suite asks for other runs today: other settings, floors, versions, or contenders' source."""
-    return {record.about["key"] for record in kept} != {spec.folder(Path()).name for spec in suite.specs}
+    """Whether the suite asks for other runs today: other settings, versions, or contenders' source."""
+    return not {record.about["key"] for record in kept} <= {spec.folder(Path()).name for spec in suite.specs}
 
 
 def sentence(results: Path) -> str:
-    """Which folders hold what an earlier version of the code made, and of which release."""
+    """Which folders hold what an earlier version of the code made, and of which release; and which lack some runs."""
     releases: dict[str, list[str]] = {}
+    missing: list[str] = []
     for folder in folders(results):
         kept = read_all(folder)
-        if is_outdated(read_suite(folder.name), kept):
+        suite = read_suite(folder.name)
+        if not is_outdated(suite, kept):
+            lacking = len(suite.specs) - len(kept)
+            missing += [f"`{folder.name}` ({lacking} of {len(suite.specs)})"] if lacking else []
+        else:
             made_by = sorted({record.about["software"]["glimpsebench"] for record in kept})
             releases.setdefault(", ".join(made_by), []).append(f"`{folder.name}`")
-    if not releases:
-        return "All of them are what this version of the code makes."
     listed = "; ".join(f"{', '.join(names)} (release {release})" for release, names in releases.items())
-    return textwrap.fill(
-        "Made by earlier code, so that this one would run them again (contenders, settings, floors or the form of "
-        f"records have changed): {listed}.",
-        width=120,
-        break_on_hyphens=False,
-    )
+    said = [
+        "Made by earlier code, so that this one would run them again (contenders, settings or the form of records have "
+        f"changed): {listed}."
+        if releases
+        else "None of them was made by earlier code."
+    ]
+    if missing:
+        said.append(f"Not all of a suite's runs, mostly floors, are there yet (missing): {', '.join(missing)}.")
+    return "\n".join(textwrap.fill(one, width=120, break_on_hyphens=False) for one in said)
 
 
 def rewrite(results: Path) -> list[str]:
