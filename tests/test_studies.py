@@ -100,6 +100,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Record]]
             for one in settings:
                 assert run(Spec("mask_penalty", "beacon", seed, few | one), root, iter).done
             run(Spec("uniform", "beacon", seed, {"predictor_steps": 1, "kind": "mask"}), root, iter)
+            run(Spec("full", "beacon", seed, {"predictor_steps": 1}), root, iter)  # has none of the study's budgets
         yield read_all(root)
 
 

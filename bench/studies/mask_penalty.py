@@ -109,7 +109,8 @@ def settings_of(records: Sequence[Record]) -> list[Setting]:
     """
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        groups[f"{record.task} {record.about['agent']['name']} {record.about['agent']['settings']}"].append(record)
+        if {*BUDGETS} <= {*record.budgets}:  # the ceiling has one of its own
+            groups[f"{record.task} {record.about['agent']['name']} {record.about['agent']['settings']}"].append(record)
     found = []
     for group in groups.values():
         about = group[0].about["agent"]
