@@ -196,7 +196,8 @@ def test_a_run_has_one_fate(recorded: list[Record]) -> None:
 def test_a_study_without_its_records_says_so(recorded: list[Record]) -> None:
     with pytest.raises(UsageError, match="no records of mask_penalty"):
         mask_penalty.settings_of([record for record in recorded if record.about["agent"]["name"] == "uniform"])
-    old = Record(Path("somewhere"), dict(recorded[0].about) | {"findings": {"mask_mean": 0.1}})
+    mine = next(record for record in recorded if record.about["agent"]["name"] == "mask_penalty")
+    old = Record(Path("somewhere"), dict(mine.about) | {"findings": {"mask_mean": 0.1}})
     with pytest.raises(UsageError, match="somewhere"):
         mask_penalty.settings_of([old])
 
