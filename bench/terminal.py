@@ -7,6 +7,7 @@ row's label on a line of its own; then, if need be, its cells as a list.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import string
@@ -124,10 +125,14 @@ def columned(head: Cells, body: Sequence[Cells], columns: int, right: Sequence[b
     right = right or [False, *[True] * (len(head) - 1)]
     if _width(table) <= columns:
         return _aligned(table, right)
-    if not all(re.match(r"\d", row[0]) for row in body):
+    wide_names = max(map(len, head)) > columns // 3  # of two contenders, say: then they are cut, not the rows folded
+    if not wide_names and not all(re.match(r"\d", row[0]) for row in body):
         return _folded(table, columns, right)
-    for most in (columns // 4, columns // 6):  # numbers in front: what is wide are the names
-        short, key = _shortened(table, most)
+    for names, most in itertools.product(
+        (True, False), (columns // 4, columns // 6)
+    ):  # the names alone, if that will do
+        short, key = _shortened([head] if names else table, most)
+        short += [list(row) for row in body] if names else []
         if _width(short) <= columns:
             break
     return [*_blocks(short, columns, right), *(part for line in key for part in _label(line, columns))]

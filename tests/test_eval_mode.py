@@ -65,7 +65,7 @@ def test_training_mode_leaves_no_trace() -> None:
 
 def test_the_page_names_what_is_not_within_a_point() -> None:
     rows = [EVAL_MODE["Row"]("some", "predictor", np.arange(100) < right, np.arange(100) < 50) for right in (50, 70)]
-    first, second = EVAL_MODE["table"](rows, "").splitlines()[-2:]
+    first, second = map(EVAL_MODE["line_of"], rows)
     assert "explained" not in first
     assert "not explained" in second
     assert "+20.0 ± 8.0" in second
