@@ -217,7 +217,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         self.sensor = sensors.make(sensor, split.images_NCHW.shape[1:])
         self.num_envs, self.horizon, self.budget, self.currency = num_envs, glimpses, budget, currency
         self.kind, self.half, self.render_mode = observation, half, render_mode
-        self.reward_said = reward is not None  # a learner's adapter asks for one where nobody has said anything
+        self.reward_given = reward is not None  # learners' adapters refuse an env that was given none
         self.reward_kind = reward or "none"
         self.glimpse_cost, self.pixel_cost = glimpse_cost, pixel_cost
         self.predictor, self.view = predictor, view or ("canvas" if isinstance(predictor, str) else observation)
@@ -398,7 +398,9 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         if self._canvas is not None and self._grain is not None:
             self._canvas[envs], self._grain[envs] = 0, UNSEEN
         if self.first == "random":
+            shown = self._shown
             self._look(self._random_actions(envs), begin_B)
+            self._shown = np.where(begin_B, self._shown, shown)  # the others keep their newest glimpse
         self._episodes[envs] += 1
         if self.reward_kind == "information":
             self._log_likelihood[envs] = self._log_likelihoods(begin_B)
@@ -432,7 +434,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         acting = ~self._done
         if self.reward_kind == "information" and weights_version(self.predictor) != self._weights and acting.any():
             self._log_likelihood[acting] = self._log_likelihoods(acting)  # the predictor has changed since
-        aim, stops, said_BK = self._parts(action)
+        aim, stops, predicted_BK = self._parts(action)
         looking = acting & ~stops
         if self.predict:  # the last step only predicts
             looking &= (self._count < self.horizon) & (self._spent < self.cap)
@@ -444,7 +446,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
             ended |= acting & ((self._count >= self.horizon) | (self._spent >= self.cap))
         cut = acting & ~ended & (self._steps >= (self.max_episode_steps or np.inf))
         over = ended | cut
-        reward, success = self._reward(acting, over, said_BK)
+        reward, success = self._reward(acting, over, predicted_BK)
         reward -= self.glimpse_cost * (looking & ~refused) + self.pixel_cost * (self._touched - before) / self.pixels
         self._done |= over
         terminated, truncated = self._done & ~cut, cut
@@ -470,12 +472,12 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
 
     def _parts(self, action: Array) -> tuple[Array, Array, Array | None]:
         """An action's parts: where to look, whether to stop (B,), and the logits (B, K) or None."""
-        stops, said_BK = np.zeros(self.num_envs, bool), None
+        stops, predicted_BK = np.zeros(self.num_envs, bool), None
         if self.predict:
-            action, said_BK = action[:, : -self.classes], action[:, -self.classes :].astype(np.float64)
+            action, predicted_BK = action[:, : -self.classes], action[:, -self.classes :].astype(np.float64)
         if self.stop:
             action, stops = action[:, :-1], action[:, -1] > 0
-        return action, stops, said_BK
+        return action, stops, predicted_BK
 
     def _look(self, action: Array, looking: Array) -> tuple[Array, Array]:
         """Reveal what the envs in `looking` (boolean) ask for.
@@ -484,7 +486,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
             Which of them were refused, boolean (B,), and the glimpses, 0 where nothing was revealed.
         """
         if not looking.any():  # episodes that began together end together
-            self._shown[:] = False
+            self._shown = np.zeros(self.num_envs, bool)
             return np.zeros(self.num_envs, bool), self._no_glimpse()
         room = self.cap - self._spent
         aim = self.sensor.aim(action, self.shape, room, self._boxes_B4)
@@ -651,15 +653,15 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         self._weights = weights_version(self.predictor)
         return _log_likelihood(self._logits(flags_B), self._labels()[flags_B])
 
-    def _reward(self, acting: Array, ended: Array, said_BK: Array | None) -> tuple[Array, Array]:
+    def _reward(self, acting: Array, ended: Array, predicted_BK: Array | None) -> tuple[Array, Array]:
         """The reward of a step without costs, and which episodes ended with the class right."""
         reward, success = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        if said_BK is not None:
-            right = acting & (said_BK.argmax(1) == self._labels())
+        if predicted_BK is not None:
+            right = acting & (predicted_BK.argmax(1) == self._labels())
             if self.reward_kind == "correct":
                 reward[right] = 1
             elif self.reward_kind == "cross_entropy":
-                reward[acting] = _log_likelihood(said_BK, self._labels())[acting]
+                reward[acting] = _log_likelihood(predicted_BK, self._labels())[acting]
             return reward, right & ended
         if self.reward_kind == "information" and acting.any():
             logits_bK, labels_b = self._logits(acting), self._labels()[acting]

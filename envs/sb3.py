@@ -30,7 +30,7 @@ class VecGlimpse(VecEnv):
     """A `GlimpseVectorEnv`, bare or as `VectorGridFixations`, as Stable-Baselines3 steps it.
 
     An env that ends begins anew in the same step. The infos of that step are the ended episode's, with
-    `terminal_observation`, `TimeLimit.truncated` (always False) and what `Monitor` would say of the `episode`:
+    `terminal_observation`, `TimeLimit.truncated` and what `Monitor` would say of the `episode`:
     return `r` and length `l`, but no time, so that equal seeds give equal infos.
 
     `seed(n)` seeds the envs with n, n + 1, …; `set_options([{"index": i}, …])` chooses images.
@@ -43,7 +43,7 @@ class VecGlimpse(VecEnv):
         batch = env.unwrapped
         if not isinstance(batch, GlimpseVectorEnv) or batch.autoreset_mode != AutoresetMode.SAME_STEP:
             raise UsageError(f"{env} must be a GlimpseVectorEnv with autoreset_mode=AutoresetMode.SAME_STEP")
-        if not batch.reward_said:
+        if not batch.reward_given:
             raise UsageError(
                 "this env has no reward, and a learner would train on zeros: make it with reward='information' and "
                 "predictor='random-masks', with predict=True and reward='correct', or with reward='none' if you mean it"
@@ -71,7 +71,8 @@ class VecGlimpse(VecEnv):
         self.actions = actions
 
     def step_wait(self) -> tuple[Observation, Array, Array, list[dict[str, Any]]]:
-        observation, reward, done, _, info = self.env.step(self.actions)
+        observation, reward, terminated, truncated, info = self.env.step(self.actions)
+        done = terminated | truncated
         self.returns += reward
         self.lengths += 1
         infos = _rows(info)
@@ -80,7 +81,7 @@ class VecGlimpse(VecEnv):
             for env in done.nonzero()[0]:
                 infos[env] = last[env] | {
                     "terminal_observation": info["final_obs"][env],
-                    "TimeLimit.truncated": False,
+                    "TimeLimit.truncated": bool(truncated[env]),
                     "episode": {"r": float(self.returns[env]), "l": int(self.lengths[env])},
                 }
             self.returns[done], self.lengths[done] = 0, 0

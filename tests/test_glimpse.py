@@ -1092,3 +1092,18 @@ def test_a_frame_can_be_text() -> None:
     env.reset(seed=0)
     env.step(np.array([-1.0, -1.0]))
     assert env.render() == "@@··\n@@··\n····\n····"
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_a_random_first_look_of_some_envs_leaves_the_newest_glimpse_of_the_others(mode: AutoresetMode) -> None:
+    split = Split(np.full((3, 1, 8, 8), 200, np.uint8))
+    env = GlimpseVectorEnv(
+        split, 2, sensor=Window(2), glimpses=9, stop=True, first="random", observation="glimpse", autoreset_mode=mode
+    )
+    env.reset(seed=0)
+    for _ in range(2):  # the first env stops, and begins again in this step or the next
+        observation, *_ = env.step(np.array([[0, 0, 1], [0.5, 0.5, -1]], np.float32))
+    assert observation["glimpse"][1].all()
+    assert_same(observation, env.observe("glimpse"))
+    env.reset(options={"reset_mask": np.array([True, False])})
+    assert env.observe("glimpse")["glimpse"][1].all()

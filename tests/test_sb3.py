@@ -233,3 +233,14 @@ def test_subprocesses_take_the_env() -> None:
         assert [one.sensor.size for one in env.get_attr("batch")] == [2, 2]
     finally:
         env.close()
+
+
+def test_a_truncated_episode_ends_as_one() -> None:
+    env = VecGlimpse(batch(2, budget=1.0, max_episode_steps=2))
+    env.reset()
+    ends = []
+    for _ in range(4):
+        *_, done, infos = env.step(np.zeros((2, 2), np.float32))
+        ends.append((done.tolist(), [info.get("TimeLimit.truncated") for info in infos]))
+    no, yes = ([False, False], [None, None]), ([True, True], [True, True])
+    assert ends == [no, yes, no, yes]
