@@ -1,8 +1,7 @@
 """uniform: the floor. Windows or pixels drawn uniformly at random, and a predictor trained on such draws.
 
 Windows are uniform over the places inside the image, without its padding if it has any. If fixations were uniform over
-the image, and windows moved back inside, 39 % of the 6×6 windows on 32×32 would lie at an edge, where there is less to
-see, in place of 14 %.
+the image, and windows moved back inside, more of them would lie at an edge, where there is less to see.
 
 Any selector worth its name beats this at the same touched fraction, with the same kind of predictor. Scattered
 pixels tell more of a small smooth image than a window of as many, so both kinds are floors; `cell` is for what

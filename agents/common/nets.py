@@ -179,7 +179,7 @@ def linear_decay(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -
 PREDICTOR_STEPS = 1500
 """Of training a canvas predictor, unless an agent's settings say otherwise."""
 WHOLE_SHARE = 0.25
-"""The share of whole images among a predictor's canvases to which training comes down, after 37.5 % of its steps."""
+"""The share of whole images among a predictor's canvases to which training comes down (`linear_decay`)."""
 
 
 @dataclass
