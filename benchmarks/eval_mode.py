@@ -223,7 +223,7 @@ def whole_image_table(accuracies: dict[str, float], about: str) -> str:
         "",
         "Written by `python benchmarks/eval_mode.py`: every agent that can reveal the whole image, its predictor",
         f"trained as it is by default. {about}",
-        f"There all predictors see the same, so that the spread of {spread:.1f} points is not one of where agents look.",
+        f"There all predictors see the same, so the spread of {spread:.1f} points is not due to where agents look.",
         "`full` trains on nothing but whole images, the others on canvases of all budgets beside them.",
         "",
         "| agent | own accuracy, per cent |",
