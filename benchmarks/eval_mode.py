@@ -57,8 +57,6 @@ ENV_STEPS = {"ppo": {"policy_steps": 10_000}, "ppo_open": {"policy_steps": 10_00
 """Where `policy_steps` counts env steps."""
 TOLERANCE = 1.0
 """Per cent. A difference that is larger, and by more than its noise, needs an explanation."""
-EXPLAINED: dict[tuple[str, str], str] = {}
-"""(agent, network) → why the two modes differ."""
 BEGIN, END = "<!-- page: written by `python benchmarks/eval_mode.py`; do not edit -->", "<!-- /page -->"
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -236,7 +234,7 @@ def whole_image_table(accuracies: dict[str, float], about: str) -> str:
 def line_of(row: Row) -> str:
     """A row of the table."""
     beyond = abs(row.difference) - row.noise > TOLERANCE
-    note = EXPLAINED.get((row.agent, row.network), "**not explained**") if beyond else ""
+    note = "**not explained**" if beyond else ""
     means = " | ".join(f"{100 * float(right_N.mean()):.1f}" for right_N in (row.eval_N, row.train_N))
     return f"| `{row.agent}` | {row.network} | {means} | {row.difference:+.1f} ± {row.noise:.1f} | {note} |"
 
