@@ -35,7 +35,7 @@ def centrality(height: int, width: int) -> Array:
 class Center(CanvasAgent):
     """Looks at a disc around the centre."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
 

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 class Full(CanvasAgent):
     """Sees everything."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "ceiling"
     observation: ClassVar[Kind] = "glimpse"
     levels: ClassVar[tuple[float, ...]] = (1.0,)

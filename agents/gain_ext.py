@@ -72,7 +72,8 @@ class GainExt(GuidedAgent):
         supervision_from: what is known of them, the object's mask or its bounding box.
         external_weight: ω of equation 8, the weight of external supervision.
         mining_weight, mining_trains, threshold, sharpness: of attention mining, as `GuidedAgent` says.
-        pool, loss, selector_steps, predictor_steps, batch, lr, width: as for every attribution selector.
+        pool, loss, selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every
+            attribution selector.
     """
 
     supervised_share: Annotated[float, Field(ge=0, le=1)] = renamed(1.0, "share")

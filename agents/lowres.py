@@ -29,7 +29,7 @@ Array = NDArray[Any]
 class LowRes(CanvasAgent):
     """Takes a thumbnail."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
     currency: ClassVar[Currency] = "delivered"

@@ -86,7 +86,7 @@ class MaskPenalty(MaskAgent):
         lam: λ inside the logarithms.
         target: the share of pixels that `target_budget` and `target_entropy` aim at.
         feature_l1: γ, the weight of the pooled features' L1 norm.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     loss: Form = "entropy"
@@ -96,7 +96,7 @@ class MaskPenalty(MaskAgent):
     target: Share = 0.05
     feature_l1: Weight = renamed(0.0, "gap")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         net = self.nets

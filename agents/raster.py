@@ -33,7 +33,7 @@ class Raster(CanvasAgent):
 
     size: Positive = 6
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpses"
 

@@ -85,7 +85,7 @@ class RealX(DrawnMaskAgent):
         pretrain_steps: of f on random masks, before the selector's.
         test_predictor: what the predictor of the test learns from: the `selected` pixels, as every mask selector's, or
             `random` masks alone (EVAL-X).
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     lam: Weight = 5.0
@@ -96,7 +96,7 @@ class RealX(DrawnMaskAgent):
     pretrain_steps: Positive = 300
     test_predictor: Literal["selected", "random"] = renamed("selected", "reader")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     multiplier: float = field(default=0.0, init=False, repr=False, compare=False)
     """λ at this step of training."""

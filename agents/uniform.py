@@ -45,7 +45,7 @@ class Uniform(CanvasAgent):
     glimpses: Positive = 24
     cell: Positive = 1
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"kind": "mask"}, {"kind": "mask", "cell": 4})
     observation: ClassVar[Kind] = "glimpse"

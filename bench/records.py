@@ -21,6 +21,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -206,6 +207,15 @@ def remove_unfinished(root: Path) -> None:
             os.kill(int(temporary.name.rsplit(".", 1)[-1]), 0)
         except (ValueError, ProcessLookupError):
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def settings_of(agent: Any) -> dict[str, Any]:

@@ -277,17 +277,9 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
         "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
         | {"torch": torch.__version__}  # names the build, which the installed version does not
         | {name: version(name) for name in _SOFTWARE},
-        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": _processor()},
+        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()},
     }
 
 
 def _device(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -226,7 +226,7 @@ class ActorCriticAgent(PredictorAgent):
         features_dim: width of features extractor, policy and critic (D).
         random_share: of the images on which a predictor is trained between rounds, those with random windows in place
             of the policy's.
-        predictor_steps, batch, lr, width: of each predictor, as for every agent.
+        predictor_init, predictor_steps, predictor_lr, batch, width: of each predictor, as for every agent.
     """
 
     size: Positive = 8

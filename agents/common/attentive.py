@@ -171,10 +171,10 @@ class AttentiveAgent(MaskAgent):
 
     Settings:
         selector_steps: of the attentive classifier.
-        predictor_steps, batch, lr, width: as for every mask selector.
+        batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         return F.cross_entropy(self.attentive.logits(image_BCHW), labels_B)
@@ -184,7 +184,7 @@ class AttentiveAgent(MaskAgent):
         """The untrained classifier."""
 
     def build(self) -> nn.Module:
-        return MaskNet(self.shape[0], self.classes, self.width, scorer=self.attentive_net())
+        return MaskNet(self.attentive_net(), self.new_predictor())
 
     @property
     def attentive(self) -> AttentiveNet:

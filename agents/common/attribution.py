@@ -164,17 +164,18 @@ class AttributionAgent(MaskAgent):
     Settings:
         pool: of the features, over positions.
         loss: of the classifier, over softmax or sigmoids.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector; the selector is the classifier.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector; the
+            selector is the classifier.
     """
 
     pool: Pool = "max"
     loss: Loss = "cross_entropy"
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def build(self) -> nn.Module:
         classifier = Classifier(self.shape[0], self.classes, self.width, self.pool)
-        return MaskNet(self.shape[0], self.classes, self.width, Explainer(classifier))
+        return MaskNet(Explainer(classifier), self.new_predictor())
 
     @property
     def classifier(self) -> Classifier:
@@ -230,7 +231,8 @@ class GuidedAgent(AttributionAgent):
             stream's parameters are constants, so that L_am falls only by an attention that covers more.
         threshold: σ, the attention at which half of a pixel is erased.
         sharpness: ω of equation 4.
-        pool, loss, selector_steps, predictor_steps, batch, lr, width: as for every attribution selector.
+        pool, loss, selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every
+            attribution selector.
     """
 
     mining_weight: Weight = renamed(1.0, "alpha")

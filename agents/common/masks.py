@@ -62,12 +62,11 @@ class Scorer(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """Selector and predictor. A method whose scores come from elsewhere brings its own scorer."""
+    """Selector and predictor."""
 
-    def __init__(self, channels: int, classes: int, width: int, scorer: nn.Module | None = None) -> None:
+    def __init__(self, scorer: nn.Module, predictor: CanvasNet) -> None:
         super().__init__()
-        self.scorer: nn.Module = Scorer(channels, width) if scorer is None else scorer
-        self.predictor = CanvasNet(channels, classes, width)
+        self.scorer, self.predictor = scorer, predictor
 
     def classify_masked(self, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
         """Logits (B, K) of image × mask. The mask may be soft; a product hands it a gradient."""
@@ -81,9 +80,9 @@ class MaskAgent(PredictorAgent):
 
     Settings:
         selector_steps: of the selector's training, which comes first; `selection_loss` is its loss.
-        predictor_steps: of the predictor's, from new weights, on the k best pixels of the frozen scores at every budget
-            of the grid, so that one selector gives a whole curve.
-        batch, lr, width: of both, as for every predictor.
+        lr, batch, width: of the selector; the batch also of the predictor.
+        predictor_init, predictor_steps, predictor_lr: of the predictor's training, which comes second, on the k best
+            pixels of the frozen scores at every budget of the grid, so that one selector gives a whole curve.
         extra_budgets: shares of the pixels to be scored at, beside the grid's.
     """
 
@@ -106,7 +105,7 @@ class MaskAgent(PredictorAgent):
         return Mask()
 
     def build(self) -> nn.Module:
-        return MaskNet(self.shape[0], self.classes, self.width)
+        return MaskNet(Scorer(self.shape[0], self.width), self.new_predictor())
 
     @property
     def nets(self) -> MaskNet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, tensor, tensors
 from glimpsebench.envs.glimpse import Observation
+from glimpsebench.envs.predictors import reader_state
 from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
 
@@ -133,10 +134,14 @@ class Backbone(nn.Module):
         return features
 
 
+READER_WIDTH = 32
+"""Of a task's reader, and so of every predictor that begins from it."""
+
+
 class CanvasNet(nn.Module):
     """Class logits from what was shown: the canvas and, as one more channel, where it was shown."""
 
-    def __init__(self, channels: int, classes: int, width: int) -> None:
+    def __init__(self, channels: int, classes: int, width: int = READER_WIDTH) -> None:
         super().__init__()
         self.backbone = Backbone(channels + 1, width)
         self.head = nn.Linear(self.backbone.features, classes)
@@ -176,10 +181,10 @@ def linear_decay(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -
     return max(rest, 1 - step / (until * steps))
 
 
-PREDICTOR_STEPS = 1500
+PREDICTOR_STEPS = 300
 """Of training a canvas predictor, unless an agent's settings say otherwise."""
 WHOLE_SHARE = 0.25
-"""The share of whole images among a predictor's canvases to which training comes down (`linear_decay`)."""
+"""The share of whole images among a predictor's canvases; training from random weights comes down to it."""
 
 
 @dataclass
@@ -187,17 +192,30 @@ class PredictorAgent(Agent):
     """An agent whose predictor is a `CanvasNet`, trained as every other agent's is.
 
     Settings:
-        predictor_steps, batch, lr, width: of the predictor's training.
+        predictor_init: where the predictor begins: the task's `reader`, a network that reads any canvas and is the same
+            for every agent, or `random` weights.
+        predictor_steps, predictor_lr, batch: of the predictor's training on the agent's own selections; random weights
+            need more of both.
+        width: of other networks, and of a predictor that begins from random weights.
     """
 
+    predictor_init: Literal["reader", "random"] = "reader"
     predictor_steps: Positive = renamed(PREDICTOR_STEPS, "steps")
+    predictor_lr: Rate = 3e-4
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
 
     def new_predictor(self) -> CanvasNet:
         """An untrained predictor."""
-        return CanvasNet(self.shape[0], self.classes, self.width)
+        return CanvasNet(self.shape[0], self.classes, READER_WIDTH if self.predictor_init == "reader" else self.width)
+
+    def initialise(self, predictor: CanvasNet, task: Task) -> None:
+        """Give the predictor the weights that it begins from; whatever it has learned before is discarded."""
+        if self.predictor_init == "reader":
+            predictor.load_state_dict(reader_state(task))
+        else:
+            reinitialise(predictor)
 
     def train_predictor(
         self,
@@ -207,22 +225,23 @@ class PredictorAgent(Agent):
         rng: np.random.Generator,
         progress: Progress[int],
     ) -> None:
-        """Train the predictor from new initial weights on what the agent's own selections show.
+        """Train the predictor on what the agent's own selections show.
 
-        Whole images are mixed in: all canvases at first, then fewer, down to `WHOLE_SHARE`.
+        Whole images are mixed in: a share of `WHOLE_SHARE`; from random weights all canvases at first, then fewer.
 
         Args:
-            predictor: trained in place; whatever it has learned before is discarded.
+            predictor: trained in place, from the weights that `initialise` gives it.
             canvases: images (uint8 BCHW) → canvases (B, C, H, W) and masks (B, 1, H, W, boolean), all budgets mixed.
         """
-        reinitialise(predictor)
+        self.initialise(predictor, task)
+        from_reader = self.predictor_init == "reader"
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            whole = linear_decay(step, self.predictor_steps, rest=WHOLE_SHARE)
+            whole = WHOLE_SHARE if from_reader else linear_decay(step, self.predictor_steps, rest=WHOLE_SHARE)
             canvas_BCHW, mask_B1HW = with_whole_images(*canvases(images), to_float(images), whole, rng)
             return F.cross_entropy(predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
-        steps, batch, lr = self.predictor_steps, self.batch, self.lr
+        steps, batch, lr = self.predictor_steps, self.batch, self.predictor_lr
         optimise(predictor, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress)
 
 
@@ -241,7 +260,7 @@ class CanvasAgent(PredictorAgent):
     (`canvases`) and how to choose (`act`).
 
     Settings:
-        predictor_steps, batch, lr, width: of the predictor's training, the same for everyone.
+        predictor_init, predictor_steps, predictor_lr, batch, width: of the predictor, the same for everyone.
     """
 
     accelerated: ClassVar[bool] = True

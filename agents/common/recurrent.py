@@ -179,7 +179,7 @@ class RecurrentAgent(PredictorAgent):
             their windows; all windows together count as touched.
         predictor: `shared`, the canvas network that all agents have, trained on this policy's windows; or `core`, the
             paper's own classifier on h_t.
-        predictor_steps, batch, lr, width: of the shared predictor, as for every agent.
+        predictor_init, predictor_steps, predictor_lr, batch, width: of the shared predictor, as for every agent.
     """
 
     size: Positive = 8

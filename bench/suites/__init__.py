@@ -175,7 +175,7 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
 
 
 _KEYS = ("title", "floors", "base", "matrix", "compare")
-_TRAINING = ("predictor_steps", "batch", "lr", "width")
+_TRAINING = ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width")
 
 
 def _at(where: str, read: Any, value: Any) -> Any:
