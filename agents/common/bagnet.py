@@ -285,7 +285,8 @@ class BagNetAgent(Agent):
             return representation_loss(logits_BPK, labels_B, self.representation_loss)
 
         common: dict[str, Any] = {"batch": self.batch, "rng": rng, "progress": progress}
-        optimise(self.bagnet, task, loss_of, steps=self.representation_steps, lr=self.representation_lr, **common)
+        steps, lr = self.representation_steps, self.representation_lr
+        optimise(self.bagnet, task, loss_of, steps=steps, lr=lr, stage="representation", **common)
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

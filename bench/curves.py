@@ -1,0 +1,235 @@
+"""Training curves, as functions of the records (`recorder` has what they hold): drawn, told, and asked about chance."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from glimpsebench.bench.compare import pipe
+from glimpsebench.bench.figures import STYLE, ending_of, outside, styled
+from glimpsebench.bench.leaderboard import Row, shown
+from glimpsebench.bench.records import Record
+from glimpsebench.envs.errors import UsageError
+
+Array = NDArray[Any]
+
+LINES = 8
+"""Contenders in one figure."""
+SURE = 0.01
+"""How seldom a learner that has learned nothing passes for one that has."""
+
+
+def at_chance(record: Record, root: str | None = None) -> str | None:
+    """What to say of a learner that does no better than chance after training; None if there is nothing to say.
+
+    Its own accuracy on the test images, at the largest budget that it reaches, is compared with the share of the
+    largest class, which needs no image; better by more than luck is better in a one-sided binomial test.
+
+    Args:
+        root: `--root` of the command that draws its curve.
+    """
+    agent = record.about["agent"]
+    if not record.done or agent["reference"] or not record.reached_F.any():
+        return None
+    at = int(np.flatnonzero(record.reached_F)[-1])
+    predicted_N, labels_N = record.arrays["own"][at], record.arrays["labels"]
+    if (predicted_N < 0).all():
+        return None
+    right, chance = int((predicted_N == labels_N).sum()), float(np.bincount(labels_N).max() / len(labels_N))
+    if chance == 1 or _p_of_luck(right, len(labels_N), chance) < SURE:
+        return None
+    names = list(agent["settings"])
+    rates, steps = (
+        ", ".join(f"agent.{name}" for name in names if re.search(rf"(^|_){word}$", name)) for word in ("lr", "steps")
+    )
+    doubts = [f"a learning rate that does not fit ({rates})"] if rates else []
+    doubts += [f"too few steps ({steps})"] if steps else []
+    doubts += ["a reward that is always 0"] if "reward" in names else []
+    where = f" --root {root}" if root else ""
+    return (
+        f"{record.name} on {record.task}, seed {record.seed}: at chance after training: its own accuracy at "
+        f"{100 * record.budgets[at]:g} % is {100 * right / len(labels_N):.1f} %, and the largest class alone is "
+        f"{100 * chance:.1f} %. See `glimpse curves{where}` for whether its loss falls"
+        f"{'; it may be ' * bool(doubts)}{', or '.join(doubts)}."
+    )
+
+
+def _p_of_luck(right: int, count: int, chance: float) -> float:
+    from scipy.stats import binom  # here, since it takes half a second
+
+    return float(binom.sf(right - 1, count, chance))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A measure of one run over all of its stages.
+
+    Attributes:
+        images: labelled images that were passed through, (points,).
+        value: NaN between stages, so that no line joins what is not the same, (points,).
+    """
+
+    images: Array
+    value: Array
+
+
+def line_of(record: Record, measures: Sequence[str]) -> Line | None:
+    """The first of these measures that a stage has, stage after stage; None if no stage has any."""
+    images: list[float] = []
+    values: list[float] = []
+    for stage in record.curves:
+        name = next((name for name in measures if stage["measures"].get(name)), None)
+        if name is not None:
+            points = stage["measures"][name]
+            images += [*points["images"], points["images"][-1]]
+            values += [*(math.nan if value is None else value for value in points["value"]), math.nan]
+    return Line(np.array(images, float), np.array(values, float)) if images else None
+
+
+PANELS = {"loss": ("loss", "critic_loss"), "validation accuracy": ("accuracy",)}
+"""What is drawn: the name of each panel, and the measures that may stand in it."""
+
+
+def drawable(rows: Sequence[Row]) -> list[Row]:
+    """The rows of which some run has a curve.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [row for row in rows if any(record.curves for record in row.records)]
+    if not found:
+        raise UsageError("no training curves here: they are of runs of this version; --again runs older ones again")
+    return found
+
+
+def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
+    """Loss and validation accuracy of some contenders of one task: STEM.pdf and STEM.png.
+
+    Against the labelled images that were passed through: a thin line for each seed, and their mean where there are
+    several. A line ends with its stage.
+    """
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    styles = styled([shown(row) for row in rows])
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(PANELS), figsize=(9.5, 4), layout="constrained")
+        for axis, (title, measures) in zip(axes, PANELS.items(), strict=True):
+            least = math.inf
+            for row in rows:
+                colour = styles[shown(row)][0]
+                lines = [line for record in row.records if (line := line_of(record, measures)) is not None]
+                for line in lines:
+                    axis.plot(line.images, line.value, color=colour, lw=0.5, alpha=0.5 if len(lines) > 1 else 1)
+                    least = min(least, float(np.nanmin(line.value, initial=math.inf)))
+                mean = _mean(lines)
+                axis.plot(mean.images, mean.value, color=colour, lw=1.5, label=shown(row))
+            axis.set(xlabel="labelled images passed through", title=title)
+            if title == "loss":
+                axis.set_yscale("log" if least > 0 else "symlog")
+            else:
+                axis.set_ylim(0, 1.05)
+        outside(axes[-1], *axes[0].get_legend_handles_labels())
+        paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
+        figure.savefig(paths[0], metadata={"CreationDate": None})  # same records, same bytes
+        figure.savefig(paths[1], dpi=160)
+        plt.close(figure)
+    return paths
+
+
+def _mean(lines: Sequence[Line]) -> Line:
+    """Over the seeds that have as many points as the longest: a run that diverged ends early."""
+    longest = max((len(line.images) for line in lines), default=0)
+    whole = [line for line in lines if len(line.images) == longest]
+    if not whole:
+        return Line(np.zeros(0), np.zeros(0))
+    return Line(whole[0].images, np.mean([line.value for line in whole], axis=0))
+
+
+def write(rows: Sequence[Row], root: Path) -> list[Path]:
+    """Draw `training.pdf` and `.png`, for each task where there are several, numbered where there are many rows."""
+    paths = []
+    names = list(dict.fromkeys(row.task for row in rows))
+    for task in names:
+        here = [row for row in rows if row.task == task]
+        ending = "" if len(names) == 1 else ending_of(task)
+        for page, start in enumerate(range(0, len(here), LINES)):
+            number = f"-{page + 1}" if len(here) > LINES else ""
+            paths += picture(here[start : start + LINES], root / f"training{ending}{number}")
+    return paths
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Per task, stage and contender: how the loss and the accuracy went, of the first seed, and where they ended."""
+    parts = ["# Training curves\n"]
+    for task in dict.fromkeys(row.task for row in rows):
+        lines = []
+        for row in rows:
+            if row.task != task:
+                continue
+            record = next(record for record in row.records if record.curves)
+            for number, stage in enumerate(record.curves):
+                measures = stage["measures"]
+                name = next((name for name in PANELS["loss"] if measures.get(name)), None)
+                cells = [*_summary(measures.get(name or ""), 1), *_summary(measures.get("accuracy"), 100)]
+                lines.append([shown(row) if number == 0 else "", stage["stage"], *cells, stage["scored"]])
+        head = ["contender", "stage", "loss", "from, to", "accuracy", "from, to (%)", "accuracy of"]
+        parts.append(f"## {task}\n\n{pipe(head, lines)}")
+    parts.append("Of each contender's first seed. Accuracy: on validation images.\n")
+    return "\n".join(parts)
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float | None], width: int = 12) -> str:
+    """Values as a line of bars, at most so many, from the lowest to the highest.
+
+    >>> sparkline([0.0, 1.0, None, 3.5])
+    '▁▃ █'
+    """
+    some = [values[at] for at in np.unique(np.linspace(0, len(values) - 1, width).astype(int))]
+    finite = [value for value in some if value is not None]
+    low, span = min(finite, default=0.0), (max(finite, default=0.0) - min(finite, default=0.0)) or 1.0
+    return "".join(" " if value is None else _BARS[int(7 * (value - low) / span)] for value in some)
+
+
+def _summary(points: dict[str, list[Any]] | None, factor: float) -> list[str]:
+    values = [value for value in points["value"] if value is not None] if points else []
+    if not values:
+        return ["·", "·"]
+    return [sparkline(values), f"{factor * values[0]:.3g}, {factor * values[-1]:.3g}"]
+
+
+def write_tensorboard(rows: Sequence[Row], folder: Path) -> Path:
+    """All curves as TensorBoard's event files, one run a folder: TASK/CONTENDER/seed-N.
+
+    Steps are the labelled images passed through, and times the seconds of training.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError("--tensorboard needs TensorBoard: pip install 'glimpsebench[tensorboard]'") from None
+    for row in rows:
+        for record in row.records:
+            name = ending_of(shown(row)).removeprefix("-")
+            writer: Any = SummaryWriter(folder / ending_of(row.task).removeprefix("-") / name / f"seed-{record.seed}")
+            for number, (stage, seconds) in enumerate(zip(record.curves, record.curve_seconds, strict=True), 1):
+                for measure, points in stage["measures"].items():
+                    for images, value, second in zip(points["images"], points["value"], seconds[measure], strict=True):
+                        if value is not None:
+                            tag = f"{measure}/{number} {stage['stage']}"
+                            writer.add_scalar(tag, value, images, walltime=second)
+            writer.close()
+    return folder
