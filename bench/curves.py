@@ -27,38 +27,29 @@ SURE = 0.01
 """How seldom a learner that has learned nothing passes for one that has."""
 
 
-def at_chance(record: Record, root: str | None = None) -> str | None:
+def at_chance(record: Record, root: Path) -> str | None:
     """What to say of a learner that does no better than chance after training; None if there is nothing to say.
 
     Its own accuracy on the test images, at the largest budget that it reaches, is compared with the share of the
-    largest class, which needs no image; better by more than luck is better in a one-sided binomial test.
+    largest class, which needs no image, by a one-sided binomial test.
 
     Args:
-        root: `--root` of the command that draws its curve.
+        root: the results folder.
     """
     agent = record.about["agent"]
     if not record.done or agent["reference"] or not record.reached_F.any():
         return None
     at = int(np.flatnonzero(record.reached_F)[-1])
     predicted_N, labels_N = record.arrays["own"][at], record.arrays["labels"]
-    if (predicted_N < 0).all():
-        return None
     right, chance = int((predicted_N == labels_N).sum()), float(np.bincount(labels_N).max() / len(labels_N))
-    if chance == 1 or _p_of_luck(right, len(labels_N), chance) < SURE:
+    if (predicted_N < 0).all() or chance == 1 or _p_of_luck(right, len(labels_N), chance) < SURE:
         return None
-    names = list(agent["settings"])
-    rates, steps = (
-        ", ".join(f"agent.{name}" for name in names if re.search(rf"(^|_){word}$", name)) for word in ("lr", "steps")
-    )
-    doubts = [f"a learning rate that does not fit ({rates})"] if rates else []
-    doubts += [f"too few steps ({steps})"] if steps else []
-    doubts += ["a reward that is always 0"] if "reward" in names else []
-    where = f" --root {root}" if root else ""
+    levers = [f"agent.{name}" for name in agent["settings"] if re.search("(^|_)(lr|steps|reward)$", name)]
     return (
-        f"{record.name} on {record.task}, seed {record.seed}: at chance after training: its own accuracy at "
-        f"{100 * record.budgets[at]:g} % is {100 * right / len(labels_N):.1f} %, and the largest class alone is "
-        f"{100 * chance:.1f} %. See `glimpse curves{where}` for whether its loss falls"
-        f"{'; it may be ' * bool(doubts)}{', or '.join(doubts)}."
+        f"{record.name} on {record.task}, seed {record.seed}: no better than chance after training: at "
+        f"{100 * record.budgets[at]:g} % its own accuracy is {100 * right / len(labels_N):.1f} %, and the share of the "
+        f"largest class {100 * chance:.1f} %\n  glimpse curves --root {root} shows whether its loss falls"
+        f"{'; settings to look at: ' * bool(levers)}{', '.join(levers)}"
     )
 
 
@@ -70,24 +61,32 @@ def _p_of_luck(right: int, count: int, chance: float) -> float:
 
 @dataclass(frozen=True)
 class Line:
-    """A measure of one run over all of its stages.
+    """A measure of one run over its stages.
 
     Attributes:
         images: labelled images that were passed through, (points,).
-        value: NaN between stages, so that no line joins what is not the same, (points,).
+        value: NaN after each stage, so that no line joins what is not the same, (points,).
     """
 
     images: Array
     value: Array
 
 
-def line_of(record: Record, measures: Sequence[str]) -> Line | None:
-    """The first of these measures that a stage has, stage after stage; None if no stage has any."""
+OWN = "own prediction"
+"""How `scored` begins where the accuracy is of what the agent would predict at test."""
+
+
+def line_of(record: Record, measures: Sequence[str], own: bool | None = None) -> Line | None:
+    """The first of these measures that a stage has, stage after stage; None if no stage has any.
+
+    Args:
+        own: only the stages whose accuracy is of the agent's own prediction, or only those where it is not.
+    """
     images: list[float] = []
     values: list[float] = []
     for stage in record.curves:
         name = next((name for name in measures if stage["measures"].get(name)), None)
-        if name is not None:
+        if name is not None and own in (None, stage["scored"].startswith(OWN)):
             points = stage["measures"][name]
             images += [*points["images"], points["images"][-1]]
             values += [*(math.nan if value is None else value for value in points["value"]), math.nan]
@@ -114,30 +113,34 @@ def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
     """Loss and validation accuracy of some contenders of one task: STEM.pdf and STEM.png.
 
     Against the labelled images that were passed through: a thin line for each seed, and their mean where there are
-    several. A line ends with its stage.
+    several. A line ends with its stage, and is dotted where the accuracy is not of the agent's own prediction.
     """
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     styles = styled([shown(row) for row in rows])
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE | {"pdf.fonttype": 42}):
         figure, axes = plt.subplots(1, len(PANELS), figsize=(9.5, 4), layout="constrained")
         for axis, (title, measures) in zip(axes, PANELS.items(), strict=True):
-            least = math.inf
+            losses, least = title == "loss", math.inf
             for row in rows:
                 colour = styles[shown(row)][0]
-                lines = [line for record in row.records if (line := line_of(record, measures)) is not None]
-                for line in lines:
-                    axis.plot(line.images, line.value, color=colour, lw=0.5, alpha=0.5 if len(lines) > 1 else 1)
-                    least = min(least, float(np.nanmin(line.value, initial=math.inf)))
-                mean = _mean(lines)
-                axis.plot(mean.images, mean.value, color=colour, lw=1.5, label=shown(row))
+                axis.plot([], [], color=colour, label=shown(row))
+                for own in (None,) if losses else (True, False):
+                    found = [line_of(record, measures, own) for record in row.records]
+                    lines = [line for line in found if line is not None]
+                    look: dict[str, Any] = {"color": colour, "ls": ":" if own is False else "-"}
+                    for line in lines[: len(lines) if len(lines) > 1 else 0]:
+                        axis.plot(line.images, line.value, **look, lw=0.5, alpha=0.5)
+                    if mean := _mean(lines):
+                        axis.plot(mean.images, mean.value, **look, lw=1.5, marker="" if losses else ".", markersize=4)
+                        least = min(least, float(np.min(mean.value[np.isfinite(mean.value)], initial=math.inf)))
             axis.set(xlabel="labelled images passed through", title=title)
-            if title == "loss":
+            if losses:
                 axis.set_yscale("log" if least > 0 else "symlog")
             else:
                 axis.set_ylim(0, 1.05)
-        outside(axes[-1], *axes[0].get_legend_handles_labels())
+        outside(axes[-1], *axes[-1].get_legend_handles_labels())
         paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
         figure.savefig(paths[0], metadata={"CreationDate": None})  # same records, same bytes
         figure.savefig(paths[1], dpi=160)
@@ -145,13 +148,11 @@ def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
     return paths
 
 
-def _mean(lines: Sequence[Line]) -> Line:
+def _mean(lines: Sequence[Line]) -> Line | None:
     """Over the seeds that have as many points as the longest: a run that diverged ends early."""
     longest = max((len(line.images) for line in lines), default=0)
     whole = [line for line in lines if len(line.images) == longest]
-    if not whole:
-        return Line(np.zeros(0), np.zeros(0))
-    return Line(whole[0].images, np.mean([line.value for line in whole], axis=0))
+    return Line(whole[0].images, np.mean([line.value for line in whole], axis=0)) if whole else None
 
 
 def write(rows: Sequence[Row], root: Path) -> list[Path]:
