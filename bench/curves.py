@@ -120,7 +120,7 @@ def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
 
     styles = styled([shown(row) for row in rows])
     with mpl.rc_context(STYLE | {"pdf.fonttype": 42}):
-        figure, axes = plt.subplots(1, len(PANELS), figsize=(9.5, 4), layout="constrained")
+        figure, axes = plt.subplots(1, len(PANELS), figsize=(9.5, 4), sharex=True, layout="constrained")
         for axis, (title, measures) in zip(axes, PANELS.items(), strict=True):
             losses, least = title == "loss", math.inf
             for row in rows:
@@ -135,7 +135,8 @@ def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
                     if mean := _mean(lines):
                         axis.plot(mean.images, mean.value, **look, lw=1.5, marker="" if losses else ".", markersize=4)
                         least = min(least, float(np.min(mean.value[np.isfinite(mean.value)], initial=math.inf)))
-            axis.set(xlabel="labelled images passed through", title=title)
+            note = "" if losses else "\n(dotted: not of the agent's own prediction)"
+            axis.set(xlabel="labelled images passed through", title=f"{title}{note}")
             if losses:
                 axis.set_yscale("log" if least > 0 else "symlog")
             else:
@@ -169,22 +170,29 @@ def write(rows: Sequence[Row], root: Path) -> list[Path]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Per task, stage and contender: how the loss and the accuracy went, of the first seed, and where they ended."""
+    """Per task, contender and stage: how loss and accuracy of the first seed went, and from where to where."""
     parts = ["# Training curves\n"]
     for task in dict.fromkeys(row.task for row in rows):
-        lines = []
+        lines: list[list[str]] = []
+        scored: dict[str, dict[str, list[str]]] = {}
         for row in rows:
             if row.task != task:
                 continue
             record = next(record for record in row.records if record.curves)
             for number, stage in enumerate(record.curves):
-                measures = stage["measures"]
-                name = next((name for name in PANELS["loss"] if measures.get(name)), None)
-                cells = [*_summary(measures.get(name or ""), 1), *_summary(measures.get("accuracy"), 100)]
-                lines.append([shown(row) if number == 0 else "", stage["stage"], *cells, stage["scored"]])
-        head = ["contender", "stage", "loss", "from, to", "accuracy", "from, to (%)", "accuracy of"]
+                measures, name = stage["measures"], stage["stage"]
+                loss = next((measures[each] for each in PANELS["loss"] if each in measures), None)
+                cells = [*_summary(loss, 1), *_summary(measures.get("accuracy"), 100)]
+                lines.append([shown(row) if number == 0 else "", name, *cells])
+                of = scored.setdefault(stage["scored"] or "nothing", {}).setdefault(shown(row), [])
+                of += [] if name in of else [name]
+        head = ["contender", "stage", "loss", "from, to", "accuracy", "from, to (%)"]
         parts.append(f"## {task}\n\n{pipe(head, lines)}")
-    parts.append("Of each contender's first seed. Accuracy: on validation images.\n")
+        parts.append("Of each contender's first seed. The accuracy, on validation images, is of the\n")
+        for what, of in scored.items():
+            whose = "; ".join(f"{label}: {', '.join(stages)}" for label, stages in of.items())
+            parts.append(f"- {what} ({whose})")
+        parts.append("")
     return "\n".join(parts)
 
 
@@ -200,7 +208,7 @@ def sparkline(values: Sequence[float | None], width: int = 12) -> str:
     some = [values[at] for at in np.unique(np.linspace(0, len(values) - 1, width).astype(int))]
     finite = [value for value in some if value is not None]
     low, span = min(finite, default=0.0), (max(finite, default=0.0) - min(finite, default=0.0)) or 1.0
-    return "".join(" " if value is None else _BARS[int(7 * (value - low) / span)] for value in some)
+    return "".join(" " if value is None else _BARS[round(7 * (value - low) / span)] for value in some)
 
 
 def _summary(points: dict[str, list[Any]] | None, factor: float) -> list[str]:

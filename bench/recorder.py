@@ -29,7 +29,7 @@ from glimpsebench.envs.tasks import Split, Task
 
 VALIDATION_IMAGES = 500
 """On how many the accuracy is measured, at most."""
-ACCURACIES, LEAST_APART = 15, 100
+ACCURACIES, LEAST_APART = 15, 125
 """How many accuracies a stage has at most, and how many steps apart they are at least: so they cost little time."""
 MEANS = 50
 """How many means of its losses a stage has at most."""
