@@ -184,13 +184,13 @@ def markdown(rows: Sequence[Row]) -> str:
                 loss = next((measures[each] for each in PANELS["loss"] if each in measures), None)
                 cells = [*_summary(loss, 1), *_summary(measures.get("accuracy"), 100)]
                 lines.append([shown(row) if number == 0 else "", name, *cells])
-                of = scored.setdefault(stage["scored"] or "nothing", {}).setdefault(shown(row), [])
-                of += [] if name in of else [name]
+                stages = scored.setdefault(stage["scored"] or "nothing", {}).setdefault(shown(row), [])
+                stages += [] if name in stages else [name]
         head = ["contender", "stage", "loss", "from, to", "accuracy", "from, to (%)"]
         parts.append(f"## {task}\n\n{pipe(head, lines)}")
-        parts.append("Of each contender's first seed. The accuracy, on validation images, is of the\n")
+        parts.append("Of each contender's first seed. The accuracy, on validation images, is of:\n")
         for what, of in scored.items():
-            whose = "; ".join(f"{label}: {', '.join(stages)}" for label, stages in of.items())
+            whose = "; ".join(f"{label}: {', '.join(names)}" for label, names in of.items())
             parts.append(f"- {what} ({whose})")
         parts.append("")
     return "\n".join(parts)

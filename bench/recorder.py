@@ -148,7 +148,7 @@ class Recorder:
         """
         agent = copy.copy(self.agent)
         with torch.device("cpu"), torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.random.default_generator.manual_seed(0)
+            torch.set_rng_state(torch.Generator().manual_seed(0).get_state())  # of the CPU alone
             if self.agent.net is not None:
                 agent.net = copy.deepcopy(self.agent.net).to("cpu").eval()
             images = self._validation = self._validation or _some_of(self.task.val())

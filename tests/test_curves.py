@@ -173,7 +173,7 @@ class Late(Uniform):
 
     def fit(self, task: Task, seed: int, progress: Any) -> None:
         for _ in progress(range(3)):
-            self.net.weight_of_nothing = 1.0  # type: ignore[union-attr, assignment]
+            self.net.weight_of_nothing = 1.0  # type: ignore[union-attr]
         self.trained = True
 
     def predict(self, view: Observation) -> NDArray[Any]:
