@@ -19,7 +19,7 @@ Command: glimpse run --agent gain_ext --task digits-clutter --set agent.supervis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -105,5 +105,6 @@ class GainExt(GuidedAgent):
             return loss
 
         stream = batches(task, self.selector_steps, self.batch, rng)
-        optimise_on(self.classifier, stream, loss_on, steps=self.selector_steps, lr=self.lr, progress=progress)
+        common: dict[str, Any] = {"steps": self.selector_steps, "lr": self.lr, "progress": progress}
+        optimise_on(self.classifier, stream, loss_on, stage="selector", **common)
         self.findings |= self.validated(task.val())

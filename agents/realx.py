@@ -27,7 +27,7 @@ Command: glimpse run --agent realx --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -115,8 +115,8 @@ class RealX(DrawnMaskAgent):
 
         self.pretrain_predictor(task, self.pretrain_steps, self.bernoulli_rate, rng, progress)
         net.predictor.requires_grad_(False)
-        steps, batch, lr = self.selector_steps, self.batch, self.lr
-        optimise(net.scorer, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress)
+        common: dict[str, Any] = {"batch": self.batch, "lr": self.lr, "rng": rng, "progress": progress}
+        optimise(net.scorer, task, loss_of, steps=self.selector_steps, stage="selector", **common)
         net.predictor.requires_grad_(True)
 
     def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:

@@ -374,7 +374,7 @@ def run_command(
 
 def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) -> str:
     """One of `run`: what went wrong, if anything."""
-    from glimpsebench.bench import leaderboard
+    from glimpsebench.bench import curves, leaderboard
     from glimpsebench.bench.records import Record
     from glimpsebench.bench.run import run
 
@@ -397,6 +397,8 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) ->
         return error
     print("\n".join(terminal.columned(*leaderboard.summary(record), terminal.width())))
     print(f"record: {record.folder}")
+    if doubt := curves.at_chance(record, folder):
+        print(terminal.folded(doubt))
     return ""
 
 
@@ -569,6 +571,35 @@ def by_glimpse_command(
     print("Written:", *paths, sep="\n  ")
 
 
+@app.command("curves")
+def curves_command(
+    root: Root = "quick",
+    labels: Annotated[
+        list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
+    ] = None,
+    task: OneTask = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write TensorBoard's event files into this folder.")
+    ] = None,
+    markdown: AsMarkdown = False,
+) -> None:
+    """Loss and validation accuracy over training; draws training.png and .pdf in the results folder.
+
+    Against the labelled images that were passed through, a thin line for each seed and their mean.
+    """
+    from glimpsebench.bench import compare, curves, leaderboard
+
+    folder = results_folder(root)
+    rows = compare.on_task(leaderboard.rows_of(_records(folder)), task)
+    chosen = [row for label in labels or () for row in compare.named(rows, label)]
+    rows = curves.drawable([row for row in rows if row in chosen] if labels else rows)
+    if tensorboard is not None:
+        curves.write_tensorboard(rows, tensorboard)
+    paths = curves.write(rows, folder)
+    _show(curves.markdown(rows), markdown)
+    print("Written:", *paths, *([] if tensorboard is None else [tensorboard]), sep="\n  ")
+
+
 @app.command("study")
 def study_command(
     name: Annotated[str, typer.Argument(help="A study's name; its suite has the same.")],
@@ -624,7 +655,7 @@ def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> Non
 
 def _report(root: Path, suite: Suite) -> None:
     """Write and show a suite's tables, its comparisons of its own runs alone, and its figures."""
-    from glimpsebench.bench import compare, figures, leaderboard
+    from glimpsebench.bench import compare, curves, figures, leaderboard
     from glimpsebench.bench.records import read_all
 
     records = read_all(root)
@@ -634,7 +665,9 @@ def _report(root: Path, suite: Suite) -> None:
     compared, skipped = compare.write(suite.comparisons, rows, root)
     paths += compared
     _show(paths[0].read_text(), False, leaderboard.MARKS)
-    print(*map(terminal.folded, skipped), sep="\n", end="\n" * bool(skipped))
+    doubts = [curves.at_chance(record, root) for record in records if record.about["key"] in keys]
+    notes = [*skipped, *filter(None, doubts)]
+    print(*map(terminal.folded, notes), sep="\n", end="\n" * bool(notes))
     print("Written:", *paths, root / "records", sep="\n  ")
 
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, training_on
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
 from glimpsebench.bench import localisation, records
 from glimpsebench.bench.evaluators import Recipe, evaluator, identity
 from glimpsebench.bench.progress import Stages
+from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, replay, rollout
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.errors import UsageError
@@ -189,14 +190,15 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
+    curves = Recorder(agent, task, stages)
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)
             trainable = agent.trainable
             stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
-            with training_on(device, agent):
-                agent.fit(task, spec.seed, stages)
+            with training_on(device, agent), reporting_to(curves):
+                agent.fit(task, spec.seed, curves)
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
@@ -232,7 +234,10 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     with records.replacing(folder) as temporary:
         (temporary / "record.json").write_text(records.canonical(about))
         seconds = dict(zip(("fit", "rollout", "score"), np.diff(clock).round(3).tolist(), strict=False))
-        (temporary / "timings.json").write_text(records.canonical(seconds))
+        if "fit" in seconds:
+            seconds |= {"fit": round(seconds["fit"] - curves.seconds, 3), "validation": round(curves.seconds, 3)}
+        (temporary / "timings.json").write_text(records.compact({**seconds, "curves": curves.timings}))
+        (temporary / "curves.json").write_text(records.compact(curves.curves))
         if arrays:
             np.savez_compressed(temporary / "images.npz", **arrays)
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)

@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Progress, tensor
-from glimpsebench.agents.common.masks import MaskAgent, MaskNet
+from glimpsebench.agents.common.masks import Array, MaskAgent, MaskNet
 from glimpsebench.agents.common.nets import conv, to_float
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Score = Literal["gradient", "last", "energy"]
 Make = Callable[[int], nn.Module]
@@ -195,6 +195,11 @@ class AttentiveAgent(MaskAgent):
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         super().fit_selector(task, rng, progress)
         self.findings = dict(self.measured(task))
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "selector":
+            return super().validation_logits(images, stage)
+        return self.attentive.logits(to_float(images.images_NCHW)), "attentive classifier on whole images"
 
     @torch.no_grad()
     def measured(self, task: Task) -> dict[str, float]:

@@ -47,7 +47,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Progress, tensor
-from glimpsebench.agents.common.masks import MaskAgent, MaskNet, Weight
+from glimpsebench.agents.common.masks import Array, MaskAgent, MaskNet, Weight
 from glimpsebench.agents.common.nets import Rate, conv, to_float
 from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
@@ -190,6 +190,11 @@ class AttributionAgent(MaskAgent):
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         super().fit_selector(task, rng, progress)
         self.findings |= self.validated(task.val())
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "selector":
+            return super().validation_logits(images, stage)
+        return self.classifier(to_float(images.images_NCHW)), "classifier on whole images"
 
     @torch.no_grad()
     def validated(self, split: Split) -> dict[str, float]:

@@ -34,7 +34,7 @@ from glimpsebench.agents.common.nets import (
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, k_best
 from glimpsebench.envs.settings import renamed
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 Count = Annotated[int, Field(ge=0)]
@@ -137,6 +137,7 @@ class MaskAgent(PredictorAgent):
             lr=self.lr,
             rng=rng,
             progress=progress,
+            stage="selector",
         )
 
     def random_canvases(self, images: Array, share: float | None) -> tuple[Tensor, Tensor]:
@@ -159,7 +160,8 @@ class MaskAgent(PredictorAgent):
             )
             return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
-        optimise(net.predictor, task, loss_of, steps=steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
+        common: dict[str, Any] = {"batch": self.batch, "lr": self.lr, "rng": rng, "progress": progress}
+        optimise(net.predictor, task, loss_of, steps=steps, stage="pretraining", **common)
 
     def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets."""
@@ -175,6 +177,12 @@ class MaskAgent(PredictorAgent):
             return masked_canvas(image_BCHW, mask_B1HW), mask_B1HW
 
         self.train_predictor(net.predictor, task, canvases, rng, progress)
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "pretraining":
+            return super().validation_logits(images, stage)
+        canvas_BCHW, mask_B1HW = self.random_canvases(images.images_NCHW, None)
+        return self.nets.predictor(canvas_BCHW, mask_B1HW.float()), "predictor on random masks of every size"
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

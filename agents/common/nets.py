@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, tensor, tensors
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, report, tensor, tensors
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.predictors import reader_state
 from glimpsebench.envs.settings import renamed
@@ -60,6 +60,7 @@ def optimise(
     rng: np.random.Generator,
     progress: Progress[int],
     weight_decay: float = 0.01,
+    stage: str = "training",
 ) -> None:
     """`optimise_on` for a loss of images and labels: (images uint8 BCHW, labels (B,), step) → loss."""
 
@@ -68,7 +69,7 @@ def optimise(
         return loss_of(split.images_NCHW[rows_B], tensor(split.labels_N[rows_B]), step)
 
     stream = batches(task, steps, batch, rng)
-    optimise_on(net, stream, loss_on, steps=steps, lr=lr, progress=progress, weight_decay=weight_decay)
+    optimise_on(net, stream, loss_on, steps=steps, lr=lr, progress=progress, weight_decay=weight_decay, stage=stage)
 
 
 def optimise_on(
@@ -80,13 +81,15 @@ def optimise_on(
     lr: float,
     progress: Progress[int],
     weight_decay: float = 0.01,
+    stage: str = "training",
 ) -> None:
-    """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5.
+    """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5; it reports.
 
     Args:
         net: its trainable parameters are optimised; left in eval mode.
         stream: what to learn from, as `batches` gives it.
         loss_on: (an epoch's split, rows (B,) of it, step) → loss.
+        stage: its name in the training curve.
 
     Raises:
         Diverged: the loss is not finite.
@@ -96,7 +99,8 @@ def optimise_on(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     net.train()
     for step in progress(range(steps)):
-        loss = loss_on(*next(stream), step)
+        split, rows_B = next(stream)
+        loss = loss_on(split, rows_B, step)
         if not torch.isfinite(loss):
             raise Diverged(f"the loss is {loss.item()} at step {step} of {steps}")
         optimiser.zero_grad()
@@ -104,6 +108,7 @@ def optimise_on(
         nn.utils.clip_grad_norm_(trained, 5.0)
         optimiser.step()
         schedule.step()
+        report(stage, images=len(rows_B), loss=loss.item())
     net.eval()
 
 
@@ -224,6 +229,7 @@ class PredictorAgent(Agent):
         canvases: Callable[[Array], tuple[Tensor, Tensor]],
         rng: np.random.Generator,
         progress: Progress[int],
+        stage: str = "predictor",
     ) -> None:
         """Train the predictor on what the agent's own selections show.
 
@@ -232,6 +238,7 @@ class PredictorAgent(Agent):
         Args:
             predictor: trained in place, from the weights that `initialise` gives it.
             canvases: images (uint8 BCHW) → canvases (B, C, H, W) and masks (B, 1, H, W, boolean), all budgets mixed.
+            stage: its name in the training curve.
         """
         self.initialise(predictor, task)
         from_reader = self.predictor_init == "reader"
@@ -242,7 +249,7 @@ class PredictorAgent(Agent):
             return F.cross_entropy(predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
         steps, batch, lr = self.predictor_steps, self.batch, self.predictor_lr
-        optimise(predictor, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress)
+        optimise(predictor, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress, stage=stage)
 
 
 def reinitialise(net: nn.Module) -> None:
