@@ -21,6 +21,7 @@ The files lie beside this module; `read_suite` takes a name of theirs or the pat
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 import tomllib
@@ -32,7 +33,7 @@ from typing import Any
 from glimpsebench import agents
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.leaderboard import labels_of
-from glimpsebench.bench.records import canonical, settings_of
+from glimpsebench.bench.records import settings_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.envs import settings as of_settings
 from glimpsebench.envs.errors import UsageError, unknown
@@ -188,7 +189,8 @@ def _at(where: str, read: Any, value: Any) -> Any:
 
 def _key(spec: Spec, seed: bool = True) -> str:
     """Equal for equal runs; without seed for those of a row."""
-    return canonical([spec.agent, spec.task, spec.agent_settings, spec.task_settings, spec.seed if seed else None])
+    parts = [spec.agent, spec.task, spec.agent_settings, spec.task_settings, spec.seed if seed else None]
+    return json.dumps(parts, sort_keys=True)
 
 
 def flat(table: Table) -> dict[str, Any]:
@@ -250,7 +252,8 @@ def floors_for(specs: Sequence[Spec], base: Table, wanted: bool | Sequence[str])
     names = [*(_TRAINING if "agent.predictor_steps" in base else ()), "size"]
     shared = {name: base[f"agent.{name}"] for name in names if f"agent.{name}" in base}
     added: list[Spec] = []
-    for task, settings in {canonical([s.task, s.task_settings]): (s.task, s.task_settings) for s in specs}.values():
+    tasks = {json.dumps([s.task, s.task_settings], sort_keys=True): (s.task, s.task_settings) for s in specs}
+    for task, settings in tasks.values():
         here = [spec for spec in specs if (spec.task, spec.task_settings) == (task, settings)]
         seeds = base.get("seed", sorted({spec.seed for spec in here}))
         for name in references if wanted else []:
