@@ -1062,10 +1062,28 @@ def test_the_test_images_are_not_for_whoever_asks() -> None:
         GlimpseEnv("digits", half="test")
 
 
-def test_a_step_of_a_finished_env_is_told() -> None:
-    env = GlimpseEnv(some_split(), glimpses=1)
+@pytest.mark.parametrize(
+    ("settings", "ended"), [({"glimpses": 1}, (True, False)), ({"max_episode_steps": 1}, (False, True))]
+)
+def test_a_step_of_a_finished_env_is_told_and_how_it_ended(settings: dict[str, Any], ended: tuple[bool, bool]) -> None:
+    env = GlimpseEnv(some_split(), **settings)
     env.reset(seed=0)
-    assert [bool(env.step(np.zeros(2))[4]["idle"]) for _ in range(3)] == [False, True, True]
+    for idle in (False, True, True):
+        *_, terminated, truncated, info = env.step(np.zeros(2))
+        assert ((terminated, truncated), bool(info["idle"])) == (ended, idle)
+    env.reset()
+    assert not env.step(np.zeros(2))[4]["idle"]
+
+
+def test_an_env_that_is_stepped_on_says_of_each_episode_how_it_ended() -> None:
+    env = GlimpseVectorEnv(
+        some_split(), 2, glimpses=3, stop=True, max_episode_steps=2, autoreset_mode=AutoresetMode.DISABLED
+    )
+    env.reset(seed=0)
+    stops_one = np.array([[0, 0, 1], [0, 0, -1]], np.float32)
+    both_look = np.array([[0, 0, -1], [0, 0, -1]], np.float32)
+    ends = [[part.tolist() for part in env.step(action)[2:4]] for action in (stops_one, both_look, both_look)]
+    assert ends == [[[True, False], [False, False]], [[True, False], [False, True]], [[True, False], [False, True]]]
 
 
 def test_one_image_can_be_chosen_for_a_single_env() -> None:
