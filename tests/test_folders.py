@@ -105,7 +105,7 @@ class TestFolder:
         fill(copy, {"cat": 10, "dog": 110})
         assert own(f"folder:{copy}").id == task.id
         assert task.id.startswith("folder-my-pets-")
-        assert task.id.endswith("-v2")
+        assert task.id.endswith("-v3")
         (copy / "cat" / "000.png").write_bytes(png(flat(11)))
         assert own(f"folder:{copy}").id != task.id
         for text in (repr(task), task.card(), task.describe(), task.id, str(records.settings_of(task))):
