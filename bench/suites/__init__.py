@@ -52,7 +52,7 @@ class Suite:
     """A named list of runs, and the comparisons that are to be written beside their leaderboard.
 
     Attributes:
-        notes: what of changes from the command line some agents lack, or which comparisons no longer fit.
+        notes: what of changes from the command line is not applied to which agents, or which comparisons no longer fit.
     """
 
     name: str
@@ -152,11 +152,12 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     for spec in floors:
         specs.setdefault(_key(spec), spec)
     wanted: list[Comparison] = []
-    notes = [
-        f"{key}: {', '.join(sorted(without))} {'have' if len(without) > 1 else 'has'} no such setting"
-        for key, names in applied.items()
-        if (without := {spec.agent for spec in specs.values()} - names) and key.startswith("agent.")
-    ]
+    notes = []
+    for key in changes:
+        whose, _, setting = key.partition(".")
+        without = {spec.agent for spec in specs.values() if setting not in spec.agent_settings}
+        if whose == "agent" and without:
+            notes.append(f"{key}: not applied to {', '.join(sorted(without))}")
     labels = labels_of([spec.about() for spec in {_key(spec, seed=False): spec for spec in specs.values()}.values()])
     for number, table in enumerate(comparisons, 1):
         where = f"compare {number}"
