@@ -38,7 +38,7 @@ from glimpsebench.agents.common.base import Progress
 from glimpsebench.agents.common.masks import Array, DrawnMaskAgent, Share, Weight
 from glimpsebench.agents.common.nets import Positive, Rate, optimise, to_float
 from glimpsebench.envs.settings import renamed
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 
 def rebar_latents(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,8 +124,8 @@ class RealX(DrawnMaskAgent):
             super().fit_predictor(task, rng, progress)
             return
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
-            return self.random_canvases(images, self.bernoulli_rate)
+        def canvases(images: Split) -> tuple[Tensor, Tensor]:
+            return self.random_canvases(images.images_NCHW, self.bernoulli_rate)
 
         self.train_predictor(self.nets.predictor, task, canvases, rng, progress)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import sys
 import time
@@ -119,7 +120,7 @@ def standings(specs: Iterable[Spec], root: Path) -> list[Standing]:
 def _standing(
     spec: Spec, root: Path, questions: dict[str, dict[str, Any]], kept: dict[Path, list[records.Record]]
 ) -> Standing:
-    row = records.canonical([spec.agent, spec.agent_settings, spec.task, spec.task_settings])
+    row = json.dumps([spec.agent, spec.agent_settings, spec.task, spec.task_settings], sort_keys=True)
     if row not in questions:
         questions[row] = spec.inputs()
     inputs = questions[row] | {"seed": spec.seed}

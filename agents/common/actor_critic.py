@@ -381,14 +381,14 @@ class ActorCriticAgent(PredictorAgent):
             for own, trained in zip(self.nets.policy_head.parameters(), parameters, strict=True):
                 own.copy_(trained)
 
-    def env_after_glimpses(self, images: Array, random_share: float, rng: np.random.Generator) -> GlimpseVectorEnv:
+    def env_after_glimpses(self, images: Split, random_share: float, rng: np.random.Generator) -> GlimpseVectorEnv:
         """An env with one episode an image, each of a random number of glimpses, 1 to T.
 
         Fixations are the policy's, or uniform for a random share of the images.
         """
         count = len(images)
         env = GlimpseVectorEnv(
-            Split(images),
+            images,
             count,
             sensor=self.sensor(),
             observation=self.observation,
@@ -410,7 +410,7 @@ class ActorCriticAgent(PredictorAgent):
     def fit_predictor(self, task: Task, random_share: float, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Train the predictor on random windows for a share of the images, and on the policy's."""
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
+        def canvases(images: Split) -> tuple[Tensor, Tensor]:
             view = tensors(self.env_after_glimpses(images, random_share, rng).observe("canvas"))
             return view["canvas"], view["mask"]
 
@@ -422,7 +422,7 @@ class ActorCriticAgent(PredictorAgent):
         net = self.nets
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            seen = tensors(self.env_after_glimpses(images, 1.0, rng).observe(self.observation))
+            seen = tensors(self.env_after_glimpses(Split(images), 1.0, rng).observe(self.observation))
             return F.cross_entropy(net.classifier(net.extractor(seen)), labels_B)
 
         optimise(

@@ -18,21 +18,23 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Progress, tensor, tensors
+from glimpsebench.agents.common.base import Progress, tensors
 from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
     PredictorAgent,
+    best_pixels,
     conv,
     linear_decay,
     masked_canvas,
     optimise,
     predict_canvas,
+    random_room,
     to_float,
     with_whole_images,
 )
 from glimpsebench.envs.glimpse import Kind, Observation
-from glimpsebench.envs.sensors import Mask, Sensor, k_best
+from glimpsebench.envs.sensors import Mask, Sensor
 from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
 
@@ -168,13 +170,10 @@ class MaskAgent(PredictorAgent):
         net = self.nets
         net.scorer.requires_grad_(False)
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
-            image_BCHW = to_float(images)
+        def canvases(images: Split) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
-                scores_BP = net.scorer(image_BCHW).flatten(1).cpu().numpy()
-            sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
-            mask_B1HW = tensor(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
-            return masked_canvas(image_BCHW, mask_B1HW), mask_B1HW
+                scores_BHW = net.scorer(to_float(images.images_NCHW))[:, 0].cpu().numpy()
+            return best_pixels(scores_BHW, images, random_room(images, self.budgets, rng))
 
         self.train_predictor(net.predictor, task, canvases, rng, progress)
 

@@ -7,7 +7,7 @@ differs between them is the looking. Shapes: B batch, C H W image, K classes.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, report, tensor, tensors
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.predictors import reader_state
+from glimpsebench.envs.sensors import Mask
 from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
 
@@ -169,6 +170,21 @@ def masked_canvas(images_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
     return torch.where(mask_B1HW, images_BCHW, torch.zeros(()))
 
 
+PIXELS = Mask()
+
+
+def random_room(images: Split, budgets: Sequence[float], rng: np.random.Generator) -> Array:
+    """How many of each image's own pixels may be touched, int64 (B,), at budgets drawn from these."""
+    room_B: Array = np.floor(rng.choice(budgets, len(images)) * images.own_pixels_N + 1e-9).astype(np.int64)
+    return room_B
+
+
+def best_pixels(scores_BHW: Array, images: Split, room_B: Array, sensor: Mask = PIXELS) -> tuple[Tensor, Tensor]:
+    """What a mask sensor shows of these scores: canvases (B, C, H, W) and masks (B, 1, H, W, boolean)."""
+    mask_B1HW = tensor(sensor.aim(scores_BHW, images.images_NCHW.shape[1:], room_B, images.boxes_N4))[:, None]
+    return masked_canvas(to_float(images.images_NCHW), mask_B1HW), mask_B1HW
+
+
 def with_whole_images(
     canvas_BCHW: Tensor, mask_B1HW: Tensor, image_BCHW: Tensor, share: float, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -226,7 +242,7 @@ class PredictorAgent(Agent):
         self,
         predictor: CanvasNet,
         task: Task,
-        canvases: Callable[[Array], tuple[Tensor, Tensor]],
+        canvases: Callable[[Split], tuple[Tensor, Tensor]],
         rng: np.random.Generator,
         progress: Progress[int],
         stage: str = "predictor",
@@ -237,19 +253,22 @@ class PredictorAgent(Agent):
 
         Args:
             predictor: trained in place, from the weights that `initialise` gives it.
-            canvases: images (uint8 BCHW) → canvases (B, C, H, W) and masks (B, 1, H, W, boolean), all budgets mixed.
+            canvases: B images → canvases (B, C, H, W) and masks (B, 1, H, W, boolean), all budgets mixed.
             stage: its name in the training curve.
         """
         self.initialise(predictor, task)
         from_reader = self.predictor_init == "reader"
 
-        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            whole = WHOLE_SHARE if from_reader else linear_decay(step, self.predictor_steps, rest=WHOLE_SHARE)
-            canvas_BCHW, mask_B1HW = with_whole_images(*canvases(images), to_float(images), whole, rng)
-            return F.cross_entropy(predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
+        def loss_on(split: Split, rows_B: Array, step: int) -> Tensor:
+            images = split.some(rows_B)
+            whole = WHOLE_SHARE if from_reader else linear_decay(step, steps, rest=WHOLE_SHARE)
+            image_BCHW = to_float(images.images_NCHW)
+            canvas_BCHW, mask_B1HW = with_whole_images(*canvases(images), image_BCHW, whole, rng)
+            assert split.labels_N is not None
+            return F.cross_entropy(predictor(canvas_BCHW, mask_B1HW.float()), tensor(split.labels_N[rows_B]))
 
-        steps, batch, lr = self.predictor_steps, self.batch, self.predictor_lr
-        optimise(predictor, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress, stage=stage)
+        steps, stream = self.predictor_steps, batches(task, self.predictor_steps, self.batch, rng)
+        optimise_on(predictor, stream, loss_on, steps=steps, lr=self.predictor_lr, progress=progress, stage=stage)
 
 
 def reinitialise(net: nn.Module) -> None:
@@ -273,7 +292,7 @@ class CanvasAgent(PredictorAgent):
     accelerated: ClassVar[bool] = True
 
     @abstractmethod
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Canvases (B, C, H, W) and masks (B, 1, H, W, boolean) as this agent would be shown, all budgets mixed."""
 
     def build(self) -> nn.Module:

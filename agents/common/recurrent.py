@@ -270,7 +270,8 @@ class RecurrentAgent(PredictorAgent):
         def recurrent_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
             return self.recurrent_loss(images, labels_B, rng)
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
+        def canvases(batch: Split) -> tuple[Tensor, Tensor]:
+            images = batch.images_NCHW
             with torch.no_grad():
                 episodes = [self.episode(images, rng, self.test_std) for _ in range(self.rollouts)]
                 aims = [aim for episode in episodes for _, aim, _, _ in episode]
