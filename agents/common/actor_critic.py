@@ -442,7 +442,7 @@ class ActorCriticAgent(PredictorAgent):
             self.take_over(self.in_training)  # into the copy's net: the env of the training watches the agent's own
         if stage not in ("extractor", "predictor, random windows"):
             return super().validation_logits(images, stage)
-        env = self.env_after_glimpses(images.images_NCHW, 1.0, np.random.default_rng(0))
+        env = self.env_after_glimpses(images.unlabelled, 1.0, np.random.default_rng(0))
         if stage == "extractor":
             features_BD = self.nets.extractor(tensors(env.observe(self.observation)))
             return self.nets.classifier(features_BD), "classifier on the features of random windows"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -145,12 +145,26 @@ READER_WIDTH = 32
 
 
 class CanvasNet(nn.Module):
-    """Class logits from what was shown: the canvas and, as one more channel, where it was shown."""
+    """Class logits from what was shown: the canvas and, as one more channel, where it was shown.
+
+    Attributes:
+        frozen_statistics: batch norm uses the averages that it has, in training too: what was trained on every kind of
+            canvas is fine-tuned on one kind without another normalisation.
+    """
+
+    frozen_statistics = False
 
     def __init__(self, channels: int, classes: int, width: int = READER_WIDTH) -> None:
         super().__init__()
         self.backbone = Backbone(channels + 1, width)
         self.head = nn.Linear(self.backbone.features, classes)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.modules() if self.frozen_statistics else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def forward(self, canvas_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
         logits: Tensor = self.head(self.backbone(torch.cat([canvas_BCHW, mask_B1HW], 1)))
@@ -233,7 +247,8 @@ class PredictorAgent(Agent):
 
     def initialise(self, predictor: CanvasNet, task: Task) -> None:
         """Give the predictor the weights that it begins from; whatever it has learned before is discarded."""
-        if self.predictor_init == "reader":
+        predictor.frozen_statistics = self.predictor_init == "reader"
+        if predictor.frozen_statistics:
             predictor.load_state_dict(reader_state(task))
         else:
             reinitialise(predictor)

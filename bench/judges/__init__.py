@@ -34,6 +34,8 @@ from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.tasks import Task
 
+__all__ = ["Judge", "Reader", "Recipe", "files", "folder_of", "judge", "metadata", "read", "reader_state", "ready"]
+
 Array = NDArray[Any]
 
 SHIPPED = Path(__file__).parent / "shipped"
