@@ -671,6 +671,11 @@ def _report(root: Path, suite: Suite) -> None:
     print("Written:", *paths, root / "records", sep="\n  ")
 
 
+def _complain(line: str) -> None:
+    """One line to standard error, which on a terminal goes on below itself."""
+    print(terminal.folded(line) if sys.stderr.isatty() else line, file=sys.stderr)
+
+
 INTERRUPTED = 130
 
 
@@ -679,15 +684,15 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         sys.exit(2)
     except Failed as error:
-        print(f"failed: {error}", file=sys.stderr)
+        _complain(f"failed: {error}")
         sys.exit(1)
     except (OSError, SafetensorError) as error:  # no such file, a folder that is read-only, a full disk
         where = getattr(error, "filename", None)
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        print(f"error: {where}: {why}" if where else f"error: {why}", file=sys.stderr)
+        _complain(f"error: {where}: {why}" if where else f"error: {why}")
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this

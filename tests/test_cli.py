@@ -103,6 +103,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert not list(tmp_path.rglob("*")), "nothing is half-written"
 
 
+def test_on_a_terminal_a_mistake_goes_on_below_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    line = glimpse("run", "--agent", "rma", capsys=capsys)[2]
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    lines = glimpse("run", "--agent", "rma", capsys=capsys)[2].splitlines()
+    assert len(line) > 80 >= max(map(len, lines))
+    assert " ".join(" ".join(lines).split()) == line.strip()
+
+
 SOUND = "[base]\ntask='digits'\nagent='ram'\n"
 
 

@@ -161,7 +161,7 @@ def test_no_floor_spends_its_budget_on_padding(floor: str, strips: Task) -> None
     replay(agent, images, episodes, agent.predict)  # raises if it touched anything else
 
 
-MASKED = {
+MASKED: dict[str, dict[str, Any]] = {
     "windows": {"name": "uniform", "size": 4, "glimpses": 6},
     "pixels": {"name": "uniform", "kind": "mask"},
     "cells": {"name": "uniform", "kind": "mask", "cell": 5},
