@@ -25,10 +25,10 @@ from safetensors import SafetensorError
 
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench.compare import cell, named, pipe
-from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.figures import STYLE, ending_of, outside, rebuilt, shade, styled
+from glimpsebench.bench.figures import STYLE, ending_of, outside, shade, styled
+from glimpsebench.bench.judgements import judge_name, judge_of
 from glimpsebench.bench.leaderboard import SCORES, Row, shown
-from glimpsebench.bench.records import Record
+from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import Predict, replay_steps
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.envs import tasks
@@ -110,18 +110,21 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
     torch.set_num_threads(1)  # as in `run`
     task, _ = rebuilt(row.runs[0])
     test = tasks.test_split(task)
-    if row.runs[0].about["evaluator"] != identity(task):
-        raise UsageError(f"{row.name} on {row.task}: judged by another evaluator than this version's; {_MEND}")
+    if row.runs[0].about["evaluator"] != judge_name(task):
+        raise UsageError(f"{row.name} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
     agents = [_trained(record, task) for record in row.runs]
-    judged = evaluator(task, root, progress)
+    judge = judge_of(task, root, progress)
     touched: list[Array] = []
     correct: dict[str, list[Array]] = {by: [] for by in SCORES}
     for record, agent in zip(row.runs, agents, strict=True):
-        views: dict[str, tuple[Kind, Predict]] = {"evaluator": ("canvas", judged), "own": (agent.view, agent.predict)}
+        views: dict[str, tuple[Kind, Predict]] = {
+            "evaluator": ("canvas", lambda view: np.moveaxis(judge(view), 0, 1)),
+            "own": (agent.view, agent.predict),
+        }
         for by in SCORES:
-            if (record.arrays[by] >= 0).any():
-                predicted_NT, touched_NT = _steps(record, agent, test, by, *views[by])
-                correct[by].append(predicted_NT == record.arrays["labels"][:, None])
+            if len(record.correct_MFN(by)):
+                correct_MNT, touched_NT = _steps(record, agent, test, by, *views[by])
+                correct[by].append(correct_MNT.mean(0) if len(correct_MNT) > 1 else correct_MNT[0])
         touched.append((touched_NT / test.own_pixels_N[:, None]).mean(0))
     stacked = {by: row.with_failed(np.stack(runs)) for by, runs in correct.items() if runs}
     return Replayed(row, np.mean(touched, axis=0), stacked)
@@ -142,13 +145,16 @@ def _trained(record: Record, task: Task) -> Agent:
 
 
 def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, predict: Predict) -> tuple[Array, Array]:
-    """What is predicted and touched after each glimpse (N, T); after the last one it must be what is recorded."""
-    arrays = record.arrays
-    if np.array_equal(np.asarray(test.labels_N), arrays["labels"]):
-        predicted_NT, touched_NT = replay_steps(agent, test, record.selection[0], arrays["steps"][-1], view, predict)
-        same = (predicted_NT[:, -1] == arrays[by][-1]).mean()
-        if np.array_equal(touched_NT[:, -1], arrays["touched"][-1]) and same >= AGREEMENT:
-            return predicted_NT, touched_NT
+    """Which members are right after each glimpse (M, N, T), and what is touched (N, T); at the end as is recorded."""
+    arrays, labels_N = record.arrays, record.arrays["labels"]
+    if np.array_equal(np.asarray(test.labels_N), labels_N):
+        selection = record.selected(agent)[0]
+        predicted, touched_NT = replay_steps(agent, test, selection, arrays["steps"][-1], view, predict)
+        correct_MNT = predicted.reshape(-1, *touched_NT.shape) == labels_N[:, None]
+        recorded_MN = record.correct_MFN(by)[:, -1]
+        same = len(recorded_MN) == len(correct_MNT) and (correct_MNT[..., -1] == recorded_MN).mean() >= AGREEMENT
+        if np.array_equal(touched_NT[:, -1], arrays["touched"][-1]) and same:
+            return correct_MNT, touched_NT
     raise UsageError(
         f"{record.folder}: its replay ({by}) does not end as recorded, so images, code or weights differ; {_MEND}"
     )

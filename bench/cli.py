@@ -294,12 +294,11 @@ def run_command(
 def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) -> str:
     """One of `run`: what went wrong, if anything."""
     from glimpsebench.bench import leaderboard
-    from glimpsebench.bench.records import Record
     from glimpsebench.bench.run import run
 
     print(terminal.folded(str(spec)))
-    if stand.done and not again:
-        record = Record.read(spec.folder(folder))
+    if stand.record is not None and stand.done and not again:
+        record = stand.record
         print("its record is here already (--again runs it again)")
     else:
         if stand.why:
@@ -549,7 +548,7 @@ def _report(root: Path, suite: Suite) -> None:
     records = read_all(root)
     paths = leaderboard.write(records, root, suite.title) + figures.write(records, root)
     keys = {spec.folder(root).name for spec in suite.specs}
-    rows = leaderboard.rows_of(record for record in records if record.about["key"] in keys)
+    rows = leaderboard.rows_of(record for record in records if record.question in keys)
     compared, skipped = compare.write(suite.comparisons, rows, root)
     paths += compared
     _show(paths[0].read_text(), False, leaderboard.MARKS)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import metrics
-from glimpsebench.bench.records import SCHEMA, Record, canonical, read_all
+from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.envs.errors import UsageError
 
@@ -102,7 +102,7 @@ class Row:
         if not self.runs or budget not in self.runs[0].budgets:
             return None
         at = self.runs[0].budgets.index(budget)
-        if any(not record.reached_F[at] or (record.arrays[by][at] < 0).any() for record in self.runs):
+        if any(not (record.reached_F & record.answered_F(by))[at] for record in self.runs):
             return None
         return np.stack([record.correct_FN(by)[at] for record in self.runs])
 
@@ -131,7 +131,7 @@ class Row:
         The ceiling and a thumbnail look nowhere, and older records have the first look, be it given or chosen.
         """
         nowhere = self.about["reference"] == "ceiling" or self.about["currency"] == "delivered"
-        given = any(record.about["schema"] < SCHEMA and record.about["agent"]["given"] for record in self.runs)
+        given = any(record.about["schema"] < 2 and record.about["agent"]["given"] for record in self.runs)
         if not self.runs or nowhere or given or any("pointed" not in record.arrays for record in self.runs):
             return None
         return np.stack([record.arrays["pointed"] for record in self.runs])
@@ -458,7 +458,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
 
 def made_by(rows: Sequence[Row]) -> str:
     """Which of these rows older code has made, as far as their records tell; nothing if none."""
-    old = [row for row in rows if any(record.about["schema"] < SCHEMA for record in row.records)]
+    old = [row for row in rows if any(record.about["schema"] < 2 for record in row.records)]
     if not old:
         return ""
     versions = sorted({record.about["software"]["glimpsebench"] for row in old for record in row.records})

@@ -7,7 +7,6 @@ is typed by hand. What stands outside the markers is written by hand and stays.
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -154,11 +153,8 @@ def _cost(row: Row) -> str:
     """Seconds of training with two significant digits, and where they were spent."""
     seconds: dict[str, list[float]] = {}
     for record in row.runs:
-        try:
-            timings = json.loads((record.folder / "timings.json").read_text())
-        except OSError:  # a copy without them
-            continue
-        seconds.setdefault(record.about["machine"]["device"], []).append(timings["fit"])
+        if "fit" in record.timings:
+            seconds.setdefault(record.about["machine"]["device"], []).append(record.timings["fit"])
     return ", ".join(f"{_two_digits(float(np.mean(times)))} s, {device}" for device, times in sorted(seconds.items()))
 
 

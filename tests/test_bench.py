@@ -147,10 +147,10 @@ def test_a_record_imports_no_module_that_it_names(mine: Path, beacon: Task, root
     leaderboard.write([again], root, "A title")
     figures.gallery(leaderboard.rows_of([again]), root / "gallery.png")
     with pytest.raises(UsageError, match="--import"):
-        figures.rebuilt(again)
+        records.rebuilt(again)
     assert "mine" not in sys.modules
     agents.find("mine")
-    assert type(figures.rebuilt(record)[1]).__name__ == "Mine"
+    assert type(records.rebuilt(record)[1]).__name__ == "Mine"
 
 
 def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, root: Path) -> None:
