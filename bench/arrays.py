@@ -29,7 +29,7 @@ from glimpsebench.envs.sensors import Mask
 
 Array = NDArray[Any]
 
-MOST_BYTES = 32 * 2**20
+MOST_BYTES = 16 * 2**20
 """Of the arrays of images.npz or of a judgement, unpacked."""
 MOST_SELECTED = 256 * 2**20
 """Of a selection, unpacked; a larger one must be packed as honest ones are."""

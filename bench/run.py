@@ -270,8 +270,6 @@ def localised(episodes: Episodes, agent: Agent, objects_NHW: Array, boxes_N4: Ar
 
 def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> dict[str, Any]:
     """What a reader of the record needs to know beside what was asked."""
-    assert test.labels_N is not None
-    content = hashlib.sha256(test.images_NCHW.tobytes() + np.asarray(test.labels_N, np.int64).tobytes())
     return {
         "agent": spec.about_agent(agent) | {"sensor": repr(agent.sensor())},
         "task": {
@@ -280,7 +278,7 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
             "shape": task.shape,
             "classes": task.classes,
             "test_images": len(test),
-            "test_sha256": content.hexdigest(),
+            "test_sha256": content_hash(test),
         },
         "budgets": agent.budgets,
         "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
@@ -289,6 +287,13 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
         | {name: version(name) for name in _SOFTWARE},
         "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": _processor()},
     }
+
+
+def content_hash(test: Split) -> str:
+    """The SHA-256 of test images and labels."""
+    content = hashlib.sha256(np.ascontiguousarray(test.images_NCHW))
+    content.update(np.asarray(test.labels_N, np.int64).tobytes())
+    return content.hexdigest()
 
 
 @functools.cache

@@ -27,6 +27,7 @@ _MOST_SEED, _MOST_WHOLE = 2**32 - 1, 2**63 - 1
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]\w{0,99}$")]
 Text = Annotated[str, StringConstraints(max_length=1000)]
+Label = Annotated[str, StringConstraints(pattern=r"^[^\p{C}]{1,100}$")]
 Whole = Annotated[int, Field(ge=0, le=_MOST_WHOLE)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -81,7 +82,7 @@ class About(_Table):
     task: AboutTask
     budgets: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=100)]
     evaluator: Hash | None = None
-    findings: dict[Name, Number | list[Number]] = {}
+    findings: dict[Label, Number | list[Number]] = {}
     parameters: Whole = 0
     trainable: Whole | None = None
     software: dict[Text, Text]
@@ -125,7 +126,7 @@ def _is_plain(value: Any, depth: int = 6) -> bool:
         return depth > 0 and len(inner) <= 10_000 and all(_is_plain(one, depth - 1) for one in inner)
     if isinstance(value, str):
         return len(value) <= 1000
-    return not isinstance(value, int | float) or (math.isfinite(value) and abs(value) <= _MOST_WHOLE)
+    return math.isfinite(value) if isinstance(value, float) else not isinstance(value, int) or abs(value) <= _MOST_WHOLE
 
 
 def read_json(path: Path, model: type[BaseModel]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def scored(record: Record, measure: str, budget: float) -> Array:
     at = record.budgets.index(budget)
     if measure == "on_object":
         return np.asarray(record.arrays[measure][at])
-    return np.asarray(record.arrays[measure][at] == record.arrays["labels"], float)
+    return np.asarray(record.correct_FN(measure)[at], float)
 
 
 @pytest.mark.parametrize("measure", ["own", "evaluator", "on_object"])
