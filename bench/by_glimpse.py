@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from glimpsebench.agents.common.base import Agent, Progress
+from glimpsebench.bench import escape
 from glimpsebench.bench.compare import cell, named, pipe
 from glimpsebench.bench.figures import STYLE, ending_of, outside, shade, styled
 from glimpsebench.bench.judgements import judge_name, judge_of
@@ -200,7 +201,8 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
     others = _others(results, against)
     for task in dict.fromkeys(one.row.task for one in results):
         here = [one for one in results if one.row.task == task]
-        parts.append(f"\n## {task}\n\nseeds: {'; '.join(f'{one.row.name} {len(one.row.records)}' for one in here)}\n")
+        seeds = "; ".join(f"{escape.markdown(one.row.name)} {len(one.row.records)}" for one in here)
+        parts.append(f"\n## {escape.markdown(task)}\n\nseeds: {seeds}\n")
         columns = {"touched": [[f"{100 * share:.1f}" for share in one.touched_T] for one in here]}
         columns |= {by: [[_accuracy(value) for value in one.accuracy(by)] for one in here] for by in SCORES}
         parts += [_table(here, heading, cells) for heading, cells in columns.items()]
@@ -208,7 +210,11 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
         compared = [one for one in here if one is not other]
         if other is not None and compared:
             parts += [
-                _table(compared, f"{by}, minus {other.row.name}", _marked([one.minus(other, by) for one in compared]))
+                _table(
+                    compared,
+                    f"{by}, minus {escape.markdown(other.row.name)}",
+                    _marked([one.minus(other, by) for one in compared]),
+                )
                 for by in SCORES
             ]
     return "".join(parts)
@@ -241,15 +247,15 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
         titles = ("Judged by the evaluator", "By its own predictor")
-        styles = styled([shown(one.row) for one in results])
+        styles = styled([one.row.name for one in results])
         for axis, by, title in zip(axes, SCORES, titles, strict=True):
             for one in results:
-                colour, marker = styles[shown(one.row)]
+                colour, marker = styles[one.row.name]
                 if values := np.array(one.accuracy(by)).T.tolist():
                     mean, low, high = values
                     glimpses = np.arange(1, len(mean) + 1)
                     dashes = {"gated": "-", "open": "--", "reference": ":"}[one.row.track]
-                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=shown(one.row))
+                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=one.row.name)
                     axis.fill_between(glimpses, low, high, color=colour, alpha=shade(len(results)), lw=0)
             axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
             axis.xaxis.get_major_locator().set_params(integer=True)
@@ -263,7 +269,8 @@ def write(results: Sequence[Replayed], root: Path, against: str | None = None) -
     """Write by_glimpse.md, by_glimpse.csv and by_glimpse.png, the last per task where there are several."""
     paths = [root / "by_glimpse.md", root / "by_glimpse.csv"]
     paths[0].write_text(markdown(results, against))
-    paths[1].write_text(table(results, against).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    frame = table(results, against).map(lambda value: escape.csv(value) if isinstance(value, str) else value)
+    paths[1].write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     names = list(dict.fromkeys(one.row.task for one in results))
     for task in names:
         ending = "" if len(names) == 1 else ending_of(task)

@@ -32,6 +32,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "glimpsebench",
+    "text.parse_math": False,  # dollars in a contender's settings are dollars
 }
 MARKERS = "osD^vP"
 LONG = 45

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.bench import arrays, metrics
+from glimpsebench.bench import arrays, escape, metrics
 from glimpsebench.bench.schema import SCHEMA, About, Timings, asked, read_json
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -171,7 +171,7 @@ class Record:
         """The contender's name: the agent's, with the settings that differ from its defaults."""
         agent = self.about["agent"]
         changed = ", ".join(f"{key}={value}" for key, value in sorted(agent["changed"].items()))
-        return f"{agent['name']} ({changed})" if changed else str(agent["name"])
+        return escape.terminal(f"{agent['name']} ({changed})" if changed else agent["name"])
 
     def fraction_FN(self, name: str) -> Array:
         """`touched` or `seen`, per pixel of each image without its padding; `delivered`, per value of it: (F, N)."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
+from glimpsebench.bench import escape
 from glimpsebench.envs.errors import UsageError
 
 SCHEMA = 3
@@ -180,8 +181,7 @@ def shown(value: object, most: int = 200) -> str:
     >>> shown("a" + chr(10) + "b" + chr(27))
     'a b\\\\x1b'
     """
-    text = " ".join(str(value).split())
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    text = escape.terminal(" ".join(str(value).split()))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

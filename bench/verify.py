@@ -20,7 +20,7 @@ import functools
 import hashlib
 import itertools
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +32,12 @@ from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import judgements, localisation
+from glimpsebench.bench import escape, judgements, localisation
 from glimpsebench.bench.arrays import read_judgement
 from glimpsebench.bench.records import Record, asked, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.bench.run import Spec, content_hash, run
+from glimpsebench.bench.terminal import columned, width
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
@@ -325,6 +326,7 @@ def _beside_each_other(table: Sequence[Checked]) -> None:
 
 def _seeds(row: Sequence[Checked]) -> None:
     """Seeds 0 … n−1, each once, of which no two predict nearly the same, nor all equally well."""
+    row = sorted(row, key=lambda one: _record(one).seed)
     found = [_record(one).seed for one in row]
     if len({*found}) < len(found):
         for one in row:
@@ -395,6 +397,20 @@ def summary(checked: Sequence[Checked]) -> tuple[list[str], list[list[str]]]:
         levels = [f"{level} {count}" for level in LEVELS if (count := sum(one.level == level for one in row))]
         lines.append([name, task, str(len(row)), ", ".join(levels), str(sum(bool(one.doubts) for one in row) or "")])
     return ["contender", "task", "records", "level", "doubted"], lines
+
+
+def text(checked: Sequence[Checked]) -> list[str]:
+    """The report for people: a line for each row, then one for each refusal, doubt, and reason to go no further."""
+    refused = [one for one in checked if one.refused]
+    lines = []
+    if len(refused) < len(checked):
+        lines += [*columned(*summary(checked), width(), right=[False, False, True, False, True]), ""]
+    lines += [f"refused: {escape.terminal(one.refused)}" for one in refused]
+    lines += [f"doubt: {one.folder}: {escape.terminal(doubt)}" for one in checked for doubt in one.doubts]
+    notes = Counter(note for one in checked for note in one.notes)
+    lines += [f"no further, {count} records: {escape.terminal(note)}" for note, count in notes.items()]
+    doubted = sum(bool(one.doubts) for one in checked)
+    return [*lines, f"{len(checked)} records: {len(refused)} refused, {doubted} doubted"]
 
 
 def as_json(checked: Sequence[Checked]) -> dict[str, Any]:
