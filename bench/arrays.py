@@ -200,7 +200,8 @@ def read_images(path: Path, about: Mapping[str, Any]) -> dict[str, Array]:
         raise UsageError(f"{path}: {error}") from None
     found["seen"] = seen_FN
     if "inside" in found:
-        inside_FN, objects_N = found.pop("inside"), found.pop("objects")
+        inside_FN: Array = found.pop("inside")
+        objects_N: Array = found.pop("objects")
         either_FN = found["touched"] + objects_N - inside_FN
         found["iou"] = ratio(inside_FN, either_FN).astype(np.float32)
         found["on_object"] = ratio(inside_FN, found["touched"]).astype(np.float32)

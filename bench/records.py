@@ -203,13 +203,11 @@ class Record:
         if len(correct_MFN) > 1:
             share: Array = correct_MFN.mean(0)
             return share
-        one: Array = correct_MFN.any(0)
-        return one
+        return np.asarray(correct_MFN.any(0))
 
     def answered_F(self, by: str) -> Array:
         """At which budgets every image has an answer: boolean (F,)."""
-        answered: Array = (self.arrays["steps"] > 0).all(1) & (len(self.correct_MFN(by)) > 0)
-        return answered
+        return np.asarray((self.arrays["steps"] > 0).all(1) & (len(self.correct_MFN(by)) > 0))
 
     def accuracy(self, by: str, measure: Callable[[Array, Array, Array], Array] = metrics.accuracy) -> Array:
         """Top-1 accuracy at each budget (F,), or another measure, the mean over members.
@@ -250,7 +248,7 @@ def _todays(names: list[str], about: Mapping[str, Any], folder: Path) -> str:
 
 def _check_key(path: Path, about: Mapping[str, Any]) -> None:
     """Whether a record's key is the hash of what it says was asked; schema 1 left some settings out of that."""
-    question = asked(about | {"agent": {"source": None, **about["agent"]}})
+    question = asked({**about, "agent": {"source": None, **about["agent"]}})
     if about["schema"] == 2:
         question |= {"schema": 2, "evaluator": about["evaluator"]}
     if about["schema"] > 1 and about["key"] != (key := digest(question)):

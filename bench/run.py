@@ -291,7 +291,7 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
 
 def content_hash(test: Split) -> str:
     """The SHA-256 of test images and labels."""
-    content = hashlib.sha256(np.ascontiguousarray(test.images_NCHW))
+    content = hashlib.sha256(np.ascontiguousarray(test.images_NCHW).data)
     content.update(np.asarray(test.labels_N, np.int64).tobytes())
     return content.hexdigest()
 

@@ -105,6 +105,11 @@ def stored(path: Path) -> dict[str, Array]:
         return {name: found[name].copy() for name in found.files}
 
 
+def save(path: Path, found: Mapping[str, Any]) -> None:
+    named: Any = found
+    np.savez_compressed(path, **named)
+
+
 def arrays(change: Callable[[dict[str, Array]], None], file: str = "images.npz") -> Forgery:
     """The arrays of a file are others."""
 
@@ -112,7 +117,7 @@ def arrays(change: Callable[[dict[str, Array]], None], file: str = "images.npz")
         path = folder / file.replace("NAME", JUDGE)
         found = stored(path)
         change(found)
-        np.savez_compressed(path, **found)
+        save(path, found)
 
     return forge
 
@@ -197,7 +202,7 @@ def as_pickle(folder: Path) -> None:
     """An array of objects, which would be unpickled."""
     found = stored(folder / "images.npz")
     found["own"] = np.array([print] * 3, object)
-    np.savez_compressed(folder / "images.npz", allow_pickle=True, **found)
+    save(folder / "images.npz", found)
 
 
 def in_anothers_folder(folder: Path) -> None:

@@ -161,7 +161,8 @@ def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, 
         about["agent"][part]["told"] = about["agent"][part].pop("loss_at")
     for key in ("source", "given", "supervision"):
         del about["agent"][key]
-    path.write_text(json.dumps(about | {"schema": 1, "agent": about["agent"] | {"reference": False}}))
+    about |= {"schema": 1, "evaluator": "0" * 16, "agent": about["agent"] | {"reference": False}}
+    path.write_text(json.dumps(about))
     old = Record.read(record.folder).about["agent"]
     assert old["changed"] == record.about["agent"]["changed"]
     assert old["settings"] == record.about["agent"]["settings"]
@@ -169,11 +170,15 @@ def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, 
 
 
 @pytest.mark.parametrize(("budgets", "reference"), [([1.0], "ceiling"), ([0.1, 1.0], "floor")])
-def test_the_first_schema_has_floors_and_a_ceiling(budgets: list[float], reference: str, root: Path) -> None:
-    agent = {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
-    root.mkdir()
-    (root / "record.json").write_text(json.dumps({"schema": 1, "budgets": budgets, "agent": agent}))
-    assert Record.read(root).about["agent"]["reference"] == reference
+def test_the_first_schema_has_floors_and_a_ceiling(
+    budgets: list[float], reference: str, beacon: Task, root: Path
+) -> None:
+    made = run(Spec("full", "beacon", 0, QUICK), root, iter)
+    about = json.loads((made.folder / "record.json").read_text())
+    agent = about["agent"] | {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
+    about |= {"schema": 1, "budgets": budgets, "agent": agent, "evaluator": "0" * 16}
+    (made.folder / "record.json").write_text(json.dumps(about))
+    assert Record.read(made.folder).about["agent"]["reference"] == reference
 
 
 def test_frozen_networks_are_counted(beacon: Task, root: Path) -> None:
