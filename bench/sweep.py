@@ -22,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from glimpsebench.bench import records
-from glimpsebench.bench.evaluators import evaluator, identity
+from glimpsebench.bench.judgements import judge_name, judge_of
 from glimpsebench.bench.progress import Stage, Stages
 from glimpsebench.bench.records import canonical
 from glimpsebench.bench.run import Spec, has_evaluator, run, standings, usable
@@ -56,7 +56,7 @@ def _work(number: int, spec: Spec | Task, root: Path, device: str) -> str:
     stages = Stages(report)
     if isinstance(spec, Task):
         stages.judging(spec.id)
-        evaluator(spec, root, stages)
+        judge_of(spec, root, stages)
         return ""
     record = run(spec, root, stages, device)
     return "" if record.done else f"{spec}: {record.about['status']}: {record.about['error']}"
@@ -85,7 +85,7 @@ def sweep(
     if not work:
         return []
     on = {canonical([spec.task, spec.task_settings]): spec for spec in work if isinstance(spec, Spec)}
-    needed = {identity(task): task for _, task in (spec.make() for spec in on.values())}
+    needed = {judge_name(task): task for _, task in (spec.make() for spec in on.values())}
     work[:0] = [task for task in needed.values() if not has_evaluator(task, root)]
     # The workers' libraries read these when they are loaded: one thread each, and (with glibc) no giving back of
     # freed memory between training steps, which costs a tenth of the time in page faults.

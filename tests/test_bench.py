@@ -147,10 +147,10 @@ def test_a_record_imports_no_module_that_it_names(mine: Path, beacon: Task, root
     leaderboard.write([again], root, "A title")
     figures.gallery(leaderboard.rows_of([again]), root / "gallery.png")
     with pytest.raises(UsageError, match="--import"):
-        figures.rebuilt(again)
+        records.rebuilt(again)
     assert "mine" not in sys.modules
     agents.find("mine")
-    assert type(figures.rebuilt(record)[1]).__name__ == "Mine"
+    assert type(records.rebuilt(record)[1]).__name__ == "Mine"
 
 
 def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, root: Path) -> None:
@@ -161,7 +161,8 @@ def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, 
         about["agent"][part]["told"] = about["agent"][part].pop("loss_at")
     for key in ("source", "given", "supervision"):
         del about["agent"][key]
-    path.write_text(json.dumps(about | {"schema": 1, "agent": about["agent"] | {"reference": False}}))
+    about |= {"schema": 1, "evaluator": "0" * 16, "agent": about["agent"] | {"reference": False}}
+    path.write_text(json.dumps(about))
     old = Record.read(record.folder).about["agent"]
     assert old["changed"] == record.about["agent"]["changed"]
     assert old["settings"] == record.about["agent"]["settings"]
@@ -169,11 +170,15 @@ def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, 
 
 
 @pytest.mark.parametrize(("budgets", "reference"), [([1.0], "ceiling"), ([0.1, 1.0], "floor")])
-def test_the_first_schema_has_floors_and_a_ceiling(budgets: list[float], reference: str, root: Path) -> None:
-    agent = {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
-    root.mkdir()
-    (root / "record.json").write_text(json.dumps({"schema": 1, "budgets": budgets, "agent": agent}))
-    assert Record.read(root).about["agent"]["reference"] == reference
+def test_the_first_schema_has_floors_and_a_ceiling(
+    budgets: list[float], reference: str, beacon: Task, root: Path
+) -> None:
+    made = run(Spec("full", "beacon", 0, QUICK), root, iter)
+    about = json.loads((made.folder / "record.json").read_text())
+    agent = about["agent"] | {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
+    about |= {"schema": 1, "budgets": budgets, "agent": agent, "evaluator": "0" * 16}
+    (made.folder / "record.json").write_text(json.dumps(about))
+    assert Record.read(made.folder).about["agent"]["reference"] == reference
 
 
 def test_frozen_networks_are_counted(beacon: Task, root: Path) -> None:
@@ -307,8 +312,8 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
         assert any(re.fullmatch(rf"curve-beacon-v1-count={count}-evaluator=\w+\.png", name) for name in named)
     # One number by hand: the evaluator's accuracy of `full` on everything.
     record = next(r for r in records.read_all(root) if r.name.startswith("full"))
-    by_hand = (record.arrays["evaluator"][0] == record.arrays["labels"]).mean()
-    assert record.accuracy("evaluator")[0] == by_hand
+    assert record.accuracy("own")[0] == (record.arrays["own"][0] == record.arrays["labels"]).mean()
+    assert record.accuracy("evaluator")[0] == record.correct_MFN("evaluator").mean()
     assert record.arrays["labels"].tolist() == np.asarray(tasks.test_split(Beacon()).labels_N).tolist()
 
 
@@ -496,6 +501,7 @@ def test_what_differs_in_task_settings_version_or_evaluator_stands_in_two_rows(b
         about | {"agent": about["agent"] | {"version": 99}},
         about | {"evaluator": "another"},
     ]
+    shutil.copy(record.folder / f"judgement.{about['evaluator']}.npz", record.folder / "judgement.another.npz")
     another_seed = Record(record.folder, about | {"seed": 1})
     assert len(leaderboard.rows_of([record, another_seed])) == 1
     for other in others:

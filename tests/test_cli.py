@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from glimpsebench.bench import cli, evaluators, records
+from glimpsebench.bench import cli, judgements, records
 from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import about, expand, read_suite, suite_names
@@ -378,7 +378,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
 
         return call
 
-    monkeypatch.setattr("glimpsebench.bench.run.identity", counted("evaluator", evaluators.identity))
+    monkeypatch.setattr("glimpsebench.bench.run.judge_name", counted("judge", judgements.judge_name))
     monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", get_type_hints))
     monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
     envs_settings._hints.cache_clear()
@@ -391,12 +391,17 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
         spec = dataclasses.replace(specs[0], agent_settings={"lr": 1.0 + number})
         path = spec.folder(tmp_path) / "record.json"
         path.parent.mkdir(parents=True)
-        about = {**spec.about(), "status": "done", "budgets": [1.0], "key": path.parent.name}
+        about = spec.about()
+        about["agent"]["sensor"] = ""
+        about["task"] |= {"shape": [1, 8, 8], "classes": 10, "test_images": 9, "test_sha256": "0" * 64}
+        about |= {"status": "failed", "error": "none", "budgets": [1.0], "key": path.parent.name, "software": {}}
+        about |= {"schema": records.SCHEMA, "machine": {"device": "cpu", "threads": 1, "processor": ""}}
+        del about["evaluator"]
         path.write_text(records.canonical(about))
     assert folder == path.parent.parent
     calls.clear()
     assert len(bench_run.standings(specs, tmp_path)) == len(specs) == 100
-    assert calls.count("evaluator") == 2, "once for each row of 50 seeds"
+    assert calls.count("judge") == 2, "once for each row of 50 seeds"
     assert calls.count("read") == 3, "once for each record"
     assert calls.count("hints") == 0, "types are read once"
 

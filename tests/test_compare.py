@@ -19,8 +19,7 @@ from scipy.stats import ttest_1samp
 from conftest import Beacon
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import by_glimpse, compare, evaluators, leaderboard, records, stats
-from glimpsebench.bench.figures import rebuilt
-from glimpsebench.bench.records import Record
+from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import footprints_of, replay_steps, rollout
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.stats import crossed, holm
@@ -59,7 +58,7 @@ def scored(record: Record, measure: str, budget: float) -> Array:
     at = record.budgets.index(budget)
     if measure == "on_object":
         return np.asarray(record.arrays[measure][at])
-    return np.asarray(record.arrays[measure][at] == record.arrays["labels"], float)
+    return np.asarray(record.correct_FN(measure)[at], float)
 
 
 @pytest.mark.parametrize("measure", ["own", "evaluator", "on_object"])
@@ -166,7 +165,7 @@ def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
     assert {by: array.shape for by, array in result.correct.items()} == dict.fromkeys(("evaluator", "own"), (3, 248, 4))
     touched = np.zeros((3, 4))
     for number, record in enumerate(row.records):
-        looks = footprints_of(record.selection[0], record.arrays["steps"][-1], 1.0, agent.sensor(), task.shape)
+        looks = footprints_of(record.selected(agent)[0], record.arrays["steps"][-1], 1.0, agent.sensor(), task.shape)
         agent.load(record.folder / "weights.safetensors", task)
         for t in range(4):
             mask = np.asarray(looks[:, : t + 1].any(1))[:, None]

@@ -18,6 +18,7 @@ from PIL import Image
 from conftest import hurried
 from glimpsebench.agents.common import nets
 from glimpsebench.bench import leaderboard, run
+from glimpsebench.bench.judgements import Alone
 from glimpsebench.bench.localisation import share_on_object
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
@@ -230,9 +231,9 @@ def test_values_that_are_delivered_are_counted_with_the_paddings() -> None:
 
 def test_records_hold_the_pixels_that_fractions_are_of(strips: Task, root: Path, monkeypatch: Any) -> None:
     def judge(*_: Any) -> Any:
-        return lambda view: np.zeros((len(view["canvas"]), 2))
+        return Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2)))
 
-    monkeypatch.setattr(run, "evaluator", judge)
+    monkeypatch.setattr(run, "judge_of", judge)
     monkeypatch.setattr("glimpsebench.bench.run.tasks.make", lambda *_: strips)
     few = {"predictor_steps": 2}
     centre = run.run(run.Spec("center", "strips", 0, few), root, iter)
