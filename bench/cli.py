@@ -42,7 +42,7 @@ judge_app = typer.Typer(
 )
 app.add_typer(judge_app, name="judge")
 
-_ROOT = "Where records, evaluators, tables and figures lie: a folder, or a suite's name for runs/SUITE."
+_ROOT = "Where records, tables and figures lie: a folder, or a suite's name for runs/SUITE."
 Root = Annotated[str, typer.Option("--root", metavar="FOLDER|SUITE", help=_ROOT)]
 RootOfSuite = Annotated[
     str | None, typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of this suite.")
@@ -211,7 +211,8 @@ def judge_list() -> None:
 
     print(f"own and not shipped: {judges.cache_folder()}")
     for task in tasks.TASKS.values():
-        where = "shipped" if judges.is_shipped(task) else "here" if judges.ready(task) else "trained when first needed"
+        own = "trained when first needed" if judges.missing(task) else "here"
+        where = "shipped" if judges.is_shipped(task) else own
         print(f"{task.id:24}{where}")
 
 

@@ -259,10 +259,11 @@ def _todays(names: list[str], about: Mapping[str, Any], folder: Path) -> str:
     """Of several judges of a record, that of its task today."""
     if len(names) == 1:
         return names[0]
-    from glimpsebench.bench.judgements import judge_name  # here, as judges are made with what this module offers
+
+    from glimpsebench.bench import judges  # here, as judges are made with what this module offers
 
     with suppress(UsageError):  # a task that this version does not have
-        if (today := judge_name(task_of(about))) in names:
+        if (today := judges.name_of(task_of(about))) in names:
             return today
     raise UsageError(f"{folder}: judged by {', '.join(names)}, none of them today's judge: leave one of these files")
 

@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
-from glimpsebench.bench import judgements, localisation, records
+from glimpsebench.bench import judgements, judges, localisation, records
 from glimpsebench.bench.arrays import predictions, smallest
-from glimpsebench.bench.evaluators import Recipe, identity
-from glimpsebench.bench.judgements import judge_name, judge_of
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
@@ -67,7 +65,7 @@ class Spec:
             "agent": self.about_agent(agent),
             "task": {"id": task.id, "settings": records.settings_of(task)},
             "seed": self.seed,
-            "evaluator": judge_name(task),
+            "evaluator": judges.name_of(task),
         }
 
     def about_agent(self, agent: Agent) -> dict[str, Any]:
@@ -160,11 +158,6 @@ def is_done(spec: Spec, root: Path) -> bool:
     return standings([spec], root)[0].done
 
 
-def has_evaluator(task: Task, root: Path) -> bool:
-    """Whether a results folder has the task's evaluator, so that none needs to be trained."""
-    return (root / "evaluators" / f"{task.id}-{identity(task)}.safetensors").exists()
-
-
 def usable(device: str) -> None:
     """Check that a device is here.
 
@@ -204,16 +197,19 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
         with datasets.test_split_closed():
             agent.prepare(task)
             trainable = agent.trainable
-            stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
+            if networks := judges.missing(task):
+                stages.networks(task.id, [each.steps for each in networks], agent)
+                for each in networks:
+                    each.run(stages)
+            stages.training(agent)
             with training_on(device, agent), reporting_to(curves):
                 agent.fit(task, spec.seed, curves)
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
-        stages.judging(task.id)
-        judge = judge_of(task, root, stages)
-        stages.now("scoring")
+        stages.now("judging")
+        judge = judges.judge(task, stages)
         judgement = judgements.judged(agent, test, episodes, judge)
         clock.append(time.perf_counter())
         arrays = _arrays(episodes, agent, test)

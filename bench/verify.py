@@ -32,7 +32,7 @@ from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import escape, judgements, localisation
+from glimpsebench.bench import escape, judgements, judges, localisation
 from glimpsebench.bench.arrays import read_judgement
 from glimpsebench.bench.records import Record, asked, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
@@ -261,7 +261,7 @@ def _judge_again(
 ) -> None:
     """Today's judge on the same selections, and what it and the own predictor make of the same places blanked."""
     record = _record(one)
-    judge = judgements.judge_of(task, record.folder.parents[3], progress)
+    judge = judges.judge(task, progress)
     again = judgements.judged(agent, test, episodes, judge)
     path = record.folder / f"judgement.{judge.name}.npz"
     if not path.exists():

@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 
-from glimpsebench.bench import cli, judgements, records
+from conftest import Alone, judged_by
+from glimpsebench.bench import cli, judges, records
 from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import about, expand, read_suite, suite_names
@@ -337,8 +339,8 @@ def test_all_commands_take_a_suite_or_a_folder_as_root() -> None:
 
 @pytest.fixture
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluators are as they were made: training them takes longer than all else."""
-    monkeypatch.setattr("glimpsebench.bench.evaluators._train", lambda *args: None)
+    """A judge that costs nothing."""
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
 
 
 @pytest.mark.usefixtures("unjudged")
@@ -378,7 +380,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
 
         return call
 
-    monkeypatch.setattr("glimpsebench.bench.run.judge_name", counted("judge", judgements.judge_name))
+    monkeypatch.setattr("glimpsebench.bench.judges.name_of", counted("judge", judges.name_of))
     monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", get_type_hints))
     monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
     envs_settings._hints.cache_clear()

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from conftest import hurried
+from conftest import Alone, hurried, judged_by
 from glimpsebench.agents.common import nets
 from glimpsebench.bench import leaderboard, run
-from glimpsebench.bench.judgements import Alone
 from glimpsebench.bench.localisation import share_on_object
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
@@ -230,10 +229,7 @@ def test_values_that_are_delivered_are_counted_with_the_paddings() -> None:
 
 
 def test_records_hold_the_pixels_that_fractions_are_of(strips: Task, root: Path, monkeypatch: Any) -> None:
-    def judge(*_: Any) -> Any:
-        return Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2)))
-
-    monkeypatch.setattr(run, "judge_of", judge)
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
     monkeypatch.setattr("glimpsebench.bench.run.tasks.make", lambda *_: strips)
     few = {"predictor_steps": 2}
     centre = run.run(run.Spec("center", "strips", 0, few), root, iter)
