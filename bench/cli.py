@@ -72,6 +72,10 @@ Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="A module of your own that records here name; repeat for more."),
 ]
+OfSuite = Annotated[
+    str | None,
+    typer.Option("--suite", metavar="SUITE", help="Only the runs of this suite; their tables are in ROOT/SUITE."),
+]
 OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
 
 
@@ -391,7 +395,8 @@ def sweep_command(
 @app.command("leaderboard")
 def leaderboard_command(
     root: Root = "quick",
-    title: Annotated[str, typer.Option(help="The heading.")] = "Leaderboard",
+    suite: OfSuite = None,
+    title: Annotated[str | None, typer.Option(help="The heading; by default the suite's title.")] = None,
     into: Annotated[
         Path | None, typer.Option(help="Also put the tables between this file's leaderboard markers.")
     ] = None,
@@ -400,10 +405,11 @@ def leaderboard_command(
     """Recompute leaderboard.md and leaderboard.csv from the records and print the former."""
     from glimpsebench.bench import leaderboard
 
-    folder = results_folder(root)
-    paths = leaderboard.write(_records(folder), folder, title)
+    records, folder, heading = _view(root, suite)
+    folder.mkdir(exist_ok=True)
+    paths = leaderboard.write(records, folder, title or heading)
     if into is not None:
-        leaderboard.insert(into, folder, title)
+        leaderboard.insert(into, folder, title or heading, records=records)
     _show(paths[0].read_text(), markdown, leaderboard.MARKS)
     print("Written:", *paths, sep="\n  ")
 
@@ -472,13 +478,14 @@ def retabulate_command(
 
 
 @app.command("figures")
-def figures_command(root: Root = "quick", modules: Import = None) -> None:
+def figures_command(root: Root = "quick", suite: OfSuite = None, modules: Import = None) -> None:
     """Redraw the curves and the galleries from the records."""
     from glimpsebench.bench import figures
 
     _import(modules)
-    folder = results_folder(root)
-    print("Written:", *figures.write(_records(folder), folder), sep="\n  ")
+    records, folder, _ = _view(root, suite)
+    folder.mkdir(exist_ok=True)
+    print("Written:", *figures.write(records, folder), sep="\n  ")
 
 
 @app.command("compare")
@@ -486,6 +493,7 @@ def compare_command(
     contender: Annotated[str, typer.Argument(metavar="A", help="A row as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
     root: Root = "quick",
+    suite: OfSuite = None,
     task: OneTask = None,
     measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
     into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
@@ -499,7 +507,7 @@ def compare_command(
     """
     from glimpsebench.bench import compare, leaderboard
 
-    rows = leaderboard.rows_of(_records(results_folder(root)))
+    rows = leaderboard.rows_of(_view(root, suite)[0])
     text = compare.markdown(rows, contender, other, measure, task)
     if into is not None:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -510,6 +518,7 @@ def compare_command(
 @app.command("by-glimpse")
 def by_glimpse_command(
     root: Root = "quick",
+    suite: OfSuite = None,
     labels: Annotated[
         list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
     ] = None,
@@ -528,13 +537,14 @@ def by_glimpse_command(
     from glimpsebench.bench import by_glimpse, compare, leaderboard
 
     _import(modules)
-    folder = results_folder(root)
-    rows = compare.on_task(leaderboard.rows_of(_records(folder)), task)
+    records, folder, _ = _view(root, suite)
+    rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = by_glimpse.chosen(rows, labels or [], against)
     results = [
-        by_glimpse.replayed(row, folder, _bar("training the evaluator"))
+        by_glimpse.replayed(row, results_folder(root), _bar("training the evaluator"))
         for row in tqdm(chosen, "replaying", unit="row", leave=False, disable=None)
     ]
+    folder.mkdir(exist_ok=True)
     paths = by_glimpse.write(results, folder, against)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
@@ -583,10 +593,29 @@ def _records(root: Path, suite: str = "quick") -> list[Record]:
     from glimpsebench.bench.records import read_all
 
     if records := read_all(root):
+        if unjudged := [record for record in records if record.done and record.about["evaluator"] is None]:
+            print(f"{len(unjudged)} of {len(records)} records have no judgement: glimpse rejudge", file=sys.stderr)
         return records
     others = sorted({str(path.parent) for path in Path("runs").glob("*/records") if any(path.iterdir())})
     elsewhere = f"; there are some in {', '.join(others[:5])}" if others else ""
     raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere{elsewhere}")
+
+
+def _view(root: str, suite: str | None) -> tuple[list[Record], Path, str]:
+    """The records of a results folder, or those of a suite there; where their tables belong; and a title."""
+    from glimpsebench.bench import store
+    from glimpsebench.bench.suites import read_suite
+
+    folder = results_folder(root)
+    records = _records(folder, suite or "quick")
+    if suite is None:
+        return records, folder, "Leaderboard"
+    plan = read_suite(suite)
+    if not (found := store.asked_by(plan, records)):
+        raise UsageError(
+            f"{folder}: no records of the suite {plan.name}; `glimpse sweep {suite} --root {root}` makes them"
+        )
+    return found, folder / plan.name, plan.title
 
 
 def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:

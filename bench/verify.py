@@ -34,7 +34,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import escape, judgements, localisation
 from glimpsebench.bench.arrays import read_judgement
-from glimpsebench.bench.records import Record, asked, digest, folder_of, judges_of, rebuilt, task_of
+from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.bench.run import Spec, content_hash, run
 from glimpsebench.bench.terminal import columned, width
@@ -115,7 +115,8 @@ def verify(
     for one in progress(by_task):
         _examine(one, judge, progress)
     for rows in _rows(checked):
-        _beside_each_other(rows)
+        if alike := _alike(rows):
+            _beside_each_other(alike)
     left = [one for one in checked if not one.refused and one.record is not None]
     drawn = np.random.default_rng(seed).permutation(len(left))[:rerun]
     for at in progress(drawn.tolist()):
@@ -131,6 +132,11 @@ def code(checked: Iterable[Checked]) -> int:
 def _record(one: Checked) -> Record:
     assert one.record is not None
     return one.record
+
+
+def _root(folder: Path) -> Path:
+    """The results folder of a record folder."""
+    return folder.resolve().parents[3]
 
 
 def _of_task(record: Record) -> str:
@@ -261,7 +267,7 @@ def _judge_again(
 ) -> None:
     """Today's judge on the same selections, and what it and the own predictor make of the same places blanked."""
     record = _record(one)
-    judge = judgements.judge_of(task, record.folder.parents[3], progress)
+    judge = judgements.judge_of(task, _root(record.folder), progress)
     again = judgements.judged(agent, test, episodes, judge)
     path = record.folder / f"judgement.{judge.name}.npz"
     if not path.exists():
@@ -297,10 +303,20 @@ def _rows(checked: Iterable[Checked]) -> Iterator[list[Checked]]:
     for one in checked:
         if one.record is not None and not one.refused:
             about = one.record.about["task"]
-            tables[one.folder.parents[3] if len(one.folder.parents) > 3 else Path(), digest(about["settings"])].append(
-                one
-            )
+            tables[_root(one.folder), digest([about["id"], about["settings"]])].append(one)
     yield from tables.values()
+
+
+def _alike(table: Sequence[Checked]) -> list[Checked]:
+    """The records of one task that agree with those before them; the others are refused."""
+    kept: list[Checked] = []
+    for one in table:
+        try:
+            check_alike([*map(_record, kept), _record(one)])
+            kept.append(one)
+        except UsageError as error:
+            one.refused, one.level = str(error), ""
+    return kept
 
 
 def _beside_each_other(table: Sequence[Checked]) -> None:

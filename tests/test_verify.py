@@ -153,6 +153,22 @@ def test_a_row_lacks_no_seed(tmp_path: Path) -> None:
     assert doubts_of(tmp_path) == "seeds 0 to 3 without 2"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("budgets", [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.6, 1.0]), ("agent.track", "open"), ("agent.given", 2)],
+)
+def test_seeds_of_a_row_say_the_same_of_their_agent(field: str, value: Any, tmp_path: Path) -> None:
+    """Else a table would read the accuracy at one budget as that at another."""
+    for folder in [make_honest(tmp_path, seed).folder for seed in (0, 1)]:  # of code that is not today's
+        edit(folder, lambda about: about["agent"].update(source="0" * 16))
+    assert doubts_of(tmp_path) == ""
+    said(field, value)(max(tmp_path.glob("records/*/*/*")))
+    with pytest.raises(UsageError, match=rf"{field}: .*, and .*record\.json has"):
+        read_all(tmp_path)
+    (refused,) = [one.refused for one in verify.verify([tmp_path]) if one.refused]
+    assert f"{field}: " in refused
+
+
 def taken_from(other: Record, but: int = 0) -> Forgery:
     """The predictions of another record, all `but` some."""
 
