@@ -387,6 +387,7 @@ def sweep_command(
         if stand.why:
             print(terminal.folded(stand.why))
     failures = sweep(plan.specs, folder, workers, device=device, again=again)
+    _judge_the_rest(folder, plan, workers)
     _report(folder, plan)
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
@@ -620,6 +621,18 @@ def _view(root: str, suite: str | None) -> tuple[list[Record], Path, str]:
 
 def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
     print(text if markdown else terminal.rendered(text, marks=marks), end="")
+
+
+def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
+    """Have today's judge judge what an earlier one has judged, of a suite's records that have their selections."""
+    from glimpsebench.bench import judgements
+    from glimpsebench.bench.records import read_all
+
+    keys = {spec.folder(root).name for spec in suite.specs}
+    records = [record for record in read_all(root) if record.question in keys]
+    whole = [one for one in judgements.lacking(records) if (one.folder / "selections.npz").exists()]
+    for left_out in judgements.rejudge(whole, root, workers, _bar("judging", "record")) if whole else ():
+        print(terminal.folded(left_out))
 
 
 def _report(root: Path, suite: Suite) -> None:

@@ -217,6 +217,25 @@ def test_rejudge_says_which_records_lack_what_it_needs(
     assert (code, "0 judged of 0" in out) == (0, True)
 
 
+def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
+    root: Path, tmp_path: Path, no_judge_is_trained: None, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, beside = make_honest(root), make_honest(root, agent="center")
+    base = "[base]\ntask = 'digits-clutter'\nagent = 'raster'\n'agent.predictor_steps' = 2\n"
+    (tmp_path / "scan.toml").write_text(f"floors = false\n{base}")
+    judged: list[Path] = []
+    monkeypatch.setattr(judgements, "rejudge", lambda records, *_: judged.extend(one.folder for one in records) or [])
+    monkeypatch.setattr("glimpsebench.bench.sweep.sweep", lambda *_, **__: [])
+    monkeypatch.setattr("glimpsebench.bench.cli._report", lambda root, suite: None)
+    words = ["sweep", str(tmp_path / "scan.toml"), "--root", str(root)]
+    assert glimpse(*words, capsys=capsys)[0] == 0
+    assert judged == []
+    for one in (record, beside):
+        (one.folder / f"judgement.{JUDGE}.npz").rename(one.folder / f"judgement.{OTHER}.npz")
+    assert glimpse(*words, capsys=capsys)[0] == 0
+    assert judged == [record.folder], "of the suite alone"
+
+
 def test_a_guess_is_a_judge() -> None:
     view = {"canvas": np.zeros((3, 1, 4, 4))}
     assert Alone(JUDGE, guess)(view).shape == (1, 3, 10)
