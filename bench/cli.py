@@ -468,6 +468,21 @@ def verify_command(
         raise typer.Exit(code)
 
 
+@app.command("challenge")
+def challenge_command(
+    contender: Annotated[str, typer.Argument(metavar="ROW", help="A row as the leaderboard prints it.")],
+    root: Root = "quick",
+    suite: OfSuite = None,
+    task: OneTask = None,
+) -> None:
+    """Print what somebody else must run to lower a row or to confirm it."""
+    from glimpsebench.bench import compare, leaderboard, verify
+
+    rows = compare.on_task(leaderboard.rows_of(_view(root, suite)[0]), task)
+    for row in compare.named(rows, contender):
+        print(*verify.challenge(row), sep="\n")
+
+
 @app.command("retabulate")
 def retabulate_command(
     results: Annotated[Path, typer.Argument(help="A folder of results folders, one per suite.")] = Path("results"),

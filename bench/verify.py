@@ -19,6 +19,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import json
+import shlex
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +36,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import escape, judgements, localisation
 from glimpsebench.bench.arrays import read_judgement
+from glimpsebench.bench.leaderboard import Row
 from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.bench.run import Spec, content_hash, run
@@ -400,6 +403,30 @@ def _run_again(one: Checked, progress: Progress[Any]) -> None:
             if away > RUN_AGAIN:
                 one.doubts.append(f"run again: own accuracies are {100 * away:.1f} points away on average")
     one.level = LEVELS[3]
+
+
+def challenge(row: Row) -> list[str]:
+    """What somebody else must run to lower a row or to confirm it, as lines for a shell."""
+    record = row.records[0]
+    agent, task = record.about["agent"], record.about["task"]
+    software = record.about["software"]
+    code = f"version {agent['version']}, source {agent['source'] or 'unknown'}, GlimpseBench {software['glimpsebench']}"
+    commit = f", commit {software['commit']}" if "commit" in software else ""
+    settings = {f"agent.{name}": value for name, value in agent["changed"].items()}
+    settings |= {f"task.{name}": value for name, value in task["settings"].items() if name not in tasks.IDENTITY}
+    seeds = ",".join(str(one.seed) for one in row.records)
+    words = ["glimpse", "run", "--agent", agent["name"], "--task", record.task, "--seeds", seeds, "--root", "challenge"]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={json.dumps(value)}"]
+    return [
+        escape.terminal(f"# {row.name} on {record.task}: {code}{commit}"),
+        "# The same runs, from the same code; more seeds beside them lower a row that was lucky:",
+        shlex.join(words),
+        "# What they looked at, counted and judged again, and the same places with their values blanked:",
+        "glimpse verify challenge --judge",
+        "# Beside this row:",
+        "glimpse leaderboard --root challenge",
+    ]
 
 
 def summary(checked: Sequence[Checked]) -> tuple[list[str], list[list[str]]]:

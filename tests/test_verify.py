@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
-from glimpsebench.bench import leaderboard, terminal, verify
+from glimpsebench.bench import cli, leaderboard, terminal, verify
 from glimpsebench.bench.records import Record, read_all
+from glimpsebench.bench.suites import expand
 from glimpsebench.envs.errors import UsageError
 from test_cli import glimpse
 
@@ -277,6 +279,18 @@ def test_the_command_says_it_to_people_and_to_programs(
     assert "accuracy: unknown key" in out
     code, _, err = glimpse("verify", str(copy / "nowhere"), capsys=capsys)
     assert (code, "no records here" in err) == (2, True)
+
+
+def test_a_challenge_is_the_same_runs(row: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = glimpse("challenge", "raster", "--root", str(tmp_path / "copy"), capsys=capsys)
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if line.startswith("glimpse run"))
+    words = shlex.split(line)
+    changes = cli.parse_changes([words[at + 1] for at, word in enumerate(words) if word == "--set"], None)
+    table = {"agent": words[words.index("--agent") + 1], "task": words[words.index("--task") + 1]}
+    seeds = cli.parse_seeds(words[words.index("--seeds") + 1])
+    specs = expand({**table, "seed": seeds, **{key: [value] for key, (value,) in changes.items()}})
+    assert [spec.folder(Path()).name for spec in specs] == [record.question for record in row]
 
 
 HOSTILE = ["<script>alert(1)</script>", "a|b", "*x*", "[x](javascript:1)", "\x1b[2J", "=cmd()", "a\nb", "`x`", "$x$"]
