@@ -78,6 +78,10 @@ Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="A module of your own that records here name; repeat for more."),
 ]
+OfSuite = Annotated[
+    str | None,
+    typer.Option("--suite", metavar="SUITE", help="Only the runs of this suite; their tables are in ROOT/SUITE."),
+]
 OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
 
 
@@ -467,6 +471,7 @@ def sweep_command(
         if stand.why:
             print(terminal.folded(stand.why))
     failures = sweep(plan.specs, folder, workers, device=device, again=again)
+    _judge_the_rest(folder, plan, workers)
     _report(folder, plan)
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
@@ -475,7 +480,8 @@ def sweep_command(
 @app.command("leaderboard")
 def leaderboard_command(
     root: Root = "quick",
-    title: Annotated[str, typer.Option(help="The heading.")] = "Leaderboard",
+    suite: OfSuite = None,
+    title: Annotated[str | None, typer.Option(help="The heading; by default the suite's title.")] = None,
     into: Annotated[
         Path | None, typer.Option(help="Also put the tables between this file's leaderboard markers.")
     ] = None,
@@ -484,10 +490,11 @@ def leaderboard_command(
     """Recompute leaderboard.md and leaderboard.csv from the records and print the former."""
     from glimpsebench.bench import leaderboard
 
-    folder = results_folder(root)
-    paths = leaderboard.write(_records(folder), folder, title)
+    records, folder, heading = _view(root, suite)
+    folder.mkdir(exist_ok=True)
+    paths = leaderboard.write(records, folder, title or heading)
     if into is not None:
-        leaderboard.insert(into, folder, title)
+        leaderboard.insert(into, folder, title or heading, records=records)
     _show(paths[0].read_text(), markdown, leaderboard.MARKS)
     print("Written:", *paths, sep="\n  ")
 
@@ -545,6 +552,21 @@ def verify_command(
         raise typer.Exit(code)
 
 
+@app.command("challenge")
+def challenge_command(
+    contender: Annotated[str, typer.Argument(metavar="ROW", help="A row as the leaderboard prints it.")],
+    root: Root = "quick",
+    suite: OfSuite = None,
+    task: OneTask = None,
+) -> None:
+    """Print what somebody else must run to lower a row or to confirm it."""
+    from glimpsebench.bench import compare, leaderboard, verify
+
+    rows = compare.on_task(leaderboard.rows_of(_view(root, suite)[0]), task)
+    for row in compare.named(rows, contender):
+        print(*verify.challenge(row), sep="\n")
+
+
 @app.command("retabulate")
 def retabulate_command(
     results: Annotated[Path, typer.Argument(help="A folder of results folders, one per suite.")] = Path("results"),
@@ -556,13 +578,14 @@ def retabulate_command(
 
 
 @app.command("figures")
-def figures_command(root: Root = "quick", modules: Import = None) -> None:
+def figures_command(root: Root = "quick", suite: OfSuite = None, modules: Import = None) -> None:
     """Redraw the curves and the galleries from the records."""
     from glimpsebench.bench import figures
 
     _import(modules)
-    folder = results_folder(root)
-    print("Written:", *figures.write(_records(folder), folder), sep="\n  ")
+    records, folder, _ = _view(root, suite)
+    folder.mkdir(exist_ok=True)
+    print("Written:", *figures.write(records, folder), sep="\n  ")
 
 
 @app.command("compare")
@@ -570,6 +593,7 @@ def compare_command(
     contender: Annotated[str, typer.Argument(metavar="A", help="A row as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
     root: Root = "quick",
+    suite: OfSuite = None,
     task: OneTask = None,
     measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
     into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
@@ -583,7 +607,7 @@ def compare_command(
     """
     from glimpsebench.bench import compare, leaderboard
 
-    rows = leaderboard.rows_of(_records(results_folder(root)))
+    rows = leaderboard.rows_of(_view(root, suite)[0])
     text = compare.markdown(rows, contender, other, measure, task)
     if into is not None:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -594,6 +618,7 @@ def compare_command(
 @app.command("by-glimpse")
 def by_glimpse_command(
     root: Root = "quick",
+    suite: OfSuite = None,
     labels: Annotated[
         list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
     ] = None,
@@ -612,13 +637,14 @@ def by_glimpse_command(
     from glimpsebench.bench import by_glimpse, compare, leaderboard
 
     _import(modules)
-    folder = results_folder(root)
-    rows = compare.on_task(leaderboard.rows_of(_records(folder)), task)
+    records, folder, _ = _view(root, suite)
+    rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = by_glimpse.chosen(rows, labels or [], against)
     results = [
-        by_glimpse.replayed(row, folder, _bar("training the evaluator"))
+        by_glimpse.replayed(row, results_folder(root), _bar("training the evaluator"))
         for row in tqdm(chosen, "replaying", unit="row", leave=False, disable=None)
     ]
+    folder.mkdir(exist_ok=True)
     paths = by_glimpse.write(results, folder, against)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
@@ -696,14 +722,45 @@ def _records(root: Path, suite: str = "quick") -> list[Record]:
     from glimpsebench.bench.records import read_all
 
     if records := read_all(root):
+        if unjudged := [record for record in records if record.done and record.about["evaluator"] is None]:
+            print(f"{len(unjudged)} of {len(records)} records have no judgement: glimpse rejudge", file=sys.stderr)
         return records
     others = sorted({str(path.parent) for path in Path("runs").glob("*/records") if any(path.iterdir())})
     elsewhere = f"; there are some in {', '.join(others[:5])}" if others else ""
     raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere{elsewhere}")
 
 
+def _view(root: str, suite: str | None) -> tuple[list[Record], Path, str]:
+    """The records of a results folder, or those of a suite there; where their tables belong; and a title."""
+    from glimpsebench.bench import store
+    from glimpsebench.bench.suites import read_suite
+
+    folder = results_folder(root)
+    records = _records(folder, suite or "quick")
+    if suite is None:
+        return records, folder, "Leaderboard"
+    plan = read_suite(suite)
+    if not (found := store.asked_by(plan, records)):
+        raise UsageError(
+            f"{folder}: no records of the suite {plan.name}; `glimpse sweep {suite} --root {root}` makes them"
+        )
+    return found, folder / plan.name, plan.title
+
+
 def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
     print(text if markdown else terminal.rendered(text, marks=marks), end="")
+
+
+def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
+    """Have today's judge judge what an earlier one has judged, of a suite's records that have their selections."""
+    from glimpsebench.bench import judgements
+    from glimpsebench.bench.records import read_all
+
+    keys = {spec.folder(root).name for spec in suite.specs}
+    records = [record for record in read_all(root) if record.question in keys]
+    whole = [one for one in judgements.lacking(records) if (one.folder / "selections.npz").exists()]
+    for left_out in judgements.rejudge(whole, root, workers, _bar("judging", "record")) if whole else ():
+        print(terminal.folded(left_out))
 
 
 def _report(root: Path, suite: Suite) -> None:

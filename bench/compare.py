@@ -117,7 +117,7 @@ def claims(mine: Row, theirs: Row, measure: str) -> list[Claim]:
 def findings_of(row: Row) -> dict[str, Array]:
     """The numbers that a row's runs found about themselves, one a seed (S,), by name."""
     found = [record.about["findings"] for record in row.runs]
-    names = [name for name, value in found[0].items() if isinstance(value, float)] if found else []
+    names = [name for name in found[0] if all(isinstance(each.get(name), float) for each in found)] if found else []
     return {name: np.array([each[name] for each in found]) for name in sorted(names)}
 
 

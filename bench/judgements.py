@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import judges
-from glimpsebench.bench.records import Judgement, Record, judges_of, rebuilt, task_of
+from glimpsebench.bench.records import Judgement, Record, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -129,7 +129,7 @@ def lacking(records: Iterable[Record], again: bool = False) -> list[Record]:
     """
     name_of = functools.cache(lambda task: judges.name_of(task))
     done = [record for record in records if record.done]
-    return [one for one in done if again or name_of(task_of(one.about)) not in judges_of(one.folder)]
+    return [one for one in done if again or one.about["evaluator"] != name_of(task_of(one.about))]
 
 
 def rejudge(

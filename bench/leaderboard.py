@@ -618,7 +618,7 @@ def _findings(rows: Sequence[Row]) -> str:
     groups: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         found = [record.about["findings"] for record in row.runs]
-        keys = tuple(sorted(key for key, value in found[0].items() if isinstance(value, float))) if found else ()
+        keys = tuple(sorted(key for key in found[0] if _all_floats(found, key))) if found else ()
         if keys:
             cells = [_spread([each[key] for each in found]) for key in keys]
             groups.setdefault(keys, []).append(_row([escape.markdown(row.name), *cells]))
@@ -636,6 +636,10 @@ def _findings(rows: Sequence[Row]) -> str:
         "What contenders measured while they trained, as their files in `agents/` explain: mean over seeds, and\n"
         f"lowest to highest.\n\n{body}\n"
     )
+
+
+def _all_floats(found: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return all(isinstance(each.get(key), float) for each in found)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -660,7 +664,7 @@ def summary(record: Record) -> tuple[list[str], list[list[str]]]:
 BEGIN, _END = "<!-- leaderboard:", "<!-- /leaderboard -->"
 
 
-def insert(page: Path, root: Path, title: str, shown_as: str = "") -> None:
+def insert(page: Path, root: Path, title: str, shown_as: str = "", records: Sequence[Record] | None = None) -> None:
     """Replace what stands between a page's leaderboard markers by the tables and the curve of a results folder.
 
     Args:
@@ -668,6 +672,7 @@ def insert(page: Path, root: Path, title: str, shown_as: str = "") -> None:
         root: the results folder.
         title: the heading.
         shown_as: the folder's path in the link to the curve; by default `root` as it was given.
+        records: by default all of the results folder.
     """
     try:
         text = page.read_text()
@@ -677,7 +682,11 @@ def insert(page: Path, root: Path, title: str, shown_as: str = "") -> None:
     if begin < 0 or end < begin:
         raise UsageError(f"{page}: no markers '{BEGIN} … -->' and '{_END}' to write between")
     begin = text.index("-->", begin) + len("-->")
-    tables = markdown(rows_of(read_all(root)), title).replace("\n#", "\n##").replace("# ", "## ", 1)
+    tables = (
+        markdown(rows_of(read_all(root) if records is None else records), title)
+        .replace("\n#", "\n##")
+        .replace("# ", "## ", 1)
+    )
     curve = f"![accuracy against fraction]({shown_as or root.as_posix()}/curve.png)"
     whole = page.resolve()
     temporary = whole.with_name(f".{whole.name}.{os.getpid()}")

@@ -15,9 +15,8 @@ import numpy as np
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
-from glimpsebench.bench import escape
+from glimpsebench.bench import escape, store
 from glimpsebench.bench.leaderboard import Row, rows_of
-from glimpsebench.bench.records import read_all
 from glimpsebench.bench.stats import Interval
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.published import ELSEWHERE, PUBLISHED, Published
@@ -43,7 +42,7 @@ def write(results: Path, pages: Path) -> list[Path]:
     Raises:
         UsageError: no records, or a page without the two markers.
     """
-    suites = {path.parent.name: rows_of(read_all(path.parent)) for path in sorted(results.glob("*/records"))}
+    suites = {path.name: rows_of(store.kept(path)) for path in store.folders(results)}
     if not any(suites.values()):
         raise UsageError(f"{results}: no records in its folders")
     pages.mkdir(parents=True, exist_ok=True)

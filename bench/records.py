@@ -30,7 +30,7 @@ import re
 import shutil
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import arrays, escape, metrics
-from glimpsebench.bench.schema import SCHEMA, About, Curves, Timings, asked, read_json
+from glimpsebench.bench.schema import SCHEMA, About, Curves, Timings, asked, read_json, shown
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.settings import current
@@ -338,6 +338,7 @@ def read_all(root: Path) -> list[Record]:
         if path.parent != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
             raise UsageError(f"{path}: key: the folder is not that of its task, agent and key")
         found.append(record)
+    check_alike(found)
     judges: dict[str, Counter[str]] = defaultdict(Counter)
     for record in found:
         if record.about["evaluator"] is not None:
@@ -350,6 +351,30 @@ def read_all(root: Path) -> list[Record]:
 
 def _same_task(record: Record) -> str:
     return canonical([record.about["task"][key] for key in ("id", "settings")])
+
+
+_OF_IMAGES = ("shape", "classes", "test_images")
+_OF_AGENT = ("track", "reference", "currency", "given", "supervision")
+
+
+def check_alike(records: Iterable[Record]) -> None:
+    """What follows from the same code, settings and images is the same in all records that name these.
+
+    Raises:
+        UsageError: it is not, naming one of two records and the field.
+    """
+    first: dict[str, tuple[Record, dict[str, Any]]] = {}
+    for record in records:
+        task, agent = record.about["task"], record.about["agent"]
+        images = {f"task.{name}": task[name] for name in _OF_IMAGES}
+        kind = {f"agent.{name}": agent[name] for name in _OF_AGENT} | {"budgets": record.about["budgets"]}
+        row = digest(asked(record.about) | {"seed": None})
+        for what, values in ((canonical([_same_task(record), task["test_sha256"]]), images), (row, kind)):
+            other, theirs = first.setdefault(what, (record, values))
+            for name, value in values.items():
+                if theirs[name] != value:
+                    where, there = record.folder / "record.json", other.folder / "record.json"
+                    raise UsageError(f"{where}: {name}: {shown(value, 60)}, and {there} has {shown(theirs[name], 60)}")
 
 
 @contextmanager

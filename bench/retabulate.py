@@ -1,5 +1,5 @@
-"""Committed results: one folder per suite, whose tables are written again from its records when code that writes them
-has changed, and a sentence that says which of them today's code would not make.
+"""Committed results: one folder of tables per suite (`store.folders`), written again from records when code that writes
+them has changed, and a sentence that says which records today's code would not make.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from glimpsebench.bench import compare, leaderboard, studies
-from glimpsebench.bench.records import Record, read_all
+from glimpsebench.bench import compare, leaderboard, store, studies
+from glimpsebench.bench.records import Record
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
 
@@ -34,7 +34,7 @@ def sentence(results: Path) -> str:
     releases: dict[str, list[str]] = {}
     missing: list[str] = []
     for folder in folders(results):
-        kept = read_all(folder)
+        kept = store.kept(folder)
         suite = read_suite(folder.name)
         if not is_outdated(suite, kept):
             lacking = len(suite.specs) - len(kept)
@@ -61,7 +61,7 @@ def rewrite(results: Path) -> list[str]:
     """
     left_out = []
     for folder in folders(results):
-        suite, kept = read_suite(folder.name), read_all(folder)
+        suite, kept = read_suite(folder.name), store.kept(folder)
         leaderboard.write(kept, folder, suite.title)
         written, skipped = compare.write(suite.comparisons, leaderboard.rows_of(kept), folder)
         left_out += [f"{folder}: {why}" for why in skipped]
@@ -82,5 +82,7 @@ def rewrite(results: Path) -> list[str]:
     showing = results.parent / "README.md"
     for folder in folders(results):
         if showing.exists() and f"{leaderboard.BEGIN} {results.name}/{folder.name}" in showing.read_text():
-            leaderboard.insert(showing, folder, read_suite(folder.name).title, f"{results.name}/{folder.name}")
+            leaderboard.insert(
+                showing, folder, read_suite(folder.name).title, f"{results.name}/{folder.name}", store.kept(folder)
+            )
     return left_out

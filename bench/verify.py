@@ -19,6 +19,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import json
+import shlex
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +36,8 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import escape, judgements, judges, localisation
 from glimpsebench.bench.arrays import read_judgement
-from glimpsebench.bench.records import Record, asked, digest, folder_of, judges_of, rebuilt, task_of
+from glimpsebench.bench.leaderboard import Row
+from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.bench.run import Spec, content_hash, run
 from glimpsebench.bench.terminal import columned, width
@@ -115,7 +118,8 @@ def verify(
     for one in progress(by_task):
         _examine(one, judge, progress)
     for rows in _rows(checked):
-        _beside_each_other(rows)
+        if alike := _alike(rows):
+            _beside_each_other(alike)
     left = [one for one in checked if not one.refused and one.record is not None]
     drawn = np.random.default_rng(seed).permutation(len(left))[:rerun]
     for at in progress(drawn.tolist()):
@@ -131,6 +135,11 @@ def code(checked: Iterable[Checked]) -> int:
 def _record(one: Checked) -> Record:
     assert one.record is not None
     return one.record
+
+
+def _root(folder: Path) -> Path:
+    """The results folder of a record folder."""
+    return folder.resolve().parents[3]
 
 
 def _of_task(record: Record) -> str:
@@ -297,10 +306,20 @@ def _rows(checked: Iterable[Checked]) -> Iterator[list[Checked]]:
     for one in checked:
         if one.record is not None and not one.refused:
             about = one.record.about["task"]
-            tables[one.folder.parents[3] if len(one.folder.parents) > 3 else Path(), digest(about["settings"])].append(
-                one
-            )
+            tables[_root(one.folder), digest([about["id"], about["settings"]])].append(one)
     yield from tables.values()
+
+
+def _alike(table: Sequence[Checked]) -> list[Checked]:
+    """The records of one task that agree with those before them; the others are refused."""
+    kept: list[Checked] = []
+    for one in table:
+        try:
+            check_alike([*map(_record, kept), _record(one)])
+            kept.append(one)
+        except UsageError as error:
+            one.refused, one.level = str(error), ""
+    return kept
 
 
 def _beside_each_other(table: Sequence[Checked]) -> None:
@@ -384,6 +403,30 @@ def _run_again(one: Checked, progress: Progress[Any]) -> None:
             if away > RUN_AGAIN:
                 one.doubts.append(f"run again: own accuracies are {100 * away:.1f} points away on average")
     one.level = LEVELS[3]
+
+
+def challenge(row: Row) -> list[str]:
+    """What somebody else must run to lower a row or to confirm it, as lines for a shell."""
+    record = row.records[0]
+    agent, task = record.about["agent"], record.about["task"]
+    software = record.about["software"]
+    code = f"version {agent['version']}, source {agent['source'] or 'unknown'}, GlimpseBench {software['glimpsebench']}"
+    commit = f", commit {software['commit']}" if "commit" in software else ""
+    settings = {f"agent.{name}": value for name, value in agent["changed"].items()}
+    settings |= {f"task.{name}": value for name, value in task["settings"].items() if name not in tasks.IDENTITY}
+    seeds = ",".join(str(one.seed) for one in row.records)
+    words = ["glimpse", "run", "--agent", agent["name"], "--task", record.task, "--seeds", seeds, "--root", "challenge"]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={json.dumps(value)}"]
+    return [
+        escape.terminal(f"# {row.name} on {record.task}: {code}{commit}"),
+        "# The same runs, from the same code; more seeds beside them lower a row that was lucky:",
+        shlex.join(words),
+        "# What they looked at, counted and judged again, and the same places with their values blanked:",
+        "glimpse verify challenge --judge",
+        "# Beside this row:",
+        "glimpse leaderboard --root challenge",
+    ]
 
 
 def summary(checked: Sequence[Checked]) -> tuple[list[str], list[list[str]]]:

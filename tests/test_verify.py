@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
-from glimpsebench.bench import leaderboard, terminal, verify
+from glimpsebench.bench import cli, leaderboard, terminal, verify
 from glimpsebench.bench.records import Record, read_all
+from glimpsebench.bench.suites import expand
 from glimpsebench.envs.errors import UsageError
 from test_cli import glimpse
 
@@ -34,6 +36,22 @@ def copy(honest: Record, tmp_path: Path) -> Path:
     """The folder of a record of one's own to spoil, in the results folder `tmp_path/copy`."""
     shutil.copytree(honest.folder.parents[3], tmp_path / "copy")
     return tmp_path / "copy" / honest.folder.relative_to(honest.folder.parents[3])
+
+
+@pytest.fixture(scope="module")
+def two_seeds(honest: Record) -> Path:
+    """A results folder of two seeds of a row."""
+    root = honest.folder.parents[3].with_name("two-seeds")
+    shutil.copytree(honest.folder.parents[3], root)
+    make_honest(root, 1)
+    return root
+
+
+@pytest.fixture
+def row(two_seeds: Path, tmp_path: Path) -> list[Record]:
+    """Its records, to be spoiled."""
+    shutil.copytree(two_seeds, tmp_path / "copy")
+    return sorted(read_all(tmp_path / "copy"), key=lambda record: record.seed)
 
 
 @pytest.fixture(autouse=True)
@@ -147,10 +165,27 @@ def doubts_of(root: Path) -> str:
     return "; ".join(doubt for one in checked for doubt in one.doubts)
 
 
-def test_a_row_lacks_no_seed(tmp_path: Path) -> None:
-    for seed in (0, 1, 3):
-        make_honest(tmp_path, seed)
-    assert doubts_of(tmp_path) == "seeds 0 to 3 without 2"
+def test_a_row_lacks_no_seed(row: list[Record], tmp_path: Path) -> None:
+    assert doubts_of(tmp_path / "copy") == ""
+    shutil.rmtree(row[0].folder)
+    assert doubts_of(tmp_path / "copy") == "seeds 0 to 1 without 0"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("budgets", [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.6, 1.0]), ("agent.track", "open"), ("agent.given", 2)],
+)
+def test_seeds_of_a_row_say_the_same_of_their_agent(field: str, value: Any, row: list[Record], tmp_path: Path) -> None:
+    """Else a table would read the accuracy at one budget as that at another."""
+    root = tmp_path / "copy"
+    for record in row:  # of code that is not today's
+        edit(record.folder, lambda about: about["agent"].update(source="0" * 16))
+    assert doubts_of(root) == ""
+    said(field, value)(max(root.glob("records/*/*/*")))
+    with pytest.raises(UsageError, match=rf"{field}: .*, and .*record\.json has"):
+        read_all(root)
+    (refused,) = [one.refused for one in verify.verify([root]) if one.refused]
+    assert f"{field}: " in refused
 
 
 def taken_from(other: Record, but: int = 0) -> Forgery:
@@ -164,12 +199,11 @@ def taken_from(other: Record, but: int = 0) -> Forgery:
 
 
 @pytest.mark.parametrize("but", [0, 7])
-def test_seeds_that_predict_nearly_the_same_are_doubted(but: int, tmp_path: Path) -> None:
-    one, other = make_honest(tmp_path, 0), make_honest(tmp_path, 1)
-    assert doubts_of(tmp_path) == ""
-    taken_from(one, but)(other.folder)
-    assert doubts_of(tmp_path).startswith("predicts nearly the same as seed 0")
-    assert ("an interval without width" in doubts_of(tmp_path)) == (but == 0)
+def test_seeds_that_predict_nearly_the_same_are_doubted(but: int, row: list[Record], tmp_path: Path) -> None:
+    taken_from(row[0], but)(row[1].folder)
+    doubts = doubts_of(tmp_path / "copy")
+    assert "predicts nearly the same as seed 0" in doubts
+    assert ("an interval without width" in doubts) == (but == 0)
 
 
 def all_right(found: dict[str, Any]) -> None:
@@ -245,6 +279,18 @@ def test_the_command_says_it_to_people_and_to_programs(
     assert "accuracy: unknown key" in out
     code, _, err = glimpse("verify", str(copy / "nowhere"), capsys=capsys)
     assert (code, "no records here" in err) == (2, True)
+
+
+def test_a_challenge_is_the_same_runs(row: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = glimpse("challenge", "raster", "--root", str(tmp_path / "copy"), capsys=capsys)
+    assert code == 0
+    (line,) = (line for line in out.splitlines() if line.startswith("glimpse run"))
+    words = shlex.split(line)
+    changes = cli.parse_changes([words[at + 1] for at, word in enumerate(words) if word == "--set"], None)
+    table = {"agent": words[words.index("--agent") + 1], "task": words[words.index("--task") + 1]}
+    seeds = cli.parse_seeds(words[words.index("--seeds") + 1])
+    specs = expand({**table, "seed": seeds, **{key: [value] for key, (value,) in changes.items()}})
+    assert [spec.folder(Path()).name for spec in specs] == [record.question for record in row]
 
 
 HOSTILE = ["<script>alert(1)</script>", "a|b", "*x*", "[x](javascript:1)", "\x1b[2J", "=cmd()", "a\nb", "`x`", "$x$"]
