@@ -57,6 +57,12 @@ def identity(task: Task, recipe: Recipe = Recipe()) -> str:
     return digest({"task": task.id, "settings": settings_of(task), "recipe": asdict(recipe), "budgets": BUDGETS})
 
 
+def weights_of(task: Task, root: Path, recipe: Recipe | None = None) -> Path:
+    """Where the weights of a task's evaluator lie in a results folder, once it is trained."""
+    name = identity(task) if recipe is None else identity(task, recipe)
+    return root / "evaluators" / f"{task.id}-{name}.safetensors"
+
+
 class Evaluator:
     """A trained random-mask evaluator: canvases to logits."""
 
@@ -72,8 +78,7 @@ def evaluator(task: Task, root: Path, progress: Progress[int], recipe: Recipe = 
 
     Of several processes that ask at once, one trains and the others wait for its file.
     """
-    name = identity(task, recipe)
-    path = root / "evaluators" / f"{task.id}-{name}.safetensors"
+    name, path = identity(task, recipe), weights_of(task, root, recipe)
     net = CanvasNet(task.shape[0], task.classes, recipe.width)
     path.parent.mkdir(parents=True, exist_ok=True)
     claim = path.with_suffix(".claim")

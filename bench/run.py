@@ -20,9 +20,10 @@ import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, training_on
 from glimpsebench.bench import localisation, records
-from glimpsebench.bench.evaluators import Recipe, evaluator, identity
+from glimpsebench.bench.audit.recount import expected, recounted
+from glimpsebench.bench.evaluators import Recipe, evaluator, identity, weights_of
 from glimpsebench.bench.progress import Stages
-from glimpsebench.bench.rollout import Episodes, footprints_of, replay, rollout
+from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
@@ -153,7 +154,7 @@ def is_done(spec: Spec, root: Path) -> bool:
 
 def has_evaluator(task: Task, root: Path) -> bool:
     """Whether a results folder has the task's evaluator, so that none needs to be trained."""
-    return (root / "evaluators" / f"{task.id}-{identity(task)}.safetensors").exists()
+    return weights_of(task, root).exists()
 
 
 def usable(device: str) -> None:
@@ -168,12 +169,15 @@ def usable(device: str) -> None:
         raise UsageError(f"no device '{device}' here, only {', '.join(names)}; this PyTorch is {torch.__version__}")
 
 
-def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") -> records.Record:
+def run(
+    spec: Spec, root: Path, progress: Progress[int], device: str = "cpu", own_sensor: bool = False
+) -> records.Record:
     """Run it and write its record. A run that diverges or fails leaves a record that says so.
 
     Args:
         progress: `Stages`, which tell what the run is at, or what wraps each of its training loops.
         device: where an agent that is `accelerated` trains. Everything else is done on the CPU.
+        own_sensor: whether the agent may bring a sensor of its own; it is audited by brute force.
 
     Raises:
         UsageError: the specification is wrong, or there is no such device; nothing is written.
@@ -193,6 +197,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)
+            before = expected(agent, weights_of(task, root), own_sensor)
             trainable = agent.trainable
             stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
             with training_on(device, agent):
@@ -204,7 +209,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
         stages.judging(task.id)
         judge = evaluator(task, root, stages)
         stages.now("scoring")
-        judged = replay(agent, test, episodes, judge)
+        judged = recounted(before, test, episodes, judge)
         clock.append(time.perf_counter())
         pixels_N = test.own_pixels_N
         seen = episodes.touched_FN if agent.track == "gated" else np.broadcast_to(pixels_N, episodes.touched_FN.shape)
