@@ -100,10 +100,11 @@ def audit(spec: Spec, root: Path, tell: Callable[[str], None] = lambda text: Non
         UsageError: the contender breaks a rule, or its run did not end well.
     """
     torch.set_num_threads(1)  # as in a run
+    task = tasks.make(spec.task, spec.task_settings)
     tell("reading what the contender declares")
     try:
         subject = Subject(spec)
-        folder = records.folder_of(root, subject.inputs["task"]["id"], spec.agent, records.digest(subject.inputs))
+        folder = records.folder_of(root, task.id, spec.agent, records.digest(subject.inputs))
         if not (folder / "record.json").is_file():
             tell("making the run, which has no record yet")
             subject.run(root)
@@ -112,7 +113,6 @@ def audit(spec: Spec, root: Path, tell: Callable[[str], None] = lambda text: Non
     record = records.Record.read(folder)
     if not record.done:
         raise UsageError(f"the run did not end well, so there is nothing to audit: {record.about['error']}")
-    task = tasks.make(spec.task, spec.task_settings)
     images = tasks.test_split(task)
     clock = [time.perf_counter()]
     try:

@@ -68,7 +68,7 @@ def receive(pipe: IO[bytes]) -> Message:
         content = pipe.read(size)
         if len(content) < size:
             raise EOFError("the other process has ended in the middle of a message")
-        arrays[str(name)] = np.frombuffer(content, kind).reshape(shape)
+        arrays[str(name)] = np.frombuffer(bytearray(content), kind).reshape(shape)  # writable
     return dict(head["about"]), arrays
 
 

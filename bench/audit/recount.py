@@ -77,7 +77,7 @@ def recounted(before: Expected, images: Split, episodes: Episodes, judge: Evalua
     }
     if images.boxes_N4 is not None:
         arrays["boxes"] = images.boxes_N4
-    about = {"says": before.says.as_data(), "judge": str(before.weights), "sha256": before.sha256}
+    about = {"says": before.says.as_data(), "judge": str(before.weights.resolve()), "sha256": before.sha256}
     try:
         _, counted = _recounter().ask("replay", about, arrays)
     except Failure as failure:

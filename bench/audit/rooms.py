@@ -45,7 +45,7 @@ def limits() -> str:
         return ""
     return (
         "no namespaces here: a contender that opens files by their absolute path finds other records and the image "
-        "sets of this machine, among them scikit-learn's digits"
+        "sets of this machine, among them scikit-learn's digits, and act can leave files for predict"
     )
 
 
@@ -122,6 +122,9 @@ class Subject:
         self.inputs: dict[str, Any] = about["inputs"]
         self.says = Declaration.from_data(about["says"])
         self.source: dict[str, str] = {str(path): str(text) for path, text in about["source"].items()}
+        for path in map(Path, self.source):
+            if path.is_absolute() or ".." in path.parts:
+                raise Failure(f"its source is in no folder of its own: {path}")
 
     def _outside(self, what: str, about: dict[str, Any]) -> dict[str, Any]:
         """Ask a process that is like this one, but that it may import the contender."""
@@ -150,7 +153,7 @@ class Subject:
                 "GLIMPSE_DATA": str(folder / "data"),
             } | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
             before = enclosed(folder, place) if can_enclose() else ["env", f"--chdir={folder}"]
-            yield Room(stack.enter_context(Process(__name__, environment, before)), folder, self)
+            yield Room(stack.enter_context(Process(__name__, environment, before)), folder)
 
     @contextmanager
     def fitted(self, task: Task) -> Iterator[Path]:
@@ -170,7 +173,8 @@ class Subject:
 
         def furnish(folder: Path) -> None:
             for file in weights.glob("weights*.safetensors"):
-                shutil.copy(file, folder)
+                if not file.is_symlink():  # which could name any file of this machine
+                    shutil.copy(file, folder)
 
         with self.room(furnish) as actor, self.room(furnish) as predictor:
             for room in (actor, predictor):
@@ -184,7 +188,6 @@ class Room:
 
     process: Process
     folder: Path
-    subject: Subject
 
 
 class Remote(Stand):
@@ -290,16 +293,11 @@ class _Inside:
         return {}, {}
 
     def act(self, _: dict[str, Any], observation: dict[str, Array]) -> Message:
-        return {}, {"answer": self.agent.act(_writable(observation), self.rng)}
+        return {}, {"answer": self.agent.act(observation, self.rng)}
 
     def predict(self, _: dict[str, Any], view: dict[str, Array]) -> Message:
-        logits = self.agent.predict(_writable(view))
+        logits = self.agent.predict(view)
         return ({"none": True}, {}) if logits is None else ({}, {"answer": logits})
-
-
-def _writable(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Copies, as an env returns them: torch warns of memory that it may not write to."""
-    return {name: array.copy() for name, array in arrays.items()}
 
 
 def _source(agent: str) -> dict[str, str]:
