@@ -1,7 +1,7 @@
 """Which cheat is flagged by which check, and that honest contenders are flagged by none: writes docs/cheats.md.
 
-The contenders are those of `tests/cheats`, on digits-clutter, trained for a moment. What was audited once is kept in
-the results folder; `--seeds 1` is quick, the table of the docs has five.
+The contenders are those of `tests/cheats`, on digits-clutter, trained for a moment. An outcome is kept in the results
+folder and not made again: after a change of the audits or of a contender, begin in another folder.
 
 python benchmarks/cheats.py [--seeds 5] [--root runs/cheats] [CONTENDER ...]
 """
@@ -9,8 +9,10 @@ python benchmarks/cheats.py [--seeds 5] [--root runs/cheats] [CONTENDER ...]
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +50,17 @@ def outcome(agent: str, seed: int, root: Path) -> Outcome:
         return Outcome((RECOUNT if "recount" in str(error) else RULES,), None)
     assert found is not None
     return Outcome(tuple(signs(found.figures)) or ("room",) * bool(found.reasons), found)
+
+
+def kept(agent: str, seed: int, root: Path) -> Outcome:
+    """The outcome in the results folder, which is made if it is not there."""
+    path = root / "outcomes" / f"{agent}-{seed}.json"
+    if not path.is_file():
+        flagged, found = outcome(agent, seed, root)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"flagged": flagged, "audit": None if found is None else asdict(found)}, indent=1))
+    about = json.loads(path.read_text())
+    return Outcome(tuple(about["flagged"]), None if about["audit"] is None else Audit(**about["audit"]))
 
 
 def corpus() -> list[str]:
@@ -152,7 +165,7 @@ def main() -> None:
     evaluator(tasks.make(TASK), chosen.root, iter)  # before a contender can
     outcomes: dict[str, list[Outcome]] = {}
     for agent in chosen.contenders:
-        outcomes[agent] = [outcome(agent, seed, chosen.root) for seed in range(chosen.seeds)]
+        outcomes[agent] = [kept(agent, seed, chosen.root) for seed in range(chosen.seeds)]
         print(agent, *(" ".join(each.flagged) or "-" for each in outcomes[agent]), sep="\t", flush=True)
     if chosen.contenders == corpus():
         PAGE.write_text(page(outcomes))

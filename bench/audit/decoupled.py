@@ -27,7 +27,7 @@ from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 
-STEPS, BATCH, RATE = 300, 64, 3e-3
+STEPS, BATCH, RATE = 600, 64, 3e-3
 """Of fine-tuning: steps, images a step, the highest learning rate."""
 OWN_SHARE = 0.7
 """Of the masks in a batch, on average: the contender's; the others are random."""

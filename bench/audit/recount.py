@@ -52,6 +52,7 @@ def expected(agent: Agent, weights: Path, own_sensor: bool = False) -> Expected:
     Raises:
         UsageError: the agent breaks a rule (`declaration.check`).
     """
+    _recounter()  # begins now, beside the training
     return Expected(declared(agent, own_sensor), weights, _sha256(weights) if weights.is_file() else None)
 
 
