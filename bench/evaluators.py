@@ -109,7 +109,7 @@ def reader(task: Task) -> Evaluator:
     def bar(steps: Iterable[int]) -> Iterator[int]:
         return iter(tqdm(steps, f"training a reader of {task.id}, once", leave=False))
 
-    return evaluator(task, datasets.data_folder().parent, bar, Recipe(seed=1))
+    return evaluator(task, datasets.cache_folder(), bar, Recipe(seed=1))
 
 
 def _claimed(claim: Path) -> bool:

@@ -9,6 +9,7 @@ arrays. Timings lie in a file of their own, because they alone differ between tw
                                 selections.npz  per image: the actions, which alone grow with the image
                                 weights.safetensors
                                 weights.STAGE.safetensors  checkpoints, where the agent keeps any
+                                curves.json     how training went (`curves`)
                                 timings.json
 
 Tables and comparisons need the first two. Selections and weights, which show and replay what was looked at, may be
@@ -21,6 +22,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -46,6 +48,11 @@ SCHEMA = 2
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no NaN: equal values, equal bytes."""
     return json.dumps(value, sort_keys=True, allow_nan=False, indent=1) + "\n"
+
+
+def compact(value: Any) -> str:
+    """The same on one line, for long lists."""
+    return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def digest(value: Any) -> str:
@@ -99,6 +106,26 @@ class Record:
         except FileNotFoundError:
             raise UsageError(f"{path}: left out of this copy; run the suite again to have it") from None
         return selection
+
+    @cached_property
+    def curves(self) -> list[dict[str, Any]]:
+        """How training went, stage by stage, as `curves.json` has it; [] for a record of an earlier version."""
+        return self._beside("curves.json", [])
+
+    @cached_property
+    def curve_seconds(self) -> list[dict[str, list[float]]]:
+        """The seconds of training at the points of `curves`; [] for a copy without them."""
+        return self._beside("timings.json", {}).get("curves", [])
+
+    def _beside(self, name: str, otherwise: Any) -> Any:
+        try:
+            return json.loads((self.folder / name).read_text())
+        except FileNotFoundError:
+            return otherwise
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{self.folder / name}: not readable ({error}); delete its folder to run it again"
+            ) from None
 
     @property
     def done(self) -> bool:
@@ -206,6 +233,15 @@ def remove_unfinished(root: Path) -> None:
             os.kill(int(temporary.name.rsplit(".", 1)[-1]), 0)
         except (ValueError, ProcessLookupError):
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def settings_of(agent: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import sys
 import time
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, training_on
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
 from glimpsebench.bench import localisation, records
 from glimpsebench.bench.audit.recount import expected, recounted
 from glimpsebench.bench.evaluators import Recipe, evaluator, identity, weights_of
 from glimpsebench.bench.progress import Stages
+from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.errors import UsageError
@@ -119,7 +121,7 @@ def standings(specs: Iterable[Spec], root: Path) -> list[Standing]:
 def _standing(
     spec: Spec, root: Path, questions: dict[str, dict[str, Any]], kept: dict[Path, list[records.Record]]
 ) -> Standing:
-    row = records.canonical([spec.agent, spec.agent_settings, spec.task, spec.task_settings])
+    row = json.dumps([spec.agent, spec.agent_settings, spec.task, spec.task_settings], sort_keys=True)
     if row not in questions:
         questions[row] = spec.inputs()
     inputs = questions[row] | {"seed": spec.seed}
@@ -193,6 +195,7 @@ def run(
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
+    curves = Recorder(agent, task, stages)
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
@@ -200,8 +203,8 @@ def run(
             before = expected(agent, weights_of(task, root), own_sensor)
             trainable = agent.trainable
             stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
-            with training_on(device, agent):
-                agent.fit(task, spec.seed, stages)
+            with training_on(device, agent), reporting_to(curves):
+                agent.fit(task, spec.seed, curves)
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
@@ -237,7 +240,10 @@ def run(
     with records.replacing(folder) as temporary:
         (temporary / "record.json").write_text(records.canonical(about))
         seconds = dict(zip(("fit", "rollout", "score"), np.diff(clock).round(3).tolist(), strict=False))
-        (temporary / "timings.json").write_text(records.canonical(seconds))
+        if "fit" in seconds:
+            seconds |= {"fit": round(seconds["fit"] - curves.seconds, 3), "validation": round(curves.seconds, 3)}
+        (temporary / "timings.json").write_text(records.compact({**seconds, "curves": curves.timings}))
+        (temporary / "curves.json").write_text(records.compact(curves.curves))
         if arrays:
             np.savez_compressed(temporary / "images.npz", **arrays)
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)
@@ -282,17 +288,9 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
         "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
         | {"torch": torch.__version__}  # names the build, which the installed version does not
         | {name: version(name) for name in _SOFTWARE},
-        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": _processor()},
+        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()},
     }
 
 
 def _device(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

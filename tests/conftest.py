@@ -16,6 +16,7 @@ torch.set_num_threads(1)
 
 from glimpsebench import agents  # noqa: E402
 from glimpsebench.agents.common.base import Agent  # noqa: E402
+from glimpsebench.bench import judges  # noqa: E402
 from glimpsebench.envs import own, tasks  # noqa: E402
 from glimpsebench.envs.datasets import Half  # noqa: E402
 from glimpsebench.envs.tasks import Split, Task  # noqa: E402
@@ -80,6 +81,13 @@ def hurried(name: str, **settings: Any) -> Agent:
 def own_data_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where tests keep their images is not noted in the user's cache."""
     monkeypatch.setattr(own, "memory_folder", lambda: tmp_path / "own-data")
+
+
+@pytest.fixture(autouse=True)
+def judges_of_a_few_steps(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judges and readers of tasks without shipped ones are trained once per session, for seconds."""
+    monkeypatch.setenv("GLIMPSE_JUDGES", str(tmp_path_factory.getbasetemp() / "judges"))
+    monkeypatch.setattr(judges, "OWN_RECIPE", judges.Recipe(members=2, steps=60, batch=64))
 
 
 @pytest.fixture

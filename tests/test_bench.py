@@ -29,7 +29,7 @@ from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
 from glimpsebench.bench.run import Spec, is_done, run
 from glimpsebench.bench.sweep import sweep
-from glimpsebench.envs import tasks
+from glimpsebench.envs import predictors, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.sensors import Mask, Window
 from glimpsebench.envs.settings import current, renamed
@@ -342,6 +342,24 @@ def test_the_evaluator_is_trained_once_and_named_by_what_made_it(beacon: Task, r
     evaluators.evaluator(beacon, root, iter)
     assert files[0].stat().st_mtime_ns == changed
     assert evaluators.identity(Beacon(count=99)) != first.name
+
+
+def test_the_reader_that_a_reward_names_is_trained_once_and_is_not_the_evaluator(
+    beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    monkeypatch.setenv("GLIMPSE_DATA", str(tmp_path / "images" / "here"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(evaluators, "_train", lambda net, task, recipe, progress: trained.append(recipe.seed))
+    first, again = (predictors.named("random-masks", beacon) for _ in range(2))
+    assert trained == [1]
+    assert isinstance(first, evaluators.Evaluator)
+    assert isinstance(again, evaluators.Evaluator)
+    assert first.name == again.name != evaluators.identity(beacon)
+    view = {"canvas": np.ones((2, *beacon.shape), np.float32), "mask": np.ones((2, 1, *beacon.shape[1:]), np.float32)}
+    np.testing.assert_array_equal(first(view), again(view))
+    kept = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.safetensors")]
+    assert kept == [Path("cache/glimpsebench/evaluators") / f"{beacon.id}-{first.name}.safetensors"]
 
 
 @pytest.mark.parametrize("claim", ["999999999", ""])

@@ -287,7 +287,8 @@ def test_the_command_line_takes_the_place_of_what_a_suite_says(
     assert "uniform (predictor_steps=7) on digits" in runs, "a floor is trained as the runs are"
     for lr in ("0.001", "0.01"):
         assert f"ram (predictor_steps=7, glimpses=3, policy_lr={lr}) on digits, seed 6" in runs
-    assert "agent.policy_lr: center, full, lowres, raster, uniform have no such setting" in runs
+    assert "agent.policy_lr: not applied to center, full, lowres, raster, uniform" in runs
+    assert "agent.predictor_steps: not" not in runs, "floors have it too"
     assert "left out: compare 1: unknown contender" in runs
     assert (
         glimpse("sweep", "mine.toml", "--list", "--set", "agent.glimpses=2", capsys=capsys)[1].count("glimpses=3") == 1

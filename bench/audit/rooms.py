@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, training_on
+from glimpsebench.bench import judges
 from glimpsebench.bench.audit.declaration import Declaration, Stand, declared
 from glimpsebench.bench.audit.processes import Failure, Message, Process, can_enclose, enclosed, serve
 from glimpsebench.bench.run import Spec, run
@@ -37,6 +38,8 @@ Array = NDArray[Any]
 
 SEEN: tuple[Half, ...] = ("train", "val")
 """The halves that `fit` may have."""
+READER = "reader.safetensors"
+"""The file from which a predictor may begin (`judges`)."""
 
 
 def limits() -> str:
@@ -55,14 +58,14 @@ class Halves(Task):
 
     Attributes:
         size: (C, H, W).
-        folder: holds HALF.npz; without it the task has no images, only a shape.
+        folder: holds HALF.npz; without one the task has no images, only a shape.
     """
 
     name: str
     version: int
     size: Shape
     number: int
-    folder: Path | None = None
+    folder: str = ""
 
     @property
     def shape(self) -> Shape:
@@ -85,8 +88,8 @@ class Halves(Task):
         return "images of an audit"
 
     def render(self, half: Half, epoch: int) -> Split:
-        path = None if self.folder is None else self.folder / f"{half}.npz"
-        if path is None or not path.is_file():
+        path = Path(self.folder) / f"{half}.npz"
+        if not self.folder or not path.is_file():
             raise PermissionError(f"the {half} images are not here")
         with np.load(path, allow_pickle=False) as kept:
             objects = kept["objects"] if "objects" in kept.files else None
@@ -151,6 +154,7 @@ class Subject:
                 "HOME": str(folder),
                 "XDG_CACHE_HOME": str(folder / "cache"),
                 "GLIMPSE_DATA": str(folder / "data"),
+                "GLIMPSE_JUDGES": str(folder / "judges"),
             } | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
             before = enclosed(folder, place) if can_enclose() else ["env", f"--chdir={folder}"]
             yield Room(stack.enter_context(Process(__name__, environment, before)), folder)
@@ -227,7 +231,9 @@ def _about(task: Task) -> dict[str, Any]:
 
 
 def _write_halves(task: Task, folder: Path) -> None:
-    """What `fit` may see: the halves of the image sets that a named task is made of, or its own images."""
+    """What `fit` may have: halves of the image sets that a named task is made of, or of its own images; the reader."""
+    if (reader := judges.folder_of(task) / READER).is_file():
+        shutil.copy(reader, folder)
     if task.name in tasks.TASKS:
         for name in task.sets:
             (folder / "data" / name).mkdir(parents=True)
@@ -256,7 +262,7 @@ class _Inside:
         spec = Spec(**about)
         if kept is None:
             return spec, *spec.make()
-        folder = Path("data").resolve() if Path("data").is_dir() else None
+        folder = str(Path("data").resolve()) if Path("data").is_dir() else ""
         task = Halves(kept["name"], kept["version"], tuple(kept["size"]), kept["number"], folder)
         return spec, agents.make(spec.agent, spec.agent_settings), task
 
@@ -273,6 +279,9 @@ class _Inside:
     def fit(self, about: dict[str, Any], _: dict[str, Array]) -> Message:
         torch.set_num_threads(1)  # as in a run
         spec, agent, task = self._made(about)
+        if Path(READER).is_file() and not (place := judges.folder_of(task)).exists():
+            place.mkdir(parents=True)
+            shutil.move(READER, place)
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)

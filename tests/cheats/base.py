@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.center import Center
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.agents.common.nets import Backbone, Positive, optimise, to_float
+from glimpsebench.agents.common.nets import Backbone, Positive, Rate, optimise, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor
 from glimpsebench.envs.tasks import Task
@@ -25,7 +25,9 @@ BATCH, TEST = 250, 500
 class Disc(Center):
     """The floor of a fixed look, entered as a contender."""
 
+    predictor_init: Literal["reader", "random"] = "random"
     predictor_steps: Positive = 100
+    predictor_lr: Rate = 1.5e-2
     reference: ClassVar[Literal["floor", "ceiling"] | None] = None
 
 

@@ -36,13 +36,15 @@ CAUGHT: dict[str, str] = {
 """Cheat → the check that must flag it; others may, too."""
 NOT_CAUGHT = ("judge_picked",)
 """Cheats that pass: what they gain is real to this judge. `glimpse verify --fresh-judge` is for them."""
+RANDOM = {"predictor_init": "random", "predictor_lr": 1.5e-2}
+"""Predictors that begin from random weights, so that no reader of the task is needed."""
 HONEST: dict[str, dict[str, Any]] = {
-    "center": {"predictor_steps": 200},
-    "uniform": {"predictor_steps": 200, "glimpses": 8},
+    "center": RANDOM | {"predictor_steps": 200},
+    "uniform": RANDOM | {"predictor_steps": 200, "glimpses": 8},
     "cheats.brightness": {"predictor_steps": 200},
     "cheats.follows_light": {"predictor_steps": 200},
-    "straight_through": {"selector_steps": 200, "predictor_steps": 300},
-    "ram": {"policy_steps": 200, "predictor_steps": 200},
+    "straight_through": RANDOM | {"selector_steps": 200, "predictor_steps": 300},
+    "ram": RANDOM | {"policy_steps": 200, "predictor_steps": 200},
     "dham": {"steps": 200},
 }
 """Contender → settings: fixed, random, open, gated in a closed loop, and learned ones."""

@@ -10,16 +10,16 @@ from cheats.base import Array, Disc
 from glimpsebench.agents.common.base import Progress
 from glimpsebench.agents.common.nets import to_float
 from glimpsebench.envs.sensors import Mask
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 
 @dataclass
 class PatchedCanvas(Disc):
     predictor_steps: int = 200
 
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        _, mask_B1HW = super().canvases(images_BCHW, rng)
-        return to_float(images_BCHW), mask_B1HW
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        _, mask_B1HW = super().canvases(images, rng)
+        return to_float(images.images_NCHW), mask_B1HW
 
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         super().fit(task, seed, progress)
