@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -97,15 +98,26 @@ def table(outcomes: dict[str, list[Outcome]], agents: list[str]) -> list[str]:
     return lines
 
 
+def extreme(
+    most: Callable[[list[float]], float], name: str, agents: list[str], outcomes: dict[str, list[Outcome]]
+) -> str:
+    """The largest or smallest figure of any run of these contenders."""
+    audits = [each.audit for agent in agents for each in outcomes[agent] if each.audit]
+    values = [audit.figures[name] for audit in audits if name in audit.figures]
+    return f"{100 * most(values):.1f}" if values else ""
+
+
 def page(outcomes: dict[str, list[Outcome]]) -> str:
     """The page docs/cheats.md."""
     cheats = [f"cheats.{name}" for name in CAUGHT]
     seeds = len(next(iter(outcomes.values())))
-    limits = [
-        f"| {name.replace('_', ' ')} | {check.sign} | {'reported' if check.limit == 1 else f'{100 * check.limit:g}'} "
-        f"| % {check.says} |"
-        for name, check in CHECKS.items()
-    ]
+    limits = []
+    for name, check in CHECKS.items():
+        limit = "reported" if check.limit == 1 else f"{100 * check.limit:g}"
+        honest = extreme(max, name, list(HONEST), outcomes)
+        caught = extreme(min, name, [f"cheats.{cheat}" for cheat, by in CAUGHT.items() if by == name], outcomes)
+        words = name.replace("_", " ")
+        limits.append(f"| {words} | {check.sign} | {limit} | {honest} | {caught} | % {check.says} |")
     return "\n".join(
         [
             "<!-- page: written by `python benchmarks/cheats.py`; do not edit -->",
@@ -147,8 +159,11 @@ def page(outcomes: dict[str, list[Outcome]]) -> str:
             "",
             "## Limits",
             "",
-            "| figure | a sign that it | above | what it is |",
-            "|---|---|---:|---|",
+            "How far apart honest contenders and cheats are: of each figure the largest of any honest run and the "
+            "smallest of any run of the cheats that it is for.",
+            "",
+            "| figure | a sign that it | above | honest, at most | cheats, at least | what it is |",
+            "|---|---|---:|---:|---:|---|",
             *limits,
             "",
         ]

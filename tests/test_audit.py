@@ -369,7 +369,7 @@ def test_the_networks_of_the_judge_stay_as_they_are_and_read_no_mask_that_says_t
     test = Split(whole.images_NCHW[:250], np.asarray(whole.labels_N)[:250])
     says, episodes = declared(agent), rollout(agent, test, 0)
     torch.manual_seed(0)
-    net = CanvasNet(1, 10, 16)
+    net = CanvasNet(1, 10, 16).requires_grad_(False)  # frozen, as judges are
     before = {name: value.clone() for name, value in net.state_dict().items()}
     answers_MFN = decoupled.decoupled([net, net], says, episodes, test, clutter, steps=10)
     assert answers_MFN.shape == (2, *episodes.predicted_FN.shape)

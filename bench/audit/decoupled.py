@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,24 +52,25 @@ def decoupled(
         images: the test images.
         task: gives the training images.
     """
-    answers = []
+    masks, answers = _Masks(says, episodes, images), []
     for member, network in enumerate(networks):
-        net, rng = copy.deepcopy(network), np.random.default_rng([seed, member])
-        torch.manual_seed(seed)
-        masks = _Masks(says, episodes, images)
-
-        def loss_of(
-            batch_BCHW: Array, labels_B: torch.Tensor, step: int, net: nn.Module = net, masks: _Masks = masks,
-            rng: np.random.Generator = rng,
-        ) -> torch.Tensor:  # fmt: skip
-            draw = masks.canvases if rng.random() < OWN_SHARE else random_canvases
-            canvas_BCHW, mask_B1HW = (torch.from_numpy(part) for part in draw(batch_BCHW, rng))
-            return F.cross_entropy(net(canvas_BCHW, mask_B1HW), labels_B)
-
-        optimise(net, task, loss_of, steps=steps, batch=BATCH, lr=RATE, rng=rng, progress=iter)
-        judged = replay(Stand(says), images, episodes, lambda view, net=net: predict_canvas(net, view))  # type: ignore[misc]
+        net = _fine_tuned(network, masks, task, steps, np.random.default_rng([seed, member]))
+        judged = replay(Stand(says), images, episodes, partial(predict_canvas, net))
         answers.append(judged.predicted_FN)
     return np.stack(answers)
+
+
+def _fine_tuned(network: nn.Module, masks: _Masks, task: Task, steps: int, rng: np.random.Generator) -> nn.Module:
+    """A copy of a network that is used to these masks."""
+    net = copy.deepcopy(network).requires_grad_(True)
+
+    def loss_of(images_BCHW: Array, labels_B: torch.Tensor, step: int) -> torch.Tensor:
+        draw = masks.canvases if rng.random() < OWN_SHARE else random_canvases
+        canvas_BCHW, mask_B1HW = (torch.from_numpy(part) for part in draw(images_BCHW, rng))
+        return F.cross_entropy(net(canvas_BCHW, mask_B1HW), labels_B)
+
+    optimise(net, task, loss_of, steps=steps, batch=BATCH, lr=RATE, rng=rng, progress=iter)
+    return net
 
 
 class _Masks:
