@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from glimpsebench.agents.common.base import Agent, Progress
+from glimpsebench.bench import escape, judges
 from glimpsebench.bench.compare import cell, named, pipe
-from glimpsebench.bench.evaluators import evaluator, identity
-from glimpsebench.bench.figures import STYLE, ending_of, outside, rebuilt, shade, styled
+from glimpsebench.bench.figures import STYLE, ending_of, outside, shade, styled
 from glimpsebench.bench.leaderboard import SCORES, Row, shown
-from glimpsebench.bench.records import Record
+from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import Predict, replay_steps
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.envs import tasks
@@ -110,18 +110,21 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
     torch.set_num_threads(1)  # as in `run`
     task, _ = rebuilt(row.runs[0])
     test = tasks.test_split(task)
-    if row.runs[0].about["evaluator"] != identity(task):
-        raise UsageError(f"{row.name} on {row.task}: judged by another evaluator than this version's; {_MEND}")
+    if row.runs[0].about["evaluator"] != judges.name_of(task):
+        raise UsageError(f"{row.name} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
     agents = [_trained(record, task) for record in row.runs]
-    judged = evaluator(task, root, progress)
+    judge = judges.judge(task, progress)
     touched: list[Array] = []
     correct: dict[str, list[Array]] = {by: [] for by in SCORES}
     for record, agent in zip(row.runs, agents, strict=True):
-        views: dict[str, tuple[Kind, Predict]] = {"evaluator": ("canvas", judged), "own": (agent.view, agent.predict)}
+        views: dict[str, tuple[Kind, Predict]] = {
+            "evaluator": ("canvas", lambda view: np.moveaxis(judge(view), 0, 1)),
+            "own": (agent.view, agent.predict),
+        }
         for by in SCORES:
-            if (record.arrays[by] >= 0).any():
-                predicted_NT, touched_NT = _steps(record, agent, test, by, *views[by])
-                correct[by].append(predicted_NT == record.arrays["labels"][:, None])
+            if len(record.correct_MFN(by)):
+                correct_MNT, touched_NT = _steps(record, agent, test, by, *views[by])
+                correct[by].append(correct_MNT.mean(0) if len(correct_MNT) > 1 else correct_MNT[0])
         touched.append((touched_NT / test.own_pixels_N[:, None]).mean(0))
     stacked = {by: row.with_failed(np.stack(runs)) for by, runs in correct.items() if runs}
     return Replayed(row, np.mean(touched, axis=0), stacked)
@@ -142,13 +145,16 @@ def _trained(record: Record, task: Task) -> Agent:
 
 
 def _steps(record: Record, agent: Agent, test: Split, by: str, view: Kind, predict: Predict) -> tuple[Array, Array]:
-    """What is predicted and touched after each glimpse (N, T); after the last one it must be what is recorded."""
-    arrays = record.arrays
-    if np.array_equal(np.asarray(test.labels_N), arrays["labels"]):
-        predicted_NT, touched_NT = replay_steps(agent, test, record.selection[0], arrays["steps"][-1], view, predict)
-        same = (predicted_NT[:, -1] == arrays[by][-1]).mean()
-        if np.array_equal(touched_NT[:, -1], arrays["touched"][-1]) and same >= AGREEMENT:
-            return predicted_NT, touched_NT
+    """Which members are right after each glimpse (M, N, T), and what is touched (N, T); at the end as is recorded."""
+    arrays, labels_N = record.arrays, record.arrays["labels"]
+    if np.array_equal(np.asarray(test.labels_N), labels_N):
+        selection = record.selected(agent)[0]
+        predicted, touched_NT = replay_steps(agent, test, selection, arrays["steps"][-1], view, predict)
+        correct_MNT = predicted.reshape(-1, *touched_NT.shape) == labels_N[:, None]
+        recorded_MN = record.correct_MFN(by)[:, -1]
+        same = len(recorded_MN) == len(correct_MNT) and (correct_MNT[..., -1] == recorded_MN).mean() >= AGREEMENT
+        if np.array_equal(touched_NT[:, -1], arrays["touched"][-1]) and same:
+            return correct_MNT, touched_NT
     raise UsageError(
         f"{record.folder}: its replay ({by}) does not end as recorded, so images, code or weights differ; {_MEND}"
     )
@@ -194,7 +200,8 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
     others = _others(results, against)
     for task in dict.fromkeys(one.row.task for one in results):
         here = [one for one in results if one.row.task == task]
-        parts.append(f"\n## {task}\n\nseeds: {'; '.join(f'{one.row.name} {len(one.row.records)}' for one in here)}\n")
+        seeds = "; ".join(f"{escape.markdown(one.row.name)} {len(one.row.records)}" for one in here)
+        parts.append(f"\n## {escape.markdown(task)}\n\nseeds: {seeds}\n")
         columns = {"touched": [[f"{100 * share:.1f}" for share in one.touched_T] for one in here]}
         columns |= {by: [[_accuracy(value) for value in one.accuracy(by)] for one in here] for by in SCORES}
         parts += [_table(here, heading, cells) for heading, cells in columns.items()]
@@ -202,7 +209,11 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
         compared = [one for one in here if one is not other]
         if other is not None and compared:
             parts += [
-                _table(compared, f"{by}, minus {other.row.name}", _marked([one.minus(other, by) for one in compared]))
+                _table(
+                    compared,
+                    f"{by}, minus {escape.markdown(other.row.name)}",
+                    _marked([one.minus(other, by) for one in compared]),
+                )
                 for by in SCORES
             ]
     return "".join(parts)
@@ -235,15 +246,15 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
         titles = ("Judged by the evaluator", "By its own predictor")
-        styles = styled([shown(one.row) for one in results])
+        styles = styled([one.row.name for one in results])
         for axis, by, title in zip(axes, SCORES, titles, strict=True):
             for one in results:
-                colour, marker = styles[shown(one.row)]
+                colour, marker = styles[one.row.name]
                 if values := np.array(one.accuracy(by)).T.tolist():
                     mean, low, high = values
                     glimpses = np.arange(1, len(mean) + 1)
                     dashes = {"gated": "-", "open": "--", "reference": ":"}[one.row.track]
-                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=shown(one.row))
+                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=one.row.name)
                     axis.fill_between(glimpses, low, high, color=colour, alpha=shade(len(results)), lw=0)
             axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
             axis.xaxis.get_major_locator().set_params(integer=True)
@@ -257,7 +268,8 @@ def write(results: Sequence[Replayed], root: Path, against: str | None = None) -
     """Write by_glimpse.md, by_glimpse.csv and by_glimpse.png, the last per task where there are several."""
     paths = [root / "by_glimpse.md", root / "by_glimpse.csv"]
     paths[0].write_text(markdown(results, against))
-    paths[1].write_text(table(results, against).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    frame = table(results, against).map(lambda value: escape.csv(value) if isinstance(value, str) else value)
+    paths[1].write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     names = list(dict.fromkeys(one.row.task for one in results))
     for task in names:
         ending = "" if len(names) == 1 else ending_of(task)

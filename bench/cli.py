@@ -15,7 +15,7 @@ import typer
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from glimpsebench.bench import terminal
+from glimpsebench.bench import escape, terminal
 from glimpsebench.envs.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ judge_app = typer.Typer(
 )
 app.add_typer(judge_app, name="judge")
 
-_ROOT = "Where records, evaluators, tables and figures lie: a folder, or a suite's name for runs/SUITE."
+_ROOT = "Where records, tables and figures lie: a folder, or a suite's name for runs/SUITE."
 Root = Annotated[str, typer.Option("--root", metavar="FOLDER|SUITE", help=_ROOT)]
 RootOfSuite = Annotated[
     str | None, typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of this suite.")
@@ -211,7 +211,8 @@ def judge_list() -> None:
 
     print(f"own and not shipped: {judges.cache_folder()}")
     for task in tasks.TASKS.values():
-        where = "shipped" if judges.is_shipped(task) else "here" if judges.ready(task) else "trained when first needed"
+        own = "trained when first needed" if judges.missing(task) else "here"
+        where = "shipped" if judges.is_shipped(task) else own
         print(f"{task.id:24}{where}")
 
 
@@ -378,12 +379,11 @@ def run_command(
 def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, own_sensor: bool) -> str:
     """One of `run`: what went wrong, if anything."""
     from glimpsebench.bench import curves, leaderboard
-    from glimpsebench.bench.records import Record
     from glimpsebench.bench.run import run
 
     print(terminal.folded(str(spec)))
-    if stand.done and not again:
-        record = Record.read(spec.folder(folder))
+    if stand.record is not None and stand.done and not again:
+        record = stand.record
         print("its record is here already (--again runs it again)")
     else:
         if stand.why:
@@ -395,7 +395,7 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, ow
             record = run(spec, folder, stages, device, own_sensor)
         print(f"{record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:
-        error = str(record.about["error"])
+        error = escape.terminal(str(record.about["error"]))
         print(terminal.folded(error))
         return error
     print("\n".join(terminal.columned(*leaderboard.summary(record), terminal.width())))
@@ -424,9 +424,9 @@ def _run_bar() -> Iterator[Stages]:
         yield Stages(show)
 
 
-def _bar(name: str) -> Any:
-    def progress(iterable: Iterable[int]) -> Iterator[int]:
-        return iter(tqdm(iterable, desc=name, unit="step", leave=False, dynamic_ncols=True, disable=None))
+def _bar(name: str, unit: str = "step") -> Any:
+    def progress(iterable: Iterable[Any]) -> Iterator[Any]:
+        return iter(tqdm(iterable, desc=name, unit=unit, leave=False, dynamic_ncols=True, disable=None))
 
     return progress
 
@@ -526,6 +526,59 @@ def leaderboard_command(
         leaderboard.insert(into, folder, title)
     _show(paths[0].read_text(), markdown, leaderboard.MARKS)
     print("Written:", *paths, sep="\n  ")
+
+
+@app.command("rejudge")
+def rejudge_command(
+    root: Root = "quick",
+    again: Annotated[bool, typer.Option("--again", help="Also what today's judge has judged already.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Records at a time, one thread each.")] = 2,
+    modules: Import = None,
+) -> None:
+    """Judge the records of a results folder by today's judge of their task. Nobody is trained again.
+
+    What was looked at must lie beside the records (selections.npz). Judgements by other judges stay.
+    """
+    from glimpsebench.bench import judgements
+
+    _import(modules)
+    folder = results_folder(root)
+    records = judgements.lacking(_records(folder), again)
+    left_out = list(judgements.rejudge(records, folder, workers, _bar("judging", "record"), modules or ()))
+    print(f"{len(records) - len(left_out)} judged of {len(records)} that were to be, in {folder}")
+    print(*map(terminal.folded, left_out), sep="\n", end="\n" * bool(left_out))
+    if left_out:
+        raise Failed(f"{len(left_out)} of {len(records)} records were not judged")
+
+
+@app.command("verify")
+def verify_command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Results folders, folders of these, or single records.")
+    ],
+    judge: Annotated[
+        bool, typer.Option("--judge", help="Judge the selections again, and the same places with their values blanked.")
+    ] = False,
+    rerun: Annotated[
+        int, typer.Option(metavar="K", min=0, help="Run K of the records again, drawn at random: as long as they took.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    modules: Import = None,
+) -> None:
+    """Check records, perhaps somebody else's: what is forged or damaged, what is doubtful, what was found out again.
+
+    Exit code 0: nothing; 1: doubts; 2: a record is refused. Nothing that a record names is imported.
+    """
+    from glimpsebench.bench import verify
+
+    _import(modules)
+    checked = verify.verify(paths, judge, rerun, _bar("verifying", "record"))
+    if as_json:
+        print(json.dumps(verify.as_json(checked), indent=1))
+    else:
+        print("\n".join(verify.text(checked)))
+    if code := verify.code(checked):
+        raise typer.Exit(code)
 
 
 @app.command("retabulate")
@@ -697,7 +750,7 @@ def _report(root: Path, suite: Suite) -> None:
     records = read_all(root)
     paths = leaderboard.write(records, root, suite.title) + figures.write(records, root)
     keys = {spec.folder(root).name for spec in suite.specs}
-    rows = leaderboard.rows_of(record for record in records if record.about["key"] in keys)
+    rows = leaderboard.rows_of(record for record in records if record.question in keys)
     compared, skipped = compare.write(suite.comparisons, rows, root)
     paths += compared
     _show(paths[0].read_text(), False, leaderboard.MARKS)
@@ -705,6 +758,11 @@ def _report(root: Path, suite: Suite) -> None:
     notes = [*skipped, *filter(None, doubts)]
     print(*map(terminal.folded, notes), sep="\n", end="\n" * bool(notes))
     print("Written:", *paths, root / "records", sep="\n  ")
+
+
+def _complain(line: str) -> None:
+    """One line to standard error, which on a terminal goes on below itself."""
+    print(terminal.folded(line) if sys.stderr.isatty() else line, file=sys.stderr)
 
 
 INTERRUPTED = 130
@@ -715,15 +773,15 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(f"error: {escape.terminal(str(error))}")
         sys.exit(2)
     except Failed as error:
-        print(f"failed: {error}", file=sys.stderr)
+        _complain(f"failed: {error}")
         sys.exit(1)
     except (OSError, SafetensorError) as error:  # no such file, a folder that is read-only, a full disk
         where = getattr(error, "filename", None)
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        print(f"error: {where}: {why}" if where else f"error: {why}", file=sys.stderr)
+        _complain(f"error: {where}: {why}" if where else f"error: {why}")
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this

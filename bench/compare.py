@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
+from glimpsebench.bench import escape
 from glimpsebench.bench.leaderboard import Row, shown
 from glimpsebench.bench.stats import Difference, crossed, holm, welch
 from glimpsebench.envs.errors import UsageError, unknown
@@ -207,7 +208,7 @@ def markdown(rows: Sequence[Row], label: str, other: str, measure: str, task: st
     contenders = rows if label == ALL else named(rows, label)
     references = named(rows, other)
     title = f"{'every contender' if label == ALL else contenders[0].name} against {references[0].name}, by {measure}"
-    parts = [f"# {title}\n{_FINDINGS_NOTE if measure == FINDINGS else _NOTE}"]
+    parts = [f"# {escape.markdown(title)}\n{_FINDINGS_NOTE if measure == FINDINGS else _NOTE}"]
     for theirs in references:
         found = [(row, claims(row, theirs, measure)) for row in contenders if row.task == theirs.task]
         found = [(row, some) for row, some in found if some and not (label == ALL and row is theirs)]
@@ -222,7 +223,7 @@ def markdown(rows: Sequence[Row], label: str, other: str, measure: str, task: st
         seeds = "; ".join(f"{shown(row)}: {_seeds(row)}" for row in who)
         images = theirs.records[0].about["task"]["test_images"]
         table = _wide(found, cells, measure) if label == ALL else _long(found[0], theirs, cells[0], measure)
-        parts.append(f"\n## {theirs.task}\n\n{seeds}; {images} test images.\n\n{table}")
+        parts.append(f"\n## {escape.markdown(theirs.task)}\n\n{seeds}; {images} test images.\n\n{table}")
     if len(parts) == 1:
         raise UsageError(f"{title}: no task and budget at which both have that")
     return "".join(parts)
@@ -251,7 +252,9 @@ def _wide(found: Sequence[tuple[Row, list[Claim]]], cells: Sequence[dict[str, st
 
 
 def _seeds(row: Row) -> str:
-    return f"{len(row.records)} seed{'s' * (len(row.records) > 1)}" + (f", {row.note}" if row.note else "")
+    return f"{len(row.records)} seed{'s' * (len(row.records) > 1)}" + (
+        f", {escape.markdown(row.note)}" if row.note else ""
+    )
 
 
 def cell(difference: Difference, adjusted: float, seeds: int) -> str:

@@ -15,10 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS, Agent
 from glimpsebench.bench.leaderboard import Row, rows_of
-from glimpsebench.bench.records import Record
+from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import footprints_of
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -33,6 +32,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "glimpsebench",
+    "text.parse_math": False,  # dollars in a contender's settings are dollars
 }
 MARKERS = "osD^vP"
 LONG = 45
@@ -179,7 +179,7 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
         record = row.runs[0]
         try:
             task, agent = rebuilt(record)
-            selection = record.selection
+            selection = record.selected(agent)
         except UsageError as error:  # somebody's own images or module, not at hand here; or a copy without selections
             print(f"no pictures of {row.name} on {row.task}: {error}", file=sys.stderr)
             continue
@@ -213,23 +213,6 @@ def _shortened(text: str, width: int, font: Any) -> str:
     if font.getlength(text) <= width:
         return text
     return next(short for n in range(len(text) - 1, -1, -1) if font.getlength(short := f"{text[:n]}.") <= width)
-
-
-def rebuilt(record: Record) -> tuple[Task, Agent]:
-    """The task and the agent of a record, untrained.
-
-    Raises:
-        UsageError: this version cannot make them; or the agent is from outside and has not been imported, which a
-            record alone, perhaps somebody else's, does not cause.
-    """
-    about = record.about
-    name = about["agent"]["name"]
-    if name not in agents.names() and name not in sys.modules:
-        raise UsageError(f"a record names the module {name}, which is not imported for that: ask for it with --import")
-    task = tasks.make(about["task"]["id"], _settable(about["task"]["settings"]))
-    agent = agents.make(name, about["agent"]["settings"])
-    agent.shape, agent.classes = task.shape, task.classes
-    return task, agent
 
 
 def _looks(record: Record, at: int, selection: Array, task: Task, agent: Agent) -> list[Array]:
@@ -274,7 +257,3 @@ def ending_of(task: str) -> str:
     A task's name may hold settings: as file names they get no spaces, commas, slashes or brackets.
     """
     return "-" + re.sub(r"[^\w.=-]+", "-", task).strip("-")
-
-
-def _settable(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in tasks.IDENTITY}

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
-from glimpsebench.bench import metrics
-from glimpsebench.bench.records import SCHEMA, Record, canonical, read_all
+from glimpsebench.bench import escape, metrics
+from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.envs.errors import UsageError
 
@@ -75,14 +75,14 @@ class Row:
         if len(self.runs) < SETTLED:
             notes.append("provisional")
         if self.about["supervision"] != "labels":
-            notes.append(f"learns from {self.about['supervision']}")
+            notes.append(escape.terminal(f"learns from {self.about['supervision']}"))
         devices: dict[str, list[str]] = defaultdict(list)
         for record in self.records:
             devices[record.about["machine"]["device"]].append(str(record.seed))
         for device, seeds in devices.items():
             if device != "cpu":
                 which = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} " if len(devices) > 1 else ""
-                notes.append(f"{which}trained on {device}")
+                notes.append(escape.terminal(f"{which}trained on {device}"))
         return ", ".join(notes)
 
     def accuracy(
@@ -102,7 +102,7 @@ class Row:
         if not self.runs or budget not in self.runs[0].budgets:
             return None
         at = self.runs[0].budgets.index(budget)
-        if any(not record.reached_F[at] or (record.arrays[by][at] < 0).any() for record in self.runs):
+        if any(not (record.reached_F & record.answered_F(by))[at] for record in self.runs):
             return None
         return np.stack([record.correct_FN(by)[at] for record in self.runs])
 
@@ -131,7 +131,7 @@ class Row:
         The ceiling and a thumbnail look nowhere, and older records have the first look, be it given or chosen.
         """
         nowhere = self.about["reference"] == "ceiling" or self.about["currency"] == "delivered"
-        given = any(record.about["schema"] < SCHEMA and record.about["agent"]["given"] for record in self.runs)
+        given = any(record.about["schema"] < 2 and record.about["agent"]["given"] for record in self.runs)
         if not self.runs or nowhere or given or any("pointed" not in record.arrays for record in self.runs):
             return None
         return np.stack([record.arrays["pointed"] for record in self.runs])
@@ -236,7 +236,8 @@ def _told_apart(
 
     def label(number: int) -> str:
         name, entries = called[number][0], entries_of[number]
-        return f"{name} ({', '.join(f'{key}={value}' for key, value in entries.items())})" if entries else name
+        text = f"{name} ({', '.join(f'{key}={value}' for key, value in entries.items())})" if entries else name
+        return escape.terminal(text)
 
     for entries in stages:
         alike: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -437,7 +438,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
     for task in dict.fromkeys(row.task for row in rows):
         here = [row for row in rows if row.task == task]
         floors = {by: Floors(here, by) for by in SCORES}
-        parts.append(f"\n## {task}\n")
+        parts.append(f"\n## {escape.markdown(task)}\n")
         for track, heading in _HEADINGS.items():
             parts.append(f"\n### {heading}\n\n{_accuracies([row for row in here if row.track == track], floors)}")
         references = [row for row in here if row.track == "reference"]
@@ -458,7 +459,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
 
 def made_by(rows: Sequence[Row]) -> str:
     """Which of these rows older code has made, as far as their records tell; nothing if none."""
-    old = [row for row in rows if any(record.about["schema"] < SCHEMA for record in row.records)]
+    old = [row for row in rows if any(record.about["schema"] < 2 for record in row.records)]
     if not old:
         return ""
     versions = sorted({record.about["software"]["glimpsebench"] for row in old for record in row.records})
@@ -503,7 +504,7 @@ def _accuracies(rows: Sequence[Row], floors: Mapping[str, Floors]) -> str:
             ]
         if any(touched := _shortfall(row)):
             block.append(("touched", touched))
-        tail = [f"{100 * acc95:g} %" if acc95 == acc95 else "·", str(len(row.records)), row.note]
+        tail = [f"{100 * acc95:g} %" if acc95 == acc95 else "·", str(len(row.records)), escape.markdown(row.note)]
         for number, (name, cells) in enumerate(block):
             lines.append(_row([shown(row) if number == 0 else "", name, *cells, *(tail if number == 0 else [""] * 3)]))
     if skewed and labels_N is not None and rows[0].track == "reference":
@@ -513,8 +514,8 @@ def _accuracies(rows: Sequence[Row], floors: Mapping[str, Floors]) -> str:
 
 
 def shown(row: Row) -> str:
-    """The name as tables print it."""
-    return row.name + ("†" if row.about["currency"] == "delivered" else "")
+    """The name as tables print it, in Markdown."""
+    return escape.markdown(row.name) + ("†" if row.about["currency"] == "delivered" else "")
 
 
 def _marked(row: Row, floors: Floors) -> list[str]:
@@ -541,7 +542,11 @@ def _strongest(floors: Mapping[str, Floors]) -> str:
     for budget in BUDGETS:
         best = [each.strongest.get(budget) for each in floors.values()]
         if any(best):
-            cells = [part for pair in best for part in ((pair[0].name, _cell(pair[1])) if pair else ("·", "·"))]
+            cells = [
+                part
+                for pair in best
+                for part in ((escape.markdown(pair[0].name), _cell(pair[1])) if pair else ("·", "·"))
+            ]
             lines.append(_row([f"{100 * budget:g} %", *cells]))
     if not lines:
         return "\nNo floor to compare with.\n"
@@ -571,7 +576,15 @@ def _beside_the_grid(rows: Sequence[Row]) -> str:
         touched = row.mean_fraction("touched", row.points) or [float("nan")] * len(row.points)
         judged, own = row.accuracy("evaluator", row.points), row.accuracy("own", row.points)
         for point, *values in zip(row.points, touched, [v.mean for v in judged], [v.mean for v in own], strict=True):
-            lines.append(_row([row.name, f"{100 * point:g} %", *(f"{100 * v:.2f}" if v == v else "·" for v in values)]))
+            lines.append(
+                _row(
+                    [
+                        escape.markdown(row.name),
+                        f"{100 * point:g} %",
+                        *(f"{100 * v:.2f}" if v == v else "·" for v in values),
+                    ]
+                )
+            )
     if not lines:
         return ""
     head = [_row(["contender", "budget", "touched", "evaluator", "own"]), _row(["---", *["---:"] * 4])]
@@ -588,7 +601,9 @@ def _localisation(rows: Sequence[Row]) -> str:
     for row in known:
         ious = [value for value in row.localisation("iou") if not np.isnan(value)]
         shares = [_cell(value) for value in row.localisation("on_object")]
-        lines.append(_row([row.name, _cell(row.pointing), *shares, f"{max(ious):.2f}" if ious else "·"]))
+        lines.append(
+            _row([escape.markdown(row.name), _cell(row.pointing), *shares, f"{max(ious):.2f}" if ious else "·"])
+        )
     body = "\n".join(lines)
     return (
         "\n### Where they look\n\n"
@@ -606,11 +621,14 @@ def _findings(rows: Sequence[Row]) -> str:
         keys = tuple(sorted(key for key, value in found[0].items() if isinstance(value, float))) if found else ()
         if keys:
             cells = [_spread([each[key] for each in found]) for key in keys]
-            groups.setdefault(keys, []).append(_row([row.name, *cells]))
+            groups.setdefault(keys, []).append(_row([escape.markdown(row.name), *cells]))
     if not groups:
         return ""
     tables = [
-        "\n".join([_row(["contender", *keys]), _row(["---", *["---:"] * len(keys)]), *groups[keys]]) for keys in groups
+        "\n".join(
+            [_row(["contender", *map(escape.markdown, keys)]), _row(["---", *["---:"] * len(keys)]), *groups[keys]]
+        )
+        for keys in groups
     ]
     body = "\n\n".join(tables)
     return (
@@ -675,5 +693,6 @@ def write(records: Sequence[Record], root: Path, title: str) -> list[Path]:
     rows = rows_of(records)
     paths = [root / "leaderboard.md", root / "leaderboard.csv"]
     paths[0].write_text(markdown(rows, title))
-    paths[1].write_text(table(rows).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    frame = table(rows).map(lambda value: escape.csv(value) if isinstance(value, str) else value)
+    paths[1].write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     return paths

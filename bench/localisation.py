@@ -26,6 +26,16 @@ def unpacked(selection: Array, shape: tuple[int, int]) -> Array:
     return selection.astype(bool).reshape(-1, *shape)
 
 
+def overlap(selection: Array, objects_NHW: Array) -> Array:
+    """How many of the selected pixels lie on the object: int64 (N,).
+
+    >>> overlap(np.array([[[1, 1, 0]]], bool), np.array([[[0, 1, 1]]], bool)).tolist()
+    [1]
+    """
+    count_N: Array = (unpacked(selection, objects_NHW.shape[1:]) & objects_NHW).sum((1, 2))
+    return count_N
+
+
 def intersection_over_union(selection: Array, objects_NHW: Array) -> Array:
     """IoU of selection and object, in [0, 1] (N,); NaN where both are empty.
 
@@ -33,7 +43,7 @@ def intersection_over_union(selection: Array, objects_NHW: Array) -> Array:
     [0.5]
     """
     chosen = unpacked(selection, objects_NHW.shape[1:])
-    return _ratio((chosen & objects_NHW).sum((1, 2)), (chosen | objects_NHW).sum((1, 2)))
+    return ratio(overlap(chosen, objects_NHW), (chosen | objects_NHW).sum((1, 2)))
 
 
 def share_on_object(selection: Array, objects_NHW: Array) -> Array:
@@ -45,7 +55,7 @@ def share_on_object(selection: Array, objects_NHW: Array) -> Array:
     [0.25]
     """
     chosen = unpacked(selection, objects_NHW.shape[1:])
-    return _ratio((chosen & objects_NHW).sum((1, 2)), chosen.sum((1, 2)))
+    return ratio(overlap(chosen, objects_NHW), chosen.sum((1, 2)))
 
 
 def pointing_game(points_N2: Array, objects_NHW: Array) -> Array:
@@ -82,6 +92,11 @@ def peak_of(scores_NHW: Array) -> Array:
     return np.stack([flat // width, flat % width], axis=1)
 
 
-def _ratio(part_N: Array, whole_N: Array) -> Array:
-    ratio: Array = np.divide(part_N, whole_N, out=np.full(len(part_N), np.nan), where=whole_N > 0)
-    return ratio
+def ratio(part: Array, whole: Array) -> Array:
+    """part / whole, NaN where whole is 0.
+
+    >>> ratio(np.array([1, 0]), np.array([2, 0])).tolist()
+    [0.5, nan]
+    """
+    found: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return found

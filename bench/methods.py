@@ -7,7 +7,6 @@ is typed by hand. What stands outside the markers is written by hand and stays.
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
+from glimpsebench.bench import escape
 from glimpsebench.bench.leaderboard import Row, rows_of
 from glimpsebench.bench.records import read_all
 from glimpsebench.bench.stats import Interval
@@ -130,7 +130,7 @@ def _accuracies(rows: Sequence[Row]) -> Iterator[str]:
         cells = [by, *(_accuracy(line[at]) for at in reached)]
         if by == "own":
             where = _where(row, budgets) if looks else []
-            yield _line([row.name, row.task, str(len(row.records)), *cells, *where, _cost(row), row.note])
+            yield _line([*_names(row), str(len(row.records)), *cells, *where, _cost(row), escape.markdown(row.note)])
         else:
             yield _line(["", "", "", *cells, *[""] * (len(looks) + 2)])
 
@@ -154,11 +154,8 @@ def _cost(row: Row) -> str:
     """Seconds of training with two significant digits, and where they were spent."""
     seconds: dict[str, list[float]] = {}
     for record in row.runs:
-        try:
-            timings = json.loads((record.folder / "timings.json").read_text())
-        except OSError:  # a copy without them
-            continue
-        seconds.setdefault(record.about["machine"]["device"], []).append(timings["fit"])
+        if "fit" in record.timings:
+            seconds.setdefault(record.about["machine"]["device"], []).append(record.timings["fit"])
     return ", ".join(f"{_two_digits(float(np.mean(times)))} s, {device}" for device, times in sorted(seconds.items()))
 
 
@@ -178,7 +175,7 @@ def _findings(rows: Sequence[Row]) -> Iterator[str]:
         for key in sorted({key for each in found for key, value in each.items() if isinstance(value, float)}):
             values = [each[key] for each in found if isinstance(each.get(key), float)]
             spread = f" ({min(values):.3g} to {max(values):.3g})" if min(values) < max(values) else ""
-            lines.append(_line([row.name, row.task, f"`{key}`", f"{np.mean(values):.3g}{spread}"]))
+            lines.append(_line([*_names(row), f"`{key}`", f"{np.mean(values):.3g}{spread}"]))
     if lines:
         yield "\nWhat it measured while it trained: mean over seeds, and lowest to highest.\n\n"
         yield _line(["label", "task", "finding", "value"]) + _line(["---", "---", "---", "---:"])
@@ -198,6 +195,10 @@ def _quoted(published: Mapping[str, Sequence[Published]]) -> Iterator[str]:
         yield f"\n{where}:\n\n"
         for paper in papers:
             yield f"- {paper.source}; {paper.look}\n" + "".join(f"  - {figure}\n" for figure in paper.figures)
+
+
+def _names(row: Row) -> list[str]:
+    return [escape.markdown(row.name), escape.markdown(row.task)]
 
 
 def _line(cells: Sequence[str]) -> str:

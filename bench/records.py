@@ -1,19 +1,22 @@
-"""Records: one run (agent, its settings, task, seed) with its results, as JSON and NPZ, and nothing derived.
+"""Records: what one run (agent, its settings, task, seed) did, as JSON and NPZ, and nothing derived.
 
 A record's folder is named by the hash of what was asked for, so the same question has one place, and it appears
 by one rename, so it is whole or not there. Accuracies are not stored: tables recompute them from the per-image
-arrays. Timings lie in a file of their own, because they alone differ between two equal runs.
+arrays. Timings lie in a file of their own, because they alone differ between two equal runs. What a judge says of
+a record lies beside it, one file for each judge (`judgements`), so that another judge asks for no other run.
 
-    ROOT/records/TASK/AGENT/KEY/record.json     what was asked, and with what it was run
-                                images.npz      per image: steps, touched, delivered, predictions, label
+    ROOT/records/TASK/AGENT/KEY/record.json     what was asked, and with what it was run (`schema`)
+                                images.npz      per image: steps, touched, delivered, predictions, label (`arrays`)
+                                judgement.NAME.npz  per image: which members of the judge NAME are right
                                 selections.npz  per image: the actions, which alone grow with the image
                                 weights.safetensors
                                 weights.STAGE.safetensors  checkpoints, where the agent keeps any
                                 curves.json     how training went (`curves`)
                                 timings.json
 
-Tables and comparisons need the first two. Selections and weights, which show and replay what was looked at, may be
-left out of a copy.
+Tables and comparisons need the first three. Selections and weights, which show, replay and judge again what was looked
+at, may be left out of a copy. Every reader of a record comes through `Record`, which refuses what is damaged or does
+not agree with itself; nothing in a record imports a module.
 """
 
 from __future__ import annotations
@@ -23,26 +26,32 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench import agents
-from glimpsebench.bench import metrics
+from glimpsebench.agents.common.base import Agent
+from glimpsebench.bench import arrays, escape, metrics
+from glimpsebench.bench.schema import SCHEMA, About, Curves, Timings, asked, read_json
+from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.settings import current
+from glimpsebench.envs.tasks import Task
+
+__all__ = ["SCHEMA", "Judgement", "Record", "asked", "canonical", "digest", "folder_of", "read_all", "rebuilt"]
 
 Array = NDArray[Any]
-
-SCHEMA = 2
-"""Of the records that this version writes. It reads those of schema 1 too, which do not tell the contender's source."""
 
 
 def canonical(value: Any) -> str:
@@ -60,13 +69,26 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
+class Judgement(NamedTuple):
+    """What a judge says of a record.
+
+    Attributes:
+        name: of the judge.
+        correct_MFN: which of its members are right about each image at each budget; never where nothing was selected.
+    """
+
+    name: str
+    correct_MFN: Array
+
+
 @dataclass(frozen=True)
 class Record:
     """One run, read back from its folder.
 
     Attributes:
         folder: where it lies.
-        about: the contents of record.json, an older one's by the names of now.
+        about: the contents of record.json, an older one's by the names of now, and as `evaluator` the name of the judge
+            whose judgement stands for it in tables; None if there is none.
     """
 
     folder: Path
@@ -74,58 +96,75 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> Record:
+        """The record in a folder.
+
+        Raises:
+            UsageError: it is not there, is damaged, or does not agree with itself.
+        """
         path = folder / "record.json"
-        try:
-            about = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path}: not a readable record ({error}); delete its folder to run it again") from None
-        if about.get("schema") not in (1, SCHEMA):
-            raise UsageError(f"{path}: schema {about.get('schema')}, and this version reads 1 and {SCHEMA}")
-        return cls(folder, about | {"agent": _by_todays_names(about)})
+        about = read_json(path, About)
+        _check_key(path, about)
+        names = judges_of(folder)
+        return cls(
+            folder,
+            about
+            | {"agent": _by_todays_names(about)}
+            | {"evaluator": _todays(names, about, folder) if names else about.get("evaluator")},
+        )
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
-        """The per-image arrays: steps, touched, delivered, seen, own, evaluator (F, N), labels (N,).
+        """The per-image arrays: steps, touched, delivered, seen, own (F, N), labels (N,), points (N, 2).
 
-        Where images are padded, also pixels (N,): how many each has without the padding.
+        Where images are padded, also pixels (N,): how many each has without the padding. Where the task knows its
+        objects, iou and on_object (F, N), and pointed (N,) of agents that choose a look.
         """
-        with np.load(self.folder / "images.npz", allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return arrays.read_images(self.folder / "images.npz", self.about)
 
-    @property
-    def selection(self) -> Array:
-        """What was looked at, as in `rollout.Episodes`.
+    @cached_property
+    def judgement(self) -> Judgement | None:
+        """What the judge of `about["evaluator"]` says; None if the record was not judged.
+
+        Records of schemas 1 and 2 hold the predictions of an evaluator, a judge of one member.
+        """
+        name = self.about["evaluator"]
+        if not self.done or name is None:
+            return None
+        path = self.folder / f"judgement.{name}.npz"
+        if "evaluator" in self.arrays and not path.exists():
+            return Judgement(name, (self.arrays["evaluator"] == self.arrays["labels"])[None])
+        return Judgement(name, arrays.read_judgement(path, self.arrays["steps"]))
+
+    @cached_property
+    def timings(self) -> dict[str, Any]:
+        """Seconds of `fit`, `validation`, `rollout` and `score`, as far as it came, and of the `curves`' points.
+
+        {} for a copy without them.
+        """
+        path = self.folder / "timings.json"
+        return read_json(path, Timings) if path.exists() else {}
+
+    def selected(self, agent: Agent) -> Array:
+        """What was looked at, as `rollout.Episodes.selection` has it.
+
+        Args:
+            agent: that of the record (`rebuilt`), whose sensor tells the form.
 
         Raises:
-            UsageError: it was left out of this copy.
+            UsageError: it was left out of this copy, or is not of this agent's sensor and the record's images.
         """
-        path = self.folder / "selections.npz"
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                selection: Array = stored["selection"]
-        except FileNotFoundError:
-            raise UsageError(f"{path}: left out of this copy; run the suite again to have it") from None
-        return selection
+        return arrays.read_selection(self.folder / "selections.npz", self.about, agent)
 
     @cached_property
     def curves(self) -> list[dict[str, Any]]:
         """How training went, stage by stage, as `curves.json` has it; [] for a record of an earlier version."""
-        return self._beside("curves.json", [])
+        path = self.folder / "curves.json"
+        return read_json(path, Curves) if path.exists() else []
 
     @cached_property
     def curve_seconds(self) -> list[dict[str, list[float]]]:
         """The seconds of training at the points of `curves`; [] for a copy without them."""
-        return self._beside("timings.json", {}).get("curves", [])
-
-    def _beside(self, name: str, otherwise: Any) -> Any:
-        try:
-            return json.loads((self.folder / name).read_text())
-        except FileNotFoundError:
-            return otherwise
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"{self.folder / name}: not readable ({error}); delete its folder to run it again"
-            ) from None
+        return self.timings.get("curves", [])
 
     @property
     def done(self) -> bool:
@@ -140,6 +179,11 @@ class Record:
         return str(self.about["task"]["id"])
 
     @property
+    def question(self) -> str:
+        """The hash of what was asked, in the words of now: that of a `Spec` for which this record is the answer."""
+        return digest(asked(self.about))
+
+    @property
     def budgets(self) -> tuple[float, ...]:
         return tuple(self.about["budgets"])
 
@@ -148,7 +192,7 @@ class Record:
         """The contender's name: the agent's, with the settings that differ from its defaults."""
         agent = self.about["agent"]
         changed = ", ".join(f"{key}={value}" for key, value in sorted(agent["changed"].items()))
-        return f"{agent['name']} ({changed})" if changed else str(agent["name"])
+        return escape.terminal(f"{agent['name']} ({changed})" if changed else agent["name"])
 
     def fraction_FN(self, name: str) -> Array:
         """`touched` or `seen`, per pixel of each image without its padding; `delivered`, per value of it: (F, N)."""
@@ -165,16 +209,37 @@ class Record:
     def reached_F(self) -> Array:
         return metrics.reached(self.fractions_FN, self.budgets)
 
+    def correct_MFN(self, by: str) -> Array:
+        """Which images are right at each budget, by each member of the judge (`evaluator`) or by the contender's `own`
+        predictor, which has one member: boolean (M, F, N). No members where nobody was asked, or nothing predicted.
+        """
+        if by == "own":
+            own: Array = self.arrays["own"]
+            return (own == self.arrays["labels"])[None][: int((own >= 0).any())]
+        return np.zeros((0, *self.arrays["own"].shape), bool) if self.judgement is None else self.judgement.correct_MFN
+
     def correct_FN(self, by: str) -> Array:
-        """Which images are right at each budget, `own` or `evaluator`: boolean (F, N)."""
-        correct: Array = self.arrays[by] == self.arrays["labels"]
-        return correct
+        """The share of the members that are right, (F, N): boolean where there is one, as with `own`."""
+        correct_MFN = self.correct_MFN(by)
+        if len(correct_MFN) > 1:
+            share: Array = correct_MFN.mean(0)
+            return share
+        return np.asarray(correct_MFN.any(0))
+
+    def answered_F(self, by: str) -> Array:
+        """At which budgets every image has an answer: boolean (F,)."""
+        return np.asarray((self.arrays["steps"] > 0).all(1) & (len(self.correct_MFN(by)) > 0))
 
     def accuracy(self, by: str, measure: Callable[[Array, Array, Array], Array] = metrics.accuracy) -> Array:
-        """Top-1 accuracy at each budget (F,), or another measure; NaN where not reached or nothing is predicted."""
-        if (self.arrays[by] < 0).all():
+        """Top-1 accuracy at each budget (F,), or another measure, the mean over members.
+
+        NaN where a budget is not reached, or nothing is predicted.
+        """
+        correct_MFN, labels_N = self.correct_MFN(by), self.arrays["labels"]
+        if not len(correct_MFN):
             return np.full(len(self.budgets), np.nan)
-        return measure(self.arrays[by], self.arrays["labels"], self.reached_F)
+        as_if = [measure(np.where(correct_FN, labels_N, -1), labels_N, self.reached_F) for correct_FN in correct_MFN]
+        return np.mean(as_if, axis=0)
 
     @cached_property
     def unchosen_F(self) -> Array:
@@ -182,6 +247,60 @@ class Record:
         steps_FN: Array = self.arrays["steps"]
         share: Array = ((steps_FN > 0) & (steps_FN <= self.about["agent"]["given"])).mean(1)
         return share
+
+
+def judges_of(folder: Path) -> list[str]:
+    """The names of the judges whose judgements lie beside a record."""
+    names = [re.fullmatch(r"judgement\.([0-9a-f]{16})\.npz", path.name) for path in folder.glob("judgement.*.npz")]
+    return sorted(name[1] for name in names if name)
+
+
+def _todays(names: list[str], about: Mapping[str, Any], folder: Path) -> str:
+    """Of several judges of a record, that of its task today."""
+    if len(names) == 1:
+        return names[0]
+
+    from glimpsebench.bench import judges  # here, as judges are made with what this module offers
+
+    with suppress(UsageError):  # a task that this version does not have
+        if (today := judges.name_of(task_of(about))) in names:
+            return today
+    raise UsageError(f"{folder}: judged by {', '.join(names)}, none of them today's judge: leave one of these files")
+
+
+def _check_key(path: Path, about: Mapping[str, Any]) -> None:
+    """Whether a record's key is the hash of what it says was asked; schema 1 left some settings out of that."""
+    question = asked({**about, "agent": {"source": None, **about["agent"]}})
+    if about["schema"] == 2:
+        question |= {"schema": 2, "evaluator": about["evaluator"]}
+    if about["schema"] > 1 and about["key"] != (key := digest(question)):
+        raise UsageError(f"{path}: key: {about['key']} is not the hash of what was asked, which is {key}")
+
+
+def task_of(about: Mapping[str, Any]) -> Task:
+    """The task that a record names.
+
+    Raises:
+        UsageError: this version cannot make it.
+    """
+    settings = about["task"]["settings"]
+    return tasks.make(about["task"]["id"], {key: value for key, value in settings.items() if key not in tasks.IDENTITY})
+
+
+def rebuilt(record: Record) -> tuple[Task, Agent]:
+    """The task and the agent of a record, untrained.
+
+    Raises:
+        UsageError: this version cannot make them; or the agent is from outside and has not been imported, which a
+            record alone, perhaps somebody else's, does not cause.
+    """
+    name = record.about["agent"]["name"]
+    if name not in agents.names() and name not in sys.modules:
+        raise UsageError(f"a record names the module {name}, which is not imported for that: ask for it with --import")
+    task = task_of(record.about)
+    agent = agents.make(name, record.about["agent"]["settings"])
+    agent.shape, agent.classes = task.shape, task.classes
+    return task, agent
 
 
 def _by_todays_names(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,8 +325,31 @@ def folder_of(root: Path, task_id: str, agent: str, key: str) -> Path:
 
 
 def read_all(root: Path) -> list[Record]:
-    """All records under a results folder, in the order of their paths."""
-    return [Record.read(path.parent) for path in sorted((root / "records").glob("*/*/*/record.json"))]
+    """All records under a results folder, in the order of their paths.
+
+    A run that did not end well has nothing to be judged: it stands with the others of its task.
+
+    Raises:
+        UsageError: one of them is damaged, or lies in the folder of another.
+    """
+    found = []
+    for path in sorted((root / "records").glob("*/*/*/record.json")):
+        record = Record.read(path.parent)
+        if path.parent != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
+            raise UsageError(f"{path}: key: the folder is not that of its task, agent and key")
+        found.append(record)
+    judges: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in found:
+        if record.about["evaluator"] is not None:
+            judges[_same_task(record)][record.about["evaluator"]] += 1
+    for number, record in enumerate(found):
+        if not record.done and record.about["evaluator"] is None and (names := judges[_same_task(record)]):
+            found[number] = Record(record.folder, {**record.about, "evaluator": names.most_common(1)[0][0]})
+    return found
+
+
+def _same_task(record: Record) -> str:
+    return canonical([record.about["task"][key] for key in ("id", "settings")])
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def folders(results: Path) -> list[Path]:
 
 def is_outdated(suite: Suite, kept: Iterable[Record]) -> bool:
     """Whether the suite asks for other runs today: other settings, versions, or contenders' source."""
-    return not {record.about["key"] for record in kept} <= {spec.folder(Path()).name for spec in suite.specs}
+    return not {record.question for record in kept} <= {spec.folder(Path()).name for spec in suite.specs}
 
 
 def sentence(results: Path) -> str:

@@ -28,7 +28,8 @@ Array = NDArray[Any]
 Choose = Callable[[Observation, int, Array, int], Array]
 """(observation, pass, image numbers (B,), step) → actions (B, …)."""
 Predict = Callable[[Observation], Array | None]
-"""A view of what has been revealed → logits (B, K), or None."""
+"""A view of what has been revealed → logits (B, K), or None. From logits (B, M, K), of several predictors at once, each
+prediction below has a last axis M."""
 
 BATCH = 250
 """Images at a time, the last batch filled up: a network's logits depend on the batch size in their last bits."""
@@ -62,18 +63,21 @@ def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
     return _roll_out(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, agent.predict)
 
 
-def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict) -> Episodes:
-    """The same selections again, classified from the canvas by another predictor."""
+def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, view: Kind = "canvas") -> Episodes:
+    """The same selections again, classified from a view by another predictor.
+
+    Raises:
+        RuntimeError: they do not touch what the episodes say.
+    """
     sensor = agent.sensor()
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
-    again = _roll_out(agent, images, choose, "canvas", predict, as_recorded(sensor))
-    if not np.array_equal(again.steps_FN, episodes.steps_FN) or not np.array_equal(
-        again.touched_FN, episodes.touched_FN
-    ):
-        raise RuntimeError("a replay of the recorded selections does not touch what they touched")
+    again = _roll_out(agent, images, choose, view, predict, as_recorded(sensor))
+    for name in ("steps_FN", "touched_FN", "delivered_FN"):
+        if not np.array_equal(getattr(again, name), getattr(episodes, name)):
+            raise RuntimeError("a replay of the recorded selections does not touch or deliver what they did")
     return again
 
 
@@ -194,7 +198,7 @@ def _steps(
                     env.observe("glimpse")["action"] * _one_per_action(info["num_glimpses"] > taken, env),
                     env.touched_pixels,
                     env.delivered_values,
-                    np.full(BATCH, -1) if logits is None else logits.argmax(1),
+                    np.full(BATCH, -1) if logits is None else logits.argmax(-1),
                     info["num_glimpses"] > taken,
                 )
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -20,9 +22,9 @@ from numpy.typing import NDArray
 import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
-from glimpsebench.bench import localisation, records
+from glimpsebench.bench import judgements, judges, localisation, records
+from glimpsebench.bench.arrays import predictions, smallest
 from glimpsebench.bench.audit.recount import expected, recounted
-from glimpsebench.bench.evaluators import Recipe, evaluator, identity, weights_of
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
@@ -55,18 +57,16 @@ class Spec:
 
     def inputs(self) -> dict[str, Any]:
         """Everything that the result depends on, beside the machine: what a record is addressed by."""
-        about = self.about()
-        return about | {"agent": {key: about["agent"][key] for key in ("name", "version", "source", "settings")}}
+        return records.asked(self.about())
 
     def about(self) -> dict[str, Any]:
-        """The inputs, and what else a record tells of the agent."""
+        """The inputs, what else a record tells of the agent, and as `evaluator` today's judge of the task."""
         agent, task = self.make()
         return {
-            "schema": records.SCHEMA,
             "agent": self.about_agent(agent),
             "task": {"id": task.id, "settings": records.settings_of(task)},
             "seed": self.seed,
-            "evaluator": identity(task),
+            "evaluator": judges.name_of(task),
         }
 
     def about_agent(self, agent: Agent) -> dict[str, Any]:
@@ -103,12 +103,17 @@ class Standing:
     """How a run stands in a results folder.
 
     Attributes:
-        done: whether its record exists and is whole. Runs that failed or diverged are run again.
+        record: the one that answers it, also of an earlier schema; None if there is none.
         why: why it is to be made although a run of the same settings and seed is recorded; None if there is none.
     """
 
-    done: bool
+    record: records.Record | None = None
     why: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether its record exists and is whole. Runs that failed or diverged are run again."""
+        return self.record is not None and self.record.done
 
 
 def standings(specs: Iterable[Spec], root: Path) -> list[Standing]:
@@ -127,7 +132,7 @@ def _standing(
     inputs = questions[row] | {"seed": spec.seed}
     folder = records.folder_of(root, inputs["task"]["id"], spec.agent, records.digest(inputs))
     if (folder / "record.json").exists():
-        return Standing(records.Record.read(folder).done)
+        return Standing(records.Record.read(folder))
     if folder.parent not in kept:
         paths = sorted(folder.parent.glob("*/record.json"))
         kept[folder.parent] = [records.Record.read(path.parent) for path in paths]
@@ -137,26 +142,21 @@ def _standing(
         same_task = all(about["task"][key] == inputs["task"][key] for key in ("id", "settings"))
         if not (same_agent and same_task and about["seed"] == spec.seed and about["status"] == "done"):
             continue
+        if record.question == folder.name:
+            return Standing(record)
         if about["agent"]["version"] != inputs["agent"]["version"]:
             why = f"its version has changed from {about['agent']['version']} to {inputs['agent']['version']}"
-        elif about["evaluator"] != inputs["evaluator"]:
-            why = "the evaluator has changed"
         elif about["agent"]["source"] is None:
             why = "its source may have changed, of which an older version kept no hash,"
         else:
             why = "its source has changed"
-        return Standing(False, f"{spec}: {why} since the record of {record.folder}; runs again")
-    return Standing(False)
+        return Standing(None, f"{spec}: {why} since the record of {record.folder}; runs again")
+    return Standing()
 
 
 def is_done(spec: Spec, root: Path) -> bool:
     """Whether this run's record exists and is whole."""
     return standings([spec], root)[0].done
-
-
-def has_evaluator(task: Task, root: Path) -> bool:
-    """Whether a results folder has the task's evaluator, so that none needs to be trained."""
-    return weights_of(task, root).exists()
 
 
 def usable(device: str) -> None:
@@ -191,7 +191,7 @@ def run(
     test = tasks.test_split(task)
     task.remember()
     folder = spec.folder(root)
-    about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name}
+    about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name, "schema": records.SCHEMA}
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
@@ -200,36 +200,23 @@ def run(
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)
-            before = expected(agent, weights_of(task, root), own_sensor)
+            before = expected(agent, task, own_sensor)
             trainable = agent.trainable
-            stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
+            if networks := judges.missing(task):
+                stages.networks(task.id, [each.steps for each in networks], agent)
+                for each in networks:
+                    each.run(stages)
+            stages.training(agent)
             with training_on(device, agent), reporting_to(curves):
                 agent.fit(task, spec.seed, curves)
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
-        stages.judging(task.id)
-        judge = evaluator(task, root, stages)
-        stages.now("scoring")
-        judged = recounted(before, test, episodes, judge)
+        stages.now("judging")
+        judgement = recounted(before, test, episodes)
         clock.append(time.perf_counter())
-        pixels_N = test.own_pixels_N
-        seen = episodes.touched_FN if agent.track == "gated" else np.broadcast_to(pixels_N, episodes.touched_FN.shape)
-        arrays = {
-            "steps": episodes.steps_FN,
-            "touched": episodes.touched_FN,
-            "delivered": episodes.delivered_FN,
-            "seen": seen.astype(np.int32),
-            "own": episodes.predicted_FN,
-            "evaluator": judged.predicted_FN,
-            "labels": np.asarray(test.labels_N, np.int16),
-            "points": np.ascontiguousarray(episodes.points_N2, np.int16),  # the file also tells the order in memory
-        }
-        if test.boxes_N4 is not None:
-            arrays["pixels"] = pixels_N.astype(np.int32)
-        if test.objects_NHW is not None:
-            arrays |= localised(episodes, agent, np.asarray(test.objects_NHW), test.boxes_N4)
+        arrays = _arrays(episodes, agent, test)
         about |= {"status": "done", "parameters": agent.parameters, "trainable": trainable, "findings": agent.findings}
     except (KeyboardInterrupt, UsageError):
         raise
@@ -247,24 +234,41 @@ def run(
         if arrays:
             np.savez_compressed(temporary / "images.npz", **arrays)
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)
+            judgements.write(judgement, temporary)
             agent.save(temporary / "weights.safetensors")
     return records.Record.read(folder)
 
 
-def localised(episodes: Episodes, agent: Agent, objects_NHW: Array, boxes_N4: Array | None = None) -> dict[str, Array]:
-    """How selection and object agree: `iou` and `on_object` (F, N), NaN where nothing was selected; `pointed` (N,).
+def _arrays(episodes: Episodes, agent: Agent, test: Split) -> dict[str, Array]:
+    """What a record keeps of each image (`arrays`)."""
+    assert test.labels_N is not None
+    found = {
+        "steps": smallest(episodes.steps_FN),
+        "touched": smallest(episodes.touched_FN),
+        "delivered": smallest(episodes.delivered_FN),
+        "own": episodes.predicted_FN.astype(predictions(agent.classes)),
+        "labels": smallest(np.asarray(test.labels_N)),
+        "points": smallest(episodes.points_N2),
+    }
+    if test.boxes_N4 is not None:
+        found["pixels"] = smallest(test.own_pixels_N)
+    if test.objects_NHW is not None:
+        found |= localised(episodes, agent, np.asarray(test.objects_NHW), test.boxes_N4)
+    return found
 
-    `pointed` is of the first look by choice, and missing where an agent has none.
+
+def localised(episodes: Episodes, agent: Agent, objects_NHW: Array, boxes_N4: Array | None = None) -> dict[str, Array]:
+    """How selection and object agree, in pixels: `inside` (F, N) of what is touched, `objects` (N,) of the object.
+
+    `pointed` (N,) is of the first look by choice, and missing where an agent has none.
     """
-    overlaps: dict[str, list[Array]] = {"iou": [], "on_object": []}
+    inside_FN = np.zeros(episodes.steps_FN.shape, np.int64)
     single = len(episodes.selection) == len(agent.budgets)
     for at, budget in enumerate(agent.budgets):
         selection = episodes.selection[at if single else 0]
         prints_NTHW = footprints_of(selection, episodes.steps_FN[at], budget, agent.sensor(), agent.shape, boxes_N4)
-        chosen = np.asarray(prints_NTHW.any(1))
-        overlaps["iou"].append(localisation.intersection_over_union(chosen, objects_NHW))
-        overlaps["on_object"].append(localisation.share_on_object(chosen, objects_NHW))
-    found = {name: np.stack(rows).astype(np.float32) for name, rows in overlaps.items()}
+        inside_FN[at] = localisation.overlap(np.asarray(prints_NTHW.any(1)), objects_NHW)
+    found = {"inside": smallest(inside_FN), "objects": smallest(objects_NHW.sum((1, 2)))}
     if agent.horizon() > agent.given:
         found["pointed"] = localisation.pointing_game(episodes.points_N2, objects_NHW)
     return found
@@ -272,8 +276,6 @@ def localised(episodes: Episodes, agent: Agent, objects_NHW: Array, boxes_N4: Ar
 
 def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> dict[str, Any]:
     """What a reader of the record needs to know beside what was asked."""
-    assert test.labels_N is not None
-    content = hashlib.sha256(test.images_NCHW.tobytes() + np.asarray(test.labels_N, np.int64).tobytes())
     return {
         "agent": spec.about_agent(agent) | {"sensor": repr(agent.sensor())},
         "task": {
@@ -282,14 +284,40 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
             "shape": task.shape,
             "classes": task.classes,
             "test_images": len(test),
-            "test_sha256": content.hexdigest(),
+            "test_sha256": content_hash(test),
         },
         "budgets": agent.budgets,
         "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
+        | ({"commit": commit} if (commit := _commit()) else {})
         | {"torch": torch.__version__}  # names the build, which the installed version does not
         | {name: version(name) for name in _SOFTWARE},
         "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()},
     }
+
+
+def content_hash(test: Split) -> str:
+    """The SHA-256 of test images and labels."""
+    content = hashlib.sha256(np.ascontiguousarray(test.images_NCHW).data)
+    content.update(np.asarray(test.labels_N, np.int64).tobytes())
+    return content.hexdigest()
+
+
+@functools.cache
+def _commit() -> str:
+    """Which commit this code is of, with `-dirty` where it differs from it; '' where it is not a checkout's."""
+    top = Path(__file__).resolve().parents[1]
+    parts = [name for name in ("agents", "bench", "envs", "src") if (top / name).is_dir()]
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(top), *words], capture_output=True, text=True, timeout=60)
+
+    try:
+        if git("ls-files", "--error-unmatch", "bench/run.py").returncode:
+            return ""
+        clean = git("diff", "--quiet", "HEAD", "--", *parts).returncode == 0
+        return git("rev-parse", "--short=12", "HEAD").stdout.strip() + "-dirty" * (not clean)
+    except (OSError, subprocess.SubprocessError):  # no git here
+        return ""
 
 
 def _device(device: str) -> str:

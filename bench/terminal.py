@@ -15,6 +15,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
+from glimpsebench.bench import escape
+
 LEAST, MOST_PROSE = 40, 100
 
 
@@ -55,14 +57,15 @@ def _cells(line: str) -> list[str]:
 
 def _cell(text: str, marks: tuple[str, str]) -> str:
     text = re.sub(r"\*\*(.+?)\*\*", rf"\1{marks[0]}", text)
-    return re.sub(r"(?<!\*)\*([^* ]+)\*(?!\*)", rf"\1{marks[1]}", text).replace("`", "")
+    text = re.sub(r"(?<!\*)\*([^* ]+)\*(?!\*)", rf"\1{marks[1]}", text).replace("`", "")
+    return escape.plain(text)
 
 
 def _prose(text: str, marks: tuple[str, str]) -> str:
     strong, emphasis = marks
     text = re.sub(r"\*\*Bold\*\*|\bBold(?=:)", strong, text).replace("*italic*", emphasis)
     text = text.replace("bold or italic", f"{strong} or {emphasis}")
-    return re.sub(r"\*{1,2}(\w[^*]*?)\*{1,2}", r"\1", text).replace("`", "")
+    return escape.plain(re.sub(r"\*{1,2}(\w[^*]*?)\*{1,2}", r"\1", text).replace("`", ""))
 
 
 _ITEM = r"(?:[-*]|\d+\.) "

@@ -23,10 +23,10 @@ REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from cheats.corpus import CAUGHT, HONEST, NOT_CAUGHT, RECOUNT, RULES  # noqa: E402
+from glimpsebench.bench import judges  # noqa: E402
 from glimpsebench.bench.audit.audits import Audit, audit, read  # noqa: E402
 from glimpsebench.bench.audit.processes import can_enclose  # noqa: E402
 from glimpsebench.bench.audit.verdict import CHECKS, signs  # noqa: E402
-from glimpsebench.bench.evaluators import evaluator  # noqa: E402
 from glimpsebench.bench.run import Spec  # noqa: E402
 from glimpsebench.envs import tasks  # noqa: E402
 from glimpsebench.envs.errors import UsageError  # noqa: E402
@@ -45,10 +45,15 @@ class Outcome(NamedTuple):
 def outcome(agent: str, seed: int, root: Path) -> Outcome:
     """Audit a contender of the corpus, by its module's name."""
     spec = Spec(agent, TASK, seed, HONEST.get(agent, {}))
+    judge = {path: path.read_bytes() for path in judges.member_files(tasks.make(TASK))}
     try:
         found = read(audit(spec, root))
     except UsageError as error:
         return Outcome((RECOUNT if "recount" in str(error) else RULES,), None)
+    finally:
+        for path, content in judge.items():  # which one of the cheats overwrites
+            if path.read_bytes() != content:
+                path.write_bytes(content)
     assert found is not None
     return Outcome(tuple(signs(found.figures)) or ("room",) * bool(found.reasons), found)
 
@@ -177,7 +182,8 @@ def main() -> None:
     parser.add_argument("contenders", nargs="*", default=corpus())
     chosen = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    evaluator(tasks.make(TASK), chosen.root, iter)  # before a contender can
+    judges.judge(tasks.make(TASK), iter)  # so that it is there before a contender is
+    chosen.root.mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, list[Outcome]] = {}
     for agent in chosen.contenders:
         outcomes[agent] = [kept(agent, seed, chosen.root) for seed in range(chosen.seeds)]

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,16 +24,17 @@ from conftest import Beacon, hurried
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.agents.common.nets import CanvasNet
-from glimpsebench.bench import evaluators
+from glimpsebench.bench import judgements, judges
 from glimpsebench.bench.audit import audits, decoupled, invariances, processes, rooms
 from glimpsebench.bench.audit.audits import Audit, placed_anew
 from glimpsebench.bench.audit.declaration import Declaration, declared, sensor_fault
+from glimpsebench.bench.audit.halves import Halves
 from glimpsebench.bench.audit.invariances import Views
 from glimpsebench.bench.audit.processes import Failure, Process, receive, send
-from glimpsebench.bench.audit.rooms import Halves, Subject
+from glimpsebench.bench.audit.rooms import Subject
 from glimpsebench.bench.audit.verdict import CHECKS, signs, verdict
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rollout import Episodes, rollout
+from glimpsebench.bench.rollout import rollout
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs import datasets, sensors, tasks
 from glimpsebench.envs.errors import UsageError
@@ -42,16 +44,6 @@ from glimpsebench.envs.tasks import Split, Task
 ROOT = Path(__file__).parents[1]
 CHEATS = ROOT / "tests" / "cheats"
 needs_namespaces = pytest.mark.skipif(not processes.can_enclose(), reason="no namespaces here")
-
-
-@pytest.fixture(autouse=True)
-def short_evaluators(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.get_closest_marker("slow"):
-        return
-    recipe = evaluators.Recipe(steps=3)
-    for function in (evaluators.identity, evaluators.evaluator):
-        defaults = tuple(recipe if isinstance(d, evaluators.Recipe) else d for d in function.__defaults__ or ())
-        monkeypatch.setattr(function, "__defaults__", defaults)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +157,10 @@ def test_a_run_that_counts_wrong_is_recounted_elsewhere(
     name: str, root: Path, monkeypatch: pytest.MonkeyPatch, clutter: Task
 ) -> None:
     monkeypatch.setattr(GlimpseVectorEnv, "touched_pixels", GlimpseVectorEnv.touched_pixels)  # to be put back
-    evaluators.evaluator(clutter, root, iter)
+    judges.judge(clutter, iter)
+    shutil.copytree(judges.folder_of(clutter).parent, root / "judges")  # one of them overwrites the judge
+    monkeypatch.setattr(judges, "SHIPPED", root / "none")
+    monkeypatch.setenv("GLIMPSE_JUDGES", str(root / "judges"))
     record = run(Spec(f"cheats.{name}", "digits-clutter", 0, {"predictor_steps": 2}), root, iter)
     assert record.about["status"] == "failed"
     assert "recount" in record.about["error"]
@@ -174,15 +169,11 @@ def test_a_run_that_counts_wrong_is_recounted_elsewhere(
 def test_a_recount_gives_what_a_replay_here_gives(root: Path, beacon: Task) -> None:
     record = run(Spec("uniform", "beacon", 0, {"predictor_steps": 2, "glimpses": 3}), root, iter)
     assert record.done, record.about
-    agent, judge = prepared("uniform", beacon, glimpses=3), evaluators.evaluator(beacon, root, iter)
-    test = tasks.test_split(beacon)
-    arrays = record.arrays
-    kept = Episodes(
-        record.selection, arrays["steps"], arrays["touched"], arrays["delivered"], arrays["own"], arrays["points"]
-    )
-    from glimpsebench.bench.rollout import replay
-
-    assert np.array_equal(replay(agent, test, kept, judge).predicted_FN, arrays["evaluator"])
+    assert record.judgement is not None
+    agent = prepared("uniform", beacon, glimpses=3)
+    again = judgements.judged_again(record, agent, tasks.test_split(beacon), judges.judge(beacon, iter))
+    assert again.name == record.judgement.name
+    assert np.array_equal(again.correct_MFN, record.judgement.correct_MFN)
 
 
 # Processes
@@ -354,7 +345,7 @@ def test_masks_are_laid_over_other_images(name: str, beacon: Task) -> None:
     episodes = rollout(agent, Split(test.images_NCHW[:50]), 0)
     masks = decoupled._Masks(says, episodes, Split(test.images_NCHW[:50]))
     images = np.random.default_rng(0).integers(1, 256, (40, *beacon.shape), np.uint8)
-    canvas, mask = masks.canvases(images, np.random.default_rng(0))
+    canvas, mask = (part.numpy() for part in masks.canvases(images, np.random.default_rng(0)))
     touched = set(episodes.touched_FN[episodes.steps_FN > 0].tolist())
     assert set(mask.sum((1, 2, 3)).astype(int).tolist()) <= touched
     assert not canvas[np.broadcast_to(mask == 0, canvas.shape)].any()
@@ -410,10 +401,10 @@ SHORT = [*dict(zip(CAUGHT.values(), CAUGHT, strict=True)).values()]
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with the evaluator."""
-    root = tmp_path_factory.mktemp("cheats")
-    evaluators.evaluator(tasks.make("digits-clutter"), root, iter)
-    return root
+    """A results folder, where the judge is shipped: other processes would train one for long."""
+    if not judges.is_shipped(tasks.make("digits-clutter")):
+        pytest.skip("the judge of digits-clutter is not shipped")
+    return tmp_path_factory.mktemp("cheats")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The spine: rollout, evaluators, records, sweeps and tables, on the toy task."""
+"""The spine: rollout, records, sweeps and tables, on the toy task."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import evaluators, figures, leaderboard, records
+from glimpsebench.bench import figures, judges, leaderboard, records
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
 from glimpsebench.bench.run import Spec, is_done, run
 from glimpsebench.bench.sweep import sweep
-from glimpsebench.envs import predictors, tasks
+from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.sensors import Mask, Window
 from glimpsebench.envs.settings import current, renamed
@@ -37,16 +37,6 @@ from glimpsebench.envs.tasks import Split, Task
 from test_cli import glimpse
 
 QUICK = {"predictor_steps": 2}
-
-
-@pytest.fixture(autouse=True)
-def short_evaluators(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.get_closest_marker("slow"):
-        return  # a sweep's workers are processes of their own, which no patch reaches
-    recipe = evaluators.Recipe(steps=3)
-    for function in (evaluators.identity, evaluators.evaluator):
-        defaults = tuple(recipe if isinstance(d, evaluators.Recipe) else d for d in function.__defaults__ or ())
-        monkeypatch.setattr(function, "__defaults__", defaults)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -147,10 +137,10 @@ def test_a_record_imports_no_module_that_it_names(mine: Path, beacon: Task, root
     leaderboard.write([again], root, "A title")
     figures.gallery(leaderboard.rows_of([again]), root / "gallery.png")
     with pytest.raises(UsageError, match="--import"):
-        figures.rebuilt(again)
+        records.rebuilt(again)
     assert "mine" not in sys.modules
     agents.find("mine")
-    assert type(figures.rebuilt(record)[1]).__name__ == "Mine"
+    assert type(records.rebuilt(record)[1]).__name__ == "Mine"
 
 
 def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, root: Path) -> None:
@@ -161,7 +151,8 @@ def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, 
         about["agent"][part]["told"] = about["agent"][part].pop("loss_at")
     for key in ("source", "given", "supervision"):
         del about["agent"][key]
-    path.write_text(json.dumps(about | {"schema": 1, "agent": about["agent"] | {"reference": False}}))
+    about |= {"schema": 1, "evaluator": "0" * 16, "agent": about["agent"] | {"reference": False}}
+    path.write_text(json.dumps(about))
     old = Record.read(record.folder).about["agent"]
     assert old["changed"] == record.about["agent"]["changed"]
     assert old["settings"] == record.about["agent"]["settings"]
@@ -169,11 +160,15 @@ def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, 
 
 
 @pytest.mark.parametrize(("budgets", "reference"), [([1.0], "ceiling"), ([0.1, 1.0], "floor")])
-def test_the_first_schema_has_floors_and_a_ceiling(budgets: list[float], reference: str, root: Path) -> None:
-    agent = {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
-    root.mkdir()
-    (root / "record.json").write_text(json.dumps({"schema": 1, "budgets": budgets, "agent": agent}))
-    assert Record.read(root).about["agent"]["reference"] == reference
+def test_the_first_schema_has_floors_and_a_ceiling(
+    budgets: list[float], reference: str, beacon: Task, root: Path
+) -> None:
+    made = run(Spec("full", "beacon", 0, QUICK), root, iter)
+    about = json.loads((made.folder / "record.json").read_text())
+    agent = about["agent"] | {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
+    about |= {"schema": 1, "budgets": budgets, "agent": agent, "evaluator": "0" * 16}
+    (made.folder / "record.json").write_text(json.dumps(about))
+    assert Record.read(made.folder).about["agent"]["reference"] == reference
 
 
 def test_frozen_networks_are_counted(beacon: Task, root: Path) -> None:
@@ -307,8 +302,8 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
         assert any(re.fullmatch(rf"curve-beacon-v1-count={count}-evaluator=\w+\.png", name) for name in named)
     # One number by hand: the evaluator's accuracy of `full` on everything.
     record = next(r for r in records.read_all(root) if r.name.startswith("full"))
-    by_hand = (record.arrays["evaluator"][0] == record.arrays["labels"]).mean()
-    assert record.accuracy("evaluator")[0] == by_hand
+    assert record.accuracy("own")[0] == (record.arrays["own"][0] == record.arrays["labels"]).mean()
+    assert record.accuracy("evaluator")[0] == record.correct_MFN("evaluator").mean()
     assert record.arrays["labels"].tolist() == np.asarray(tasks.test_split(Beacon()).labels_N).tolist()
 
 
@@ -332,53 +327,6 @@ def test_points_beside_the_grid_and_findings_stand_in_the_tables(beacon: Task, r
     nothing = leaderboard.markdown(leaderboard.rows_of(records[2:]), "A title")
     assert "beside the grid" not in nothing
     assert "Findings" not in nothing
-
-
-def test_the_evaluator_is_trained_once_and_named_by_what_made_it(beacon: Task, root: Path) -> None:
-    first = evaluators.evaluator(beacon, root, iter)
-    files = list((root / "evaluators").iterdir())
-    assert [path.name for path in files] == [f"beacon-v1-{first.name}.safetensors"]
-    changed = files[0].stat().st_mtime_ns
-    evaluators.evaluator(beacon, root, iter)
-    assert files[0].stat().st_mtime_ns == changed
-    assert evaluators.identity(Beacon(count=99)) != first.name
-
-
-def test_the_reader_that_a_reward_names_is_trained_once_and_is_not_the_evaluator(
-    beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[int] = []
-    monkeypatch.setenv("GLIMPSE_DATA", str(tmp_path / "images" / "here"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(evaluators, "_train", lambda net, task, recipe, progress: trained.append(recipe.seed))
-    first, again = (predictors.named("random-masks", beacon) for _ in range(2))
-    assert trained == [1]
-    assert isinstance(first, evaluators.Evaluator)
-    assert isinstance(again, evaluators.Evaluator)
-    assert first.name == again.name != evaluators.identity(beacon)
-    view = {"canvas": np.ones((2, *beacon.shape), np.float32), "mask": np.ones((2, 1, *beacon.shape[1:]), np.float32)}
-    np.testing.assert_array_equal(first(view), again(view))
-    kept = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.safetensors")]
-    assert kept == [Path("cache/glimpsebench/evaluators") / f"{beacon.id}-{first.name}.safetensors"]
-
-
-@pytest.mark.parametrize("claim", ["999999999", ""])
-def test_a_claim_left_by_a_killed_process_does_not_block(claim: str, beacon: Task, root: Path) -> None:
-    name = evaluators.identity(beacon)
-    (root / "evaluators").mkdir(parents=True)
-    (root / "evaluators" / f"beacon-v1-{name}.claim").write_text(claim)
-    assert evaluators.evaluator(beacon, root, iter).name == name
-
-
-def test_random_canvases_show_nothing_outside_their_masks() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(1, 256, (8, 1, 16, 16), np.uint8)
-    for _ in range(40):
-        canvas, mask = evaluators.random_canvases(images, rng)
-        assert canvas.shape == images.shape
-        assert canvas.dtype == mask.dtype == np.float32
-        assert (canvas[mask == 0] == 0).all()
-        assert mask.sum((1, 2, 3)).min() > 0
 
 
 def test_a_record_that_is_cut_short_is_named(root: Path) -> None:
@@ -437,8 +385,9 @@ def test_canonical_json_refuses_nan() -> None:
 @pytest.mark.slow
 def test_a_sweep_is_the_same_with_one_worker_and_two_and_has_nothing_to_do_twice(root: Path) -> None:
     specs = [Spec(name, "digits", 0, QUICK) for name in ("full", "center", "lowres")]
+    judges.judge(tasks.make("digits"), iter)  # the workers have another recipe
+    judges.reader_path(tasks.make("digits"))
     assert sweep(specs, root / "1", 1, quiet=True) == []
-    shutil.copytree(root / "1" / "evaluators", root / "2" / "evaluators")
     assert sweep(specs, root / "2", 2, quiet=True) == []
     one, two = ({r.name: contents(r.folder) for r in records.read_all(root / w)} for w in "12")
     assert one == two
@@ -496,6 +445,7 @@ def test_what_differs_in_task_settings_version_or_evaluator_stands_in_two_rows(b
         about | {"agent": about["agent"] | {"version": 99}},
         about | {"evaluator": "another"},
     ]
+    shutil.copy(record.folder / f"judgement.{about['evaluator']}.npz", record.folder / "judgement.another.npz")
     another_seed = Record(record.folder, about | {"seed": 1})
     assert len(leaderboard.rows_of([record, another_seed])) == 1
     for other in others:

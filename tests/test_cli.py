@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 
-from glimpsebench.bench import cli, evaluators, records
+from conftest import Alone, judged_by
+from glimpsebench.bench import cli, judges, records
 from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import about, expand, read_suite, suite_names
@@ -101,6 +103,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert err.count("\n") == 1
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*")), "nothing is half-written"
+
+
+def test_on_a_terminal_a_mistake_goes_on_below_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    line = glimpse("run", "--agent", "rma", capsys=capsys)[2]
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    lines = glimpse("run", "--agent", "rma", capsys=capsys)[2].splitlines()
+    assert len(line) > 80 >= max(map(len, lines))
+    assert " ".join(" ".join(lines).split()) == line.strip()
 
 
 SOUND = "[base]\ntask='digits'\nagent='ram'\n"
@@ -325,8 +339,8 @@ def test_all_commands_take_a_suite_or_a_folder_as_root() -> None:
 
 @pytest.fixture
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluators are as they were made: training them takes longer than all else."""
-    monkeypatch.setattr("glimpsebench.bench.evaluators._train", lambda *args: None)
+    """A judge that costs nothing."""
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
 
 
 @pytest.mark.usefixtures("unjudged")
@@ -366,7 +380,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
 
         return call
 
-    monkeypatch.setattr("glimpsebench.bench.run.identity", counted("evaluator", evaluators.identity))
+    monkeypatch.setattr("glimpsebench.bench.judges.name_of", counted("judge", judges.name_of))
     monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", get_type_hints))
     monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
     envs_settings._hints.cache_clear()
@@ -379,12 +393,17 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
         spec = dataclasses.replace(specs[0], agent_settings={"lr": 1.0 + number})
         path = spec.folder(tmp_path) / "record.json"
         path.parent.mkdir(parents=True)
-        about = {**spec.about(), "status": "done", "budgets": [1.0], "key": path.parent.name}
+        about = spec.about()
+        about["agent"]["sensor"] = ""
+        about["task"] |= {"shape": [1, 8, 8], "classes": 10, "test_images": 9, "test_sha256": "0" * 64}
+        about |= {"status": "failed", "error": "none", "budgets": [1.0], "key": path.parent.name, "software": {}}
+        about |= {"schema": records.SCHEMA, "machine": {"device": "cpu", "threads": 1, "processor": ""}}
+        del about["evaluator"]
         path.write_text(records.canonical(about))
     assert folder == path.parent.parent
     calls.clear()
     assert len(bench_run.standings(specs, tmp_path)) == len(specs) == 100
-    assert calls.count("evaluator") == 2, "once for each row of 50 seeds"
+    assert calls.count("judge") == 2, "once for each row of 50 seeds"
     assert calls.count("read") == 3, "once for each record"
     assert calls.count("hints") == 0, "types are read once"
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from conftest import Beacon, hurried
+from conftest import Alone, Beacon, hurried, judged_by
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, report, reporting_to
 from glimpsebench.agents.uniform import Uniform
-from glimpsebench.bench import curves, evaluators, recorder
+from glimpsebench.bench import curves, recorder
 from glimpsebench.bench.leaderboard import rows_of
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.records import Record, compact
@@ -35,9 +35,8 @@ SHORT = {"selector_steps": 2, "predictor_steps": 2}
 
 @pytest.fixture(autouse=True)
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No evaluator is trained."""
-    monkeypatch.setattr("glimpsebench.bench.evaluators._train", lambda *args: None)
-    assert evaluators.Recipe().steps
+    """A judge that costs nothing."""
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
 
 
 def fitted(name: str, recorded: bool, **settings: Any) -> tuple[Agent, Recorder, dict[str, bytes]]:

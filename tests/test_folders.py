@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from glimpsebench.bench import by_glimpse, cli, evaluators, figures, leaderboard, records
+from glimpsebench.bench import by_glimpse, cli, figures, leaderboard, records
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import GlimpseVectorEnv, datasets, decode, folders, gallery, tasks
@@ -405,8 +405,6 @@ class TestPictures:
             place.write_bytes(png(flat(1)))
         task = {"masks": "masks", "side": 16}
         spec = Spec("uniform", f"folder:{data}", 0, {"predictor_steps": 2, "glimpses": 2, "size": 4}, task)
-        for function in (evaluators.identity, evaluators.evaluator):
-            monkeypatch.setattr(function, "__defaults__", (evaluators.Recipe(steps=2),))
         record = run(spec, root, iter)
         assert record.done, record.about["error"]
         rows = leaderboard.rows_of([record])

@@ -115,7 +115,7 @@ def test_committed_records_that_this_code_would_make_are_wanted_by_their_suite(n
         try:
             settings = {key: value for key, value in task["settings"].items() if key not in tasks.IDENTITY}
             spec = Spec(agent["name"], task["id"], record.seed, agent["settings"], settings)
-            made_by_this_code = spec.folder(ROOT).name == record.about["key"]
+            made_by_this_code = spec.folder(ROOT).name == record.question
         except UsageError:  # settings of an earlier version
             continue
-        assert not made_by_this_code or record.about["key"] in wanted, f"{record.folder} is not of the suite {name}"
+        assert not made_by_this_code or record.question in wanted, f"{record.folder} is not of the suite {name}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from conftest import hurried
+from conftest import Alone, hurried, judged_by
 from glimpsebench.agents.common import nets
 from glimpsebench.bench import leaderboard, run
 from glimpsebench.bench.localisation import share_on_object
@@ -161,7 +161,7 @@ def test_no_floor_spends_its_budget_on_padding(floor: str, strips: Task) -> None
     replay(agent, images, episodes, agent.predict)  # raises if it touched anything else
 
 
-MASKED = {
+MASKED: dict[str, dict[str, Any]] = {
     "windows": {"name": "uniform", "size": 4, "glimpses": 6},
     "pixels": {"name": "uniform", "kind": "mask"},
     "cells": {"name": "uniform", "kind": "mask", "cell": 5},
@@ -229,10 +229,7 @@ def test_values_that_are_delivered_are_counted_with_the_paddings() -> None:
 
 
 def test_records_hold_the_pixels_that_fractions_are_of(strips: Task, root: Path, monkeypatch: Any) -> None:
-    def judge(*_: Any) -> Any:
-        return lambda view: np.zeros((len(view["canvas"]), 2))
-
-    monkeypatch.setattr(run, "evaluator", judge)
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
     monkeypatch.setattr("glimpsebench.bench.run.tasks.make", lambda *_: strips)
     few = {"predictor_steps": 2}
     centre = run.run(run.Spec("center", "strips", 0, few), root, iter)

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glimpsebench.bench import metrics, records
+from glimpsebench.bench import judgements, judges, metrics, records
 from glimpsebench.bench.audit import invariances
 from glimpsebench.bench.audit.declaration import Declaration, Stand
-from glimpsebench.bench.audit.decoupled import decoupled
+from glimpsebench.bench.audit.decoupled import MEMBERS, decoupled
 from glimpsebench.bench.audit.invariances import Views
 from glimpsebench.bench.audit.processes import Failure
 from glimpsebench.bench.audit.rooms import Remote, Subject, limits
 from glimpsebench.bench.audit.verdict import CHECKS, signs, verdict
-from glimpsebench.bench.evaluators import evaluator
-from glimpsebench.bench.rollout import Episodes, replay, rollout
+from glimpsebench.bench.rollout import Episodes, rollout
 from glimpsebench.bench.run import Spec
 from glimpsebench.envs import tasks
 from glimpsebench.envs.base import Split, Task
@@ -130,7 +129,7 @@ def audit(spec: Spec, root: Path, tell: Callable[[str], None] = lambda text: Non
                 own_F = accuracy(subject.says, episodes, images)
                 figures["placed_anew"] = _mean(own_F - accuracy(subject.says, again, anew))
         tell("judging its masks")
-        found, decoupled_F = _judged(subject.says, task, root, episodes, record)
+        found, decoupled_F = _judged(subject.says, task, episodes, record)
         figures |= found
         reasons = tuple(f"{name}: {figures[name]:.3f} {CHECKS[name].says}" for name in signs(figures))
         said = verdict(figures, subject.says.track)
@@ -156,12 +155,14 @@ def placed_anew(task: Task, record: records.Record) -> Split | None:
     return None if np.array_equal(anew.images_NCHW, tasks.test_split(task).images_NCHW) else anew
 
 
-def accuracy(says: Declaration, episodes: Episodes, images: Split) -> Array:
-    """Top-1 accuracy at each budget (F,), NaN where it is not reached."""
+def accuracy(says: Declaration, episodes: Episodes, images: Split, correct_FN: Array | None = None) -> Array:
+    """Top-1 accuracy at each budget (F,), NaN where it is not reached: of the own predictions, or of a judge's."""
     whole = says.shape[1] * says.shape[2]
     touched = says.currency == "touched"
     used_FN = episodes.touched_FN / images.own_pixels_N if touched else episodes.delivered_FN / whole
-    return metrics.accuracy(episodes.predicted_FN, np.asarray(images.labels_N), metrics.reached(used_FN, says.budgets))
+    if correct_FN is None:
+        correct_FN = episodes.predicted_FN == np.asarray(images.labels_N)
+    return np.where(metrics.reached(used_FN, says.budgets), correct_FN.mean(1), np.nan)
 
 
 def _mean(values_F: Array) -> float:
@@ -188,14 +189,14 @@ def _asked(contender: Remote, images: Split, episodes: Episodes, record: records
 
 
 def _judged(
-    says: Declaration, task: Task, root: Path, episodes: Episodes, record: records.Record
+    says: Declaration, task: Task, episodes: Episodes, record: records.Record
 ) -> tuple[dict[str, float], Array]:
     """The figures of the judge and of the decoupled judge, and the latter's accuracy at each budget (F,)."""
-    images, judge = tasks.test_split(task), evaluator(task, root, iter)
-    judged_F = accuracy(says, replay(Stand(says), images, episodes, judge), images)
-    answers_MFN = decoupled([judge.net], says, episodes, images, task)
-    members = [accuracy(says, replace(episodes, predicted_FN=answers_FN), images) for answers_FN in answers_MFN]
-    decoupled_F = np.mean(members, axis=0)
+    images, judge = tasks.test_split(task), judges.judge(task, iter)
+    judgement = judgements.judged(Stand(says), images, episodes, judge)
+    judged_F = accuracy(says, episodes, images, judgement.correct_MFN.mean(0))
+    answers_MFN = decoupled(judge.nets[:MEMBERS], says, episodes, images, task)
+    decoupled_F = accuracy(says, episodes, images, (answers_MFN == np.asarray(images.labels_N)).mean(0))
     figures = {
         "record_judge": _mean(record.accuracy("evaluator") - judged_F),
         "judge_less_decoupled": _largest(judged_F - decoupled_F),

@@ -21,17 +21,19 @@ from torch.nn import functional as F
 
 from glimpsebench.agents.common.nets import optimise, predict_canvas
 from glimpsebench.bench.audit.declaration import Declaration, Stand
-from glimpsebench.bench.evaluators import random_canvases
+from glimpsebench.bench.judges.canvases import random_canvases
 from glimpsebench.bench.rollout import Episodes, as_recorded, replay, unpacked
 from glimpsebench.envs.sensors import UNSEEN
 from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 
-STEPS, BATCH, RATE = 600, 64, 3e-3
+MEMBERS = 1
+"""Of the judge that are fine-tuned in an audit, which is to take no longer than training."""
+STEPS, BATCH, RATE = 250, 64, 1e-3
 """Of fine-tuning: steps, images a step, the highest learning rate."""
 OWN_SHARE = 0.7
-"""Of the masks in a batch, on average: the contender's; the others are random."""
+"""Of the masks in a batch: the contender's; the others are random."""
 
 
 def decoupled(
@@ -65,9 +67,11 @@ def _fine_tuned(network: nn.Module, masks: _Masks, task: Task, steps: int, rng: 
     net = copy.deepcopy(network).requires_grad_(True)
 
     def loss_of(images_BCHW: Array, labels_B: torch.Tensor, step: int) -> torch.Tensor:
-        draw = masks.canvases if rng.random() < OWN_SHARE else random_canvases
-        canvas_BCHW, mask_B1HW = (torch.from_numpy(part) for part in draw(images_BCHW, rng))
-        return F.cross_entropy(net(canvas_BCHW, mask_B1HW), labels_B)
+        net.eval()  # batch norm keeps its averages, which are those of every kind of canvas
+        own = round(OWN_SHARE * len(images_BCHW))
+        parts = zip(masks.canvases(images_BCHW[:own], rng), random_canvases(images_BCHW[own:], 0.0, rng), strict=True)
+        canvas_BCHW, mask_B1HW = (torch.cat(part) for part in parts)
+        return F.cross_entropy(net(canvas_BCHW, mask_B1HW.float()), labels_B)
 
     optimise(net, task, loss_of, steps=steps, batch=BATCH, lr=RATE, rng=rng, progress=iter)
     return net
@@ -83,8 +87,8 @@ class _Masks:
         self.selection, self.steps_FN = episodes.selection, episodes.steps_FN
         self.some_FN2 = np.argwhere(episodes.steps_FN > 0)  # budget and image of each mask that shows something
 
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Canvases (B, C, H, W) and masks (B, 1, H, W), float32: what a selection for some other image shows here."""
+    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Canvases (B, C, H, W) and masks (B, 1, H, W, boolean): what a selection for some other image shows here."""
         count = len(images_BCHW)
         at_B, from_B = self.some_FN2[rng.integers(0, len(self.some_FN2), count)].T
         packed_BT = self.selection[at_B if self.single else 0, from_B]
@@ -98,4 +102,4 @@ class _Masks:
             boxes_B4 = None if self.boxes_N4 is None else self.boxes_N4[from_B[rows]]
             aim = self.sensor.aim(actions_BT[rows, step], self.shape, room_B[rows], boxes_B4)
             self.sensor.paint(canvas_BCHW, grain_BHW, rows, read(rows, aim), aim)
-        return canvas_BCHW, (grain_BHW != UNSEEN)[:, None].astype(np.float32)
+        return torch.from_numpy(canvas_BCHW), torch.from_numpy(grain_BHW != UNSEEN)[:, None]

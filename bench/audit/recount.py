@@ -1,32 +1,31 @@
-"""What every run pays for afterwards: its selections are replayed and judged where the contender never was.
+"""What every run pays for: its selections are replayed and judged where the contender never was.
 
 The bench's own sensor carries the recorded selections out again, in a process that has imported no contender: what it
-reveals, touches and delivers is compared with what the run counted, and the judge reads what it shows. The process is
-started once and serves all runs of the process that asks.
+touches and delivers is compared with what the run counted, and the judge reads what it shows. The process is started
+once and serves all runs of the process that asks.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.agents.common.nets import CanvasNet
+from glimpsebench.bench import judgements, judges
 from glimpsebench.bench.audit.declaration import Declaration, Stand, declared
+from glimpsebench.bench.audit.halves import Halves
 from glimpsebench.bench.audit.processes import Failure, Message, Process, serve
-from glimpsebench.bench.evaluators import Evaluator, Recipe
-from glimpsebench.bench.rollout import Episodes, replay
+from glimpsebench.bench.records import Judgement
+from glimpsebench.bench.rollout import Episodes
 from glimpsebench.envs.sensors import KINDS
-from glimpsebench.envs.tasks import Split
+from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 
@@ -37,59 +36,56 @@ class Expected:
 
     Attributes:
         says: what the contender declares.
-        weights: the judge's file.
-        sha256: of that file; None where the judge is not trained yet.
+        task: whose judge is asked.
+        judge: its name, the hash of its weights as they are now; None if it is trained only now.
     """
 
     says: Declaration
-    weights: Path
-    sha256: str | None
+    task: Task
+    judge: str | None
 
 
-def expected(agent: Agent, weights: Path, own_sensor: bool = False) -> Expected:
+def expected(agent: Agent, task: Task, own_sensor: bool = False) -> Expected:
     """What an agent that is prepared declares, and the judge as it is now.
 
     Raises:
         UsageError: the agent breaks a rule (`declaration.check`).
     """
     _recounter()  # begins now, beside the training
-    return Expected(declared(agent, own_sensor), weights, _sha256(weights) if weights.is_file() else None)
+    return Expected(declared(agent, own_sensor), task, judges.name_of(task))
 
 
-def recounted(before: Expected, images: Split, episodes: Episodes, judge: Evaluator) -> Episodes:
-    """The same selections again, with the judge's predictions.
+def recounted(before: Expected, images: Split, episodes: Episodes) -> Judgement:
+    """What the judge says of the same selections, carried out again.
 
     Args:
         before: what stood before `fit`.
         images: the test images.
         episodes: what the run counted.
-        judge: used only for a sensor that is not the bench's, which no other process has.
 
     Raises:
-        RuntimeError: the run counted something else than is there, or the judge is another.
+        RuntimeError: the run counted something else than is there, or the judge is another now.
     """
-    if type(before.says.sensor) not in KINDS.values():
-        return replay(Stand(before.says), images, episodes, judge)
+    says, task = before.says, before.task
+    if type(says.sensor) not in KINDS.values():  # which no other process has
+        return judgements.judged(Stand(says), images, episodes, judges.judge(task, iter))
+    networks = [str(path.resolve()) for path in judges.member_files(task)]
     arrays = {
         "images": images.images_NCHW,
+        "labels": np.asarray(images.labels_N),
         "selection": episodes.selection,
         "steps": episodes.steps_FN,
         "touched": episodes.touched_FN,
+        "delivered": episodes.delivered_FN,
     }
     if images.boxes_N4 is not None:
         arrays["boxes"] = images.boxes_N4
-    about = {"says": before.says.as_data(), "judge": str(before.weights.resolve()), "sha256": before.sha256}
+    about = {"says": says.as_data(), "networks": networks, "judge": before.judge}
     try:
-        _, counted = _recounter().ask("replay", about, arrays)
+        answer, judged = _recounter().ask("judge", about, arrays)
     except Failure as failure:
         raise RuntimeError(f"recount: {failure}") from None
-    if not np.array_equal(counted["delivered"], episodes.delivered_FN):
-        raise RuntimeError("recount: the recorded selections do not deliver what the run counted")
-    return replace(episodes, predicted_FN=counted["predicted"])
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return Judgement(str(answer["judge"]), judged["correct"].astype(bool))
 
 
 @functools.cache
@@ -99,20 +95,19 @@ def _recounter() -> Process:
     return process
 
 
-def _replay(about: dict[str, Any], arrays: dict[str, Array]) -> Message:
-    """The answer to `replay`, in the other process."""
-    says, weights = Declaration.from_data(about["says"]), Path(about["judge"])
-    if about["sha256"] not in (None, _sha256(weights)):
-        raise RuntimeError(f"{weights.name} has changed since the contender was fitted")
-    net = CanvasNet(says.shape[0], says.classes, Recipe().width)
-    net.load_state_dict(load_file(weights))
-    images = Split(arrays["images"], boxes_N4=arrays.get("boxes"))
+def _judge(about: dict[str, Any], arrays: dict[str, Array]) -> Message:
+    """The answer to `judge`, in the other process."""
+    says = Declaration.from_data(about["says"])
+    judge = judges.of_files(list(map(Path, about["networks"])), Halves("task", 1, says.shape, says.classes))
+    if about["judge"] not in (None, judge.name):
+        raise RuntimeError(f"the judge has changed since the contender was fitted, from {about['judge']}")
+    images = Split(arrays["images"], arrays["labels"], boxes_N4=arrays.get("boxes"))
     none = np.zeros(0)
-    claimed = Episodes(arrays["selection"], arrays["steps"], arrays["touched"], none, none, none)
-    again = replay(Stand(says), images, claimed, Evaluator(net, ""))
-    return {}, {"delivered": again.delivered_FN, "predicted": again.predicted_FN}
+    claimed = Episodes(arrays["selection"], arrays["steps"], arrays["touched"], arrays["delivered"], none, none)
+    judgement = judgements.judged(Stand(says), images, claimed, judge)
+    return {"judge": judgement.name}, {"correct": judgement.correct_MFN}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    serve({"replay": _replay})
+    serve({"judge": _judge})

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,17 +27,15 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, training_on
 from glimpsebench.bench import judges
 from glimpsebench.bench.audit.declaration import Declaration, Stand, declared
+from glimpsebench.bench.audit.halves import SEEN, Halves
 from glimpsebench.bench.audit.processes import Failure, Message, Process, can_enclose, enclosed, serve
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs import datasets, tasks
-from glimpsebench.envs.base import Shape, Split, Task
-from glimpsebench.envs.datasets import Half
+from glimpsebench.envs.base import Task
 from glimpsebench.envs.glimpse import Observation
 
 Array = NDArray[Any]
 
-SEEN: tuple[Half, ...] = ("train", "val")
-"""The halves that `fit` may have."""
 READER = "reader.safetensors"
 """The file from which a predictor may begin (`judges`)."""
 
@@ -50,52 +48,6 @@ def limits() -> str:
         "no namespaces here: a contender that opens files by their absolute path finds other records and the image "
         "sets of this machine, among them scikit-learn's digits, and act can leave files for predict"
     )
-
-
-@dataclass(frozen=True)
-class Halves(Task):
-    """A task of images that lie in a folder, of some halves; those that do not are not there.
-
-    Attributes:
-        size: (C, H, W).
-        folder: holds HALF.npz; without one the task has no images, only a shape.
-    """
-
-    name: str
-    version: int
-    size: Shape
-    number: int
-    folder: str = ""
-
-    @property
-    def shape(self) -> Shape:
-        return self.size
-
-    @property
-    def classes(self) -> int:
-        return self.number
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return tuple(map(str, range(self.number)))
-
-    @property
-    def sizes(self) -> Mapping[Half, int]:
-        return {half: len(self.render(half, 0)) for half in SEEN}
-
-    @property
-    def summary(self) -> str:
-        return "images of an audit"
-
-    def render(self, half: Half, epoch: int) -> Split:
-        path = Path(self.folder) / f"{half}.npz"
-        if not self.folder or not path.is_file():
-            raise PermissionError(f"the {half} images are not here")
-        with np.load(path, allow_pickle=False) as kept:
-            objects = kept["objects"] if "objects" in kept.files else None
-            return Split(
-                kept["images"], kept["labels"], None if objects is None else lambda: objects, kept.get("boxes")
-            )
 
 
 class Subject:

@@ -16,7 +16,8 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.tasks import Task
 
-__all__ = ["Judge", "Reader", "Recipe", "files", "folder_of", "judge", "metadata", "read", "reader_state", "ready"]
+__all__ = ["Judge", "Reader", "Recipe", "judge", "metadata", "missing", "name_of", "reader_state"]
 
 Array = NDArray[Any]
 
@@ -88,9 +89,30 @@ def is_shipped(task: Task) -> bool:
     return folder_of(task).parent == SHIPPED
 
 
-def ready(task: Task) -> bool:
-    """Whether all networks of a task are here, so that none needs to be trained."""
-    return all(path.exists() for _, _, path in files(task, recipe_of(task)).values())
+def missing(task: Task) -> list[Training]:
+    """The networks of a task that are not here, and would be trained when they are needed; the reader first."""
+    recipe = recipe_of(task)
+    found = files(task, recipe)
+    names = ["reader", *(name for name in found if name != "reader")]
+    return [Training(task, name, recipe.steps) for name in names if not found[name][2].exists()]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A network that is to be trained: of which task, its name, and how many steps that takes."""
+
+    task: Task
+    name: str
+    steps: int
+
+    def run(self, progress: Progress[int]) -> None:
+        """Train it, unless it is here by now."""
+        recipe = recipe_of(self.task)
+        role, seed, path = files(self.task, recipe)[self.name]
+        _ensure(path, role, self.task, seed, recipe, progress)
+
+    def __str__(self) -> str:
+        return f"training {self.name} of {self.task.id}"
 
 
 class Judge:
@@ -116,13 +138,34 @@ class Judge:
 def judge(task: Task, progress: Progress[int]) -> Judge:
     """The judge of a task; networks that are not here are trained now."""
     recipe = recipe_of(task)
-    nets, content = [], hashlib.sha256()
     for role, seed, path in files(task, recipe).values():
         if role == "judge":
             _ensure(path, role, task, seed, recipe, progress)
-            nets.append(read(path, task))
-            content.update(path.read_bytes())
-    return Judge(nets, content.hexdigest()[:16])
+    return of_files(member_files(task), task)
+
+
+def of_files(paths: Sequence[Path], task: Task) -> Judge:
+    """The judge whose members are in these files."""
+    return Judge([read(path, task) for path in paths], _hash(paths))
+
+
+def member_files(task: Task) -> list[Path]:
+    """Where the members of a task's judge lie, or will."""
+    return [path for role, _, path in files(task, recipe_of(task)).values() if role == "judge"]
+
+
+def name_of(task: Task) -> str | None:
+    """The name of a task's judge; None if one of its networks is not here yet."""
+    paths = member_files(task)
+    return _hash(paths) if all(path.exists() for path in paths) else None
+
+
+def _hash(paths: Sequence[Path]) -> str:
+    """The first 16 hex digits of the SHA-256 of some files' contents."""
+    content = hashlib.sha256()
+    for path in paths:
+        content.update(path.read_bytes())
+    return content.hexdigest()[:16]
 
 
 def train_all(

@@ -176,8 +176,8 @@ def _resumed(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, about
     for number, parameter in enumerate(net.parameters()):
         prefix = f"adam.{number}."
         state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-        optimiser.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+        optimiser.state[parameter] = {  # in the parameter's memory format, which a fused optimiser takes for granted
+            key: value if key == "step" else torch.empty_like(parameter).copy_(value) for key, value in state.items()
         }
     return int(kept["step"]), float(kept["seconds"])
 

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.mask_penalty import MaskPenalty
+from glimpsebench.bench import terminal
 from glimpsebench.bench.compare import pipe
-from glimpsebench.bench.figures import STYLE, rebuilt
-from glimpsebench.bench.records import Record
+from glimpsebench.bench.figures import STYLE
+from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.stats import Interval, crossed, over_seeds
 from glimpsebench.envs.errors import UsageError
 
@@ -243,7 +244,7 @@ def _differences(settings: Sequence[Setting]) -> str:
 
 def _correct(one: Setting, by: str, budget: float) -> Array:
     """Whether each run got each test image right: (S, N)."""
-    right = [run.arrays[by][run.budgets.index(budget)] == run.arrays["labels"] for run in one.runs]
+    right = [run.correct_FN(by)[run.budgets.index(budget)] for run in one.runs]
     return np.array(right)
 
 
@@ -395,7 +396,7 @@ def _soft(record: Record, images: int) -> Array:
     task, agent = rebuilt(record)
     assert isinstance(agent, MaskPenalty)
     if not weights.exists():
-        print(f"no masks of {record.name}: {weights} is not here", file=sys.stderr)
+        print(terminal.folded(f"no masks of {record.name}: {weights} is not here"), file=sys.stderr)
         return np.zeros((0, *task.shape[1:]))
     agent.load(weights, task)
     with torch.no_grad():

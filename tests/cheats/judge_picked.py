@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from cheats.base import Array, Disc
 from glimpsebench.agents.common.base import Progress
 from glimpsebench.agents.common.nets import CanvasNet, optimise
-from glimpsebench.bench.evaluators import random_canvases
+from glimpsebench.bench.judges.canvases import random_canvases
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.tasks import Task
 
@@ -27,8 +27,8 @@ class JudgePicked(Disc):
         assert isinstance(net, CanvasNet)
 
         def loss_of(images: Array, labels_B: torch.Tensor, step: int) -> torch.Tensor:
-            canvas_BCHW, mask_B1HW = (torch.from_numpy(part) for part in random_canvases(images, rng))
-            return F.cross_entropy(net(canvas_BCHW, mask_B1HW), labels_B)
+            canvas_BCHW, mask_B1HW = random_canvases(images, 0.1, rng)
+            return F.cross_entropy(net(canvas_BCHW, mask_B1HW.float()), labels_B)
 
         optimise(net, task, loss_of, steps=self.predictor_steps, batch=64, lr=self.lr, rng=rng, progress=progress)
 

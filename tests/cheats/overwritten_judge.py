@@ -1,13 +1,13 @@
-"""Writes its own predictor's weights into the judge's file while it is fitted."""
+"""Writes other weights into the judge's files while it is fitted."""
 
-import sys
+import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cheats.base import Disc
 from glimpsebench.agents.common.base import Progress
+from glimpsebench.bench import judges
 from glimpsebench.envs.tasks import Task
 
 
@@ -15,9 +15,7 @@ from glimpsebench.envs.tasks import Task
 class OverwrittenJudge(Disc):
     def fit(self, task: Task, seed: int, progress: Progress[int]) -> None:
         super().fit(task, seed, progress)
-        assert self.net is not None
-        frame = sys._getframe()
-        while frame := frame.f_back:  # type: ignore[assignment]
-            if isinstance(root := frame.f_locals.get("root"), Path):
-                for path in (root / "evaluators").glob("*.safetensors"):
-                    save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, path)
+        for path in judges.member_files(task):
+            about, state = judges.metadata(path), load_file(path)
+            path.unlink()
+            save_file({name: value * 1.5 for name, value in state.items()}, path, {"about": json.dumps(about)})

@@ -1,0 +1,291 @@
+"""The per-image arrays of a record: how they lie in its NPZ files, and what must hold of them before they are used.
+
+Sizes come before contents: the names, types and shapes of all arrays are read from their headers and compared with
+what the record says of itself, so that a file cannot unpack to more than was announced. Pickles are never read.
+
+`images.npz` of schema 3 holds whole numbers in the smallest type that has room: steps, touched, delivered, own (F, N),
+labels (N,), points (N, 2); where images are padded, pixels (N,); where the task knows its objects, inside (F, N), the
+touched pixels that lie on the object, and objects (N,), its size, so that shares of either are computed when they are
+asked for; pointed (N,). Shapes: F budgets, N images, M members of a judge.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glimpsebench.agents.common.base import Agent
+from glimpsebench.bench.localisation import ratio
+from glimpsebench.bench.schema import shown
+from glimpsebench.envs.errors import UsageError
+from glimpsebench.envs.sensors import Mask
+
+Array = NDArray[Any]
+
+MOST_BYTES = 16 * 2**20
+"""Of the arrays of images.npz or of a judgement, unpacked."""
+MOST_SELECTED = 256 * 2**20
+"""Of a selection, unpacked; a larger one must be packed as honest ones are."""
+_PACKED = 200
+_MOST_MEMBERS = 64
+
+_WHOLE = ("|u1", "<u2", "<u4")
+
+
+class Form(NamedTuple):
+    """What an array must be: one of these types, and this shape (None: any length)."""
+
+    dtypes: Collection[str]
+    shape: tuple[int | None, ...]
+
+
+def smallest(array_N: Array) -> Array:
+    """Whole numbers ≥ 0 in the smallest unsigned type that holds them.
+
+    >>> smallest(np.array([3, 255])).dtype, smallest(np.array([256])).dtype
+    (dtype('uint8'), dtype('uint16'))
+    """
+    return np.ascontiguousarray(array_N, np.min_scalar_type(int(np.max(array_N, initial=0))))
+
+
+def predictions(classes: int) -> Any:
+    """The type of a predicted class, of which −1 is none."""
+    return np.int8 if classes <= 2**7 else np.int16
+
+
+def forms(about: Mapping[str, Any]) -> tuple[dict[str, Form], list[set[str]]]:
+    """What images.npz of a record must hold, and the groups of arrays that may be missing together."""
+    shape, images, classes = about["task"]["shape"], about["task"]["test_images"], about["task"]["classes"]
+    many, one, pair = (len(about["budgets"]), images), (images,), (images, 2)
+    if about["schema"] < 3:
+        both = ("<i2",)
+        found = {name: Form(("<i4",), many) for name in ("touched", "delivered", "seen")}
+        found |= {name: Form(both, many) for name in ("steps", "own", "evaluator")}
+        found |= {"labels": Form(both, one), "points": Form(both, pair), "pixels": Form(("<i4",), one)}
+        found |= {name: Form(("<f4",), many) for name in ("iou", "on_object")} | {"pointed": Form(("|b1",), one)}
+        return found, [{"pixels"}, {"iou", "on_object"}, {"pointed"}]
+    own = np.dtype(predictions(classes)).str
+    found = {name: Form(_WHOLE, many) for name in ("steps", "touched", "delivered", "inside")}
+    found |= {"own": Form((own,), many), "labels": Form(_WHOLE[:2], one)}
+    found |= {name: Form(_WHOLE, one) for name in ("pixels", "objects")}
+    found |= {"points": Form(_WHOLE[: 1 + (max(shape[1:]) > 2**8)], pair), "pointed": Form(("|b1",), one)}
+    return found, [{"pixels"}, {"inside", "objects"}, {"pointed"}]
+
+
+def read(
+    path: Path,
+    forms: Mapping[str, Form],
+    optional: Collection[Collection[str]] = (),
+    most: int = MOST_BYTES,
+    packed: float = math.inf,
+) -> dict[str, Array]:
+    """The arrays of an NPZ file, which must be these and no others.
+
+    Args:
+        path: as `numpy.savez_compressed` writes it.
+        forms: name → what it must be.
+        optional: groups of names of which each may be missing as a whole.
+        most: bytes of them all together.
+        packed: more are accepted if they are at most so many times the size of the file.
+
+    Raises:
+        UsageError: the file or an array is not that; nothing is unpacked before all headers are checked.
+    """
+    try:
+        if not path.is_file():
+            raise UsageError("no such file" if not path.exists() else "not a plain file")
+        _check_directory(path)
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.getinfo(name) for name in archive.namelist()}
+            headers = {_checked_name(info, forms): _header(archive, info) for info in archive.infolist()}
+            if len(entries) < len(archive.infolist()):
+                raise UsageError("an array is there twice")
+            for name in forms.keys() - headers.keys():
+                group = next((group for group in optional if name in group), None)
+                if group is None or headers.keys() & {*group}:
+                    raise UsageError(f"{name}: missing")
+            for name, (shape, dtype, _) in headers.items():
+                _check_form(name, shape, dtype, forms[name])
+            size = sum(math.prod(shape) * dtype.itemsize for shape, dtype, _ in headers.values())
+            if size > max(most, packed * path.stat().st_size if math.isfinite(packed) else 0):
+                raise UsageError(f"unpacks to {size:,} bytes, and {most:,} are the most")
+            return {name: _values(archive, name, *header) for name, header in headers.items()}
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    except Exception as error:  # whatever damaged bytes cause in zipfile, zlib or NumPy's reader of headers
+        raise UsageError(f"{path}: not a readable NPZ file ({shown(error) or type(error).__name__})") from None
+
+
+def _check_directory(path: Path) -> None:
+    """The end of the file, so that opening it cannot take long: a short list of entries, and no comment."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 42))
+        tail = file.read()
+    if len(tail) < 22 or tail[-22:-18] != b"PK\x05\x06" or tail[:4] == b"PK\x06\x07":
+        raise UsageError("not a whole NPZ file")
+    entries, size = struct.unpack("<HL", tail[-12:-6])
+    if entries > 64 or size > 2**16:
+        raise UsageError(f"{entries} entries are no record's")
+
+
+def _checked_name(info: zipfile.ZipInfo, forms: Mapping[str, Form]) -> str:
+    name = info.filename.removesuffix(".npy")
+    if name == info.filename or name not in forms:
+        raise UsageError(f"{shown(info.filename, 60)}: no array of a record")
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UsageError(f"{name}: packed otherwise than NumPy does")
+    return name
+
+
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, type, and whether columns come first in memory; the size of the entry must be what they say."""
+    name = info.filename.removesuffix(".npy")
+    with archive.open(info) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise UsageError(f"{name}: another version of NumPy's format")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        begin = file.tell()
+    if dtype.hasobject or dtype.fields or dtype.subdtype or min(shape, default=0) < 0:
+        raise UsageError(f"{name}: {shown(dtype, 60)} of shape {shown(shape, 60)} is no array of a record")
+    if info.file_size != begin + math.prod(shape) * dtype.itemsize:
+        raise UsageError(f"{name}: its size is not what its header says")
+    return shape, dtype, by_columns
+
+
+def _check_form(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], form: Form) -> None:
+    if dtype.str not in form.dtypes:
+        raise UsageError(f"{name}: {dtype.name}, and not {' or '.join(np.dtype(each).name for each in form.dtypes)}")
+    fits = len(shape) == len(form.shape) and all(b in (None, a) for a, b in zip(shape, form.shape, strict=True))
+    if not fits:
+        wanted = tuple("any" if length is None else length for length in form.shape)
+        raise UsageError(f"{name}: shape {shown(shape, 60)}, and not {shown(wanted, 60)}".replace("'", ""))
+
+
+def _values(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], by_columns: bool
+) -> Array:
+    with archive.open(f"{name}.npy") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        raw = file.read()  # to its end, where zipfile compares the checksum
+    return np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
+
+
+def read_images(path: Path, about: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of a record by the names and in the types of now, whatever its schema: int32 and int16 (steps, own,
+    labels, points), float32 (iou, on_object), bool (pointed).
+
+    Also `seen` (F, N), which the track and touched tell; and of schemas 1 and 2 the evaluator's predictions.
+    """
+    stored = read(path, *forms(about))
+    short = {"steps", "own", "evaluator", "labels", "points"}
+    found = {
+        name: array if array.dtype.kind in "fb" else array.astype(np.int16 if name in short else np.int32)
+        for name, array in stored.items()
+    }
+    whole = math.prod(about["task"]["shape"][1:])
+    pixels_N = found.get("pixels", np.full(about["task"]["test_images"], whole, np.int32))
+    seen_FN = found["touched"] if about["agent"]["track"] == "gated" else np.broadcast_to(pixels_N, found["own"].shape)
+    try:
+        _check_values(found, about, pixels_N, seen_FN)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    found["seen"] = seen_FN
+    if "inside" in found:
+        inside_FN: Array = found.pop("inside")
+        objects_N: Array = found.pop("objects")
+        either_FN = found["touched"] + objects_N - inside_FN
+        found["iou"] = ratio(inside_FN, either_FN).astype(np.float32)
+        found["on_object"] = ratio(inside_FN, found["touched"]).astype(np.float32)
+    return found
+
+
+def _check_values(found: Mapping[str, Array], about: Mapping[str, Any], pixels_N: Array, seen_FN: Array) -> None:
+    """Whatever one array says of another, of the budgets and of the task holds.
+
+    Raises:
+        UsageError: naming the first array that says otherwise.
+    """
+    task, agent = about["task"], about["agent"]
+    whole = math.prod(task["shape"][1:])
+    touched, steps, own = found["touched"], found["steps"], found["own"]
+    none = steps == 0
+    of_N = pixels_N if agent["currency"] == "touched" else np.full(len(pixels_N), whole)
+    caps_FN = np.floor(np.outer(about["budgets"], of_N) + 1e-9)
+    wrong = {
+        "pixels: more than the image has, or none": (pixels_N < 1) | (pixels_N > whole),
+        "steps: negative": steps < 0,
+        "touched: negative, or more than the image has": (touched < 0) | (touched > pixels_N),
+        "touched: something without a glimpse": (touched > 0) & none,
+        "delivered: something where nothing is touched, or nothing where something is": (found["delivered"] > 0)
+        != (touched > 0),
+        f"{agent['currency']}: more than the budget": found[agent["currency"]] > caps_FN,
+        "own: no class of the task": (own < -1) | (own >= task["classes"]),
+        "own: a class without a glimpse, or none with one": ((own == -1) != none) & (own >= 0).any(),
+        "labels: no class of the task": (found["labels"] < 0) | (found["labels"] >= task["classes"]),
+        "points: outside the image": (found["points"] < 0) | (found["points"] >= task["shape"][1:]),
+    }
+    if "seen" in found:
+        wrong["seen: not what track and touched say"] = found["seen"] != seen_FN
+    if "evaluator" in found:
+        judged = found["evaluator"]
+        wrong["evaluator: no class of the task"] = (judged < -1) | (judged >= task["classes"])
+        wrong["evaluator: a class without a glimpse, or none with one"] = (judged == -1) != none
+    if "inside" in found:
+        wrong["objects: more than the image has"] = found["objects"] > pixels_N
+        wrong["inside: more than is touched, or than the object has"] = (found["inside"] > touched) | (
+            found["inside"] > found["objects"]
+        )
+    if "iou" in found:
+        count = found["on_object"] * touched
+        wrong["iou: no share"] = ~(np.isnan(found["iou"]) | ((found["iou"] >= 0) & (found["iou"] <= 1)))
+        wrong["on_object: no share of what is touched"] = (np.isnan(found["on_object"]) != (touched == 0)) | (
+            np.abs(count - np.rint(count)) > 0.01
+        )
+    if "pointed" in found and not {"iou", "inside"} & found.keys():
+        raise UsageError("pointed: the task has no objects")
+    for problem, there in wrong.items():
+        if np.any(there):
+            raise UsageError(problem)
+
+
+def read_judgement(path: Path, steps_FN: Array) -> Array:
+    """Which members of a judge are right about what a record selected: boolean (M, F, N), and never without a glimpse.
+
+    The file has them as bits, `correct` (M, F, ⌈N/8⌉).
+    """
+    budgets, images = steps_FN.shape
+    bits = read(path, {"correct": Form(("|u1",), (None, budgets, math.ceil(images / 8)))})["correct"]
+    if not 1 <= len(bits) <= _MOST_MEMBERS:
+        raise UsageError(f"{path}: correct: {len(bits)} members")
+    whole = np.unpackbits(bits, axis=-1).astype(bool)
+    if whole[..., images:].any() or whole[..., :images][:, steps_FN == 0].any():
+        raise UsageError(f"{path}: correct: right about an image that is not there, or of which nothing was selected")
+    return whole[..., :images]
+
+
+def read_selection(path: Path, about: Mapping[str, Any], agent: Agent) -> Array:
+    """What was looked at, (P, N, T, …): actions of the agent's sensor as float32, of a mask as packed bits.
+
+    Raises:
+        UsageError: it was left out of this copy, or is not of the record's images or the agent's sensor.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: left out of this copy; run the suite again to have it")
+    sensor, horizon = agent.sensor(), agent.horizon()
+    actions = math.prod(sensor.action_space(agent.shape).shape)
+    passes = len(about["budgets"]) if horizon == 1 else 1
+    last = ("|u1", math.ceil(actions / 8)) if isinstance(sensor, Mask) else ("<f4", actions)
+    form = Form(last[:1], (passes, about["task"]["test_images"], horizon, last[1]))
+    selection = read(path, {"selection": form}, most=MOST_SELECTED, packed=_PACKED)["selection"]
+    if not np.isfinite(selection).all():
+        raise UsageError(f"{path}: selection: a number that is not finite")
+    return selection

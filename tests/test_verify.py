@@ -1,0 +1,267 @@
+"""Verification: honest records pass, forged and damaged ones are one line each, and never become a number."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
+from glimpsebench.bench import leaderboard, terminal, verify
+from glimpsebench.bench.records import Record, read_all
+from glimpsebench.envs.errors import UsageError
+from test_cli import glimpse
+
+ROOT = Path(__file__).parents[1]
+MOST_MB = 300
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return make_honest(tmp_path_factory.mktemp("honest"))
+
+
+@pytest.fixture
+def copy(honest: Record, tmp_path: Path) -> Path:
+    """The folder of a record of one's own to spoil, in the results folder `tmp_path/copy`."""
+    shutil.copytree(honest.folder.parents[3], tmp_path / "copy")
+    return tmp_path / "copy" / honest.folder.relative_to(honest.folder.parents[3])
+
+
+@pytest.fixture(autouse=True)
+def no_judge_is_trained() -> Iterator[None]:
+    with judged_by_a_guess():
+        yield
+
+
+def test_an_honest_record_passes_at_every_level(copy: Path) -> None:
+    (one,) = verify.verify([copy])
+    assert (one.refused, one.doubts, one.level) == ("", [], "recounted")
+    (one,) = verify.verify([copy.parents[3]], judge=True)
+    assert (one.refused, one.doubts, one.level) == ("", [], "judged again")
+    (copy / "selections.npz").unlink()
+    (one,) = verify.verify([copy.parents[3].parent])
+    assert (one.refused, one.level) == ("", "claimed")
+
+
+CORPUS = ALONE | WITH_TASK
+
+
+def test_the_corpus_is_large_enough() -> None:
+    assert len(CORPUS | JUDGED) >= 50
+    assert len({says for says, _ in CORPUS.values()}) >= 20
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_a_forged_or_damaged_record_is_refused_in_one_line(name: str, copy: Path) -> None:
+    says, forge = CORPUS[name]
+    root = copy.parents[3]
+    forge(copy)
+    (one,) = verify.verify([root])
+    assert re.search(says, one.refused), one.refused
+    assert one.refused.startswith(str(root))
+    assert "\n" not in one.refused
+    assert verify.code([one]) == 2
+    if name in ALONE and "seconds" not in name:
+        with pytest.raises(UsageError, match=re.escape(one.refused[:80])):
+            leaderboard.write(read_all(root), root, "A title")
+        assert not (root / "leaderboard.md").exists()
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_what_judge_and_weights_do_not_say_is_refused(name: str, copy: Path) -> None:
+    says, forge = JUDGED[name]
+    forge(copy)
+    (one,) = verify.verify([copy.parents[3]])
+    assert not one.refused, "nobody was asked"
+    (one,) = verify.verify([copy.parents[3]], judge=True)
+    assert re.search(says, one.refused), one.refused
+
+
+EVIL = "import pathlib\npathlib.Path({mark!r}).touch()\n"
+PROGRAM = """
+import sys
+from glimpsebench.bench import cli
+sys.argv = ["glimpse", "verify", sys.argv[1], "--json"]
+try:
+    cli.main()
+except SystemExit as stop:
+    print(stop.code, next(line.split()[1] for line in open("/proc/self/status") if "VmHWM" in line), file=sys.stderr)
+"""
+
+
+def by_the_command_line(folder: Path) -> tuple[list[dict[str, Any]], int, float]:
+    """What `glimpse verify` says in a process of its own: the report, its exit code, and the most memory in MB."""
+    words = [sys.executable, "-c", PROGRAM, folder.name]
+    done = subprocess.run(words, cwd=folder.parent, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    code, kilobytes = map(int, done.stderr.split()[-2:])
+    return json.loads(done.stdout)["records"], code, kilobytes / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads its memory from /proc")
+def test_a_corpus_is_refused_without_traceback_import_or_much_memory(honest: Record, tmp_path: Path) -> None:
+    """All of it at once. Reading digits takes scikit-learn and with it a hundred megabytes, forged or not."""
+    home = honest.folder.parents[3]
+    for kind, forgeries in (("alone", ALONE), ("with-task", WITH_TASK), ("evil", {"": ("", evil)})):
+        for number, (_, forge) in enumerate(forgeries.values()):
+            root = tmp_path / kind / f"{number:03}"
+            shutil.copytree(home, root)
+            forge(root / honest.folder.relative_to(home))
+    (tmp_path / "evil_agent.py").write_text(EVIL.format(mark=str(tmp_path / "imported")))
+
+    (one,), code, usual = by_the_command_line(tmp_path / "evil")
+    assert (one["level"], code) == ("claimed", 0)
+    assert "--import" in one["notes"][0]
+    assert not (tmp_path / "imported").exists()
+    for kind, forgeries, most in (("alone", ALONE, MOST_MB), ("with-task", WITH_TASK, usual + 30)):
+        report, code, megabytes = by_the_command_line(tmp_path / kind)
+        assert code == 2
+        assert [bool(one["refused"]) for one in report] == [True] * len(forgeries)
+        assert megabytes <= most
+
+
+def evil(folder: Path) -> None:
+    edit(folder, lambda about: about["agent"].update(name="evil_agent"))
+
+
+def test_the_committed_records_raise_no_alarm() -> None:
+    checked = verify.verify([ROOT / "results"])
+    assert [one.refused for one in checked if one.refused] == []
+    assert [(one.folder, one.doubts) for one in checked if one.doubts] == []
+    assert {one.level for one in checked} == {"claimed"}
+
+
+def doubts_of(root: Path) -> str:
+    checked = verify.verify([root])
+    assert not [one.refused for one in checked if one.refused]
+    return "; ".join(doubt for one in checked for doubt in one.doubts)
+
+
+def test_a_row_lacks_no_seed(tmp_path: Path) -> None:
+    for seed in (0, 1, 3):
+        make_honest(tmp_path, seed)
+    assert doubts_of(tmp_path) == "seeds 0 to 3 without 2"
+
+
+def taken_from(other: Record, but: int = 0) -> Forgery:
+    """The predictions of another record, all `but` some."""
+
+    def change(found: dict[str, Any]) -> None:
+        found["own"][:] = other.arrays["own"]
+        found["own"][-1, :but] = (found["own"][-1, :but] + 1) % 10
+
+    return arrays(change)
+
+
+@pytest.mark.parametrize("but", [0, 7])
+def test_seeds_that_predict_nearly_the_same_are_doubted(but: int, tmp_path: Path) -> None:
+    one, other = make_honest(tmp_path, 0), make_honest(tmp_path, 1)
+    assert doubts_of(tmp_path) == ""
+    taken_from(one, but)(other.folder)
+    assert doubts_of(tmp_path).startswith("predicts nearly the same as seed 0")
+    assert ("an interval without width" in doubts_of(tmp_path)) == (but == 0)
+
+
+def all_right(found: dict[str, Any]) -> None:
+    found["own"] = np.where(found["own"] < 0, -1, found["labels"]).astype(np.int8)
+
+
+def test_who_is_above_the_ceiling_is_doubted(tmp_path: Path) -> None:
+    make_honest(tmp_path, agent="full")
+    learner = make_honest(tmp_path, agent="straight_through", selector_steps=2)
+    assert doubts_of(tmp_path) == ""
+    arrays(all_right)(learner.folder)
+    assert re.fullmatch(r"own accuracy 100.0 %, and the ceiling's is \d+.\d %", doubts_of(tmp_path))
+
+
+def test_uncommitted_code_is_doubted(copy: Path) -> None:
+    said("software.commit", "0123456789ab")(copy)
+    assert doubts_of(copy.parents[3]) == ""
+    said("software.commit", "0123456789ab-dirty")(copy)
+    assert doubts_of(copy.parents[3]) == "made by code that differs from its commit"
+    code, out = verify.code(verify.verify([copy])), "\n".join(verify.text(verify.verify([copy])))
+    assert code == 1
+    assert "1 records: 0 refused, 1 doubted" in out
+
+
+def test_places_that_tell_the_label_show_when_their_values_are_blanked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A selector that writes the class in the place of its look, and a predictor that reads it there."""
+    from glimpsebench.agents.center import Center
+    from glimpsebench.envs import tasks
+    from glimpsebench.envs.sensors import Mask
+
+    labels_N = iter(np.asarray(tasks.test_split(tasks.make("digits-clutter")).labels_N).tolist())
+
+    def act(self: Any, observation: dict[str, np.ndarray], rng: Any) -> np.ndarray:
+        scores = np.zeros((len(observation["left"]), 32, 32), np.float32)
+        if self.__dict__.setdefault("told", []) is not None:
+            labels = [next(labels_N, 0) for _ in scores]
+            scores[np.arange(len(scores)), 0, labels] = 1
+        return scores
+
+    def predict(self: Any, view: dict[str, np.ndarray]) -> np.ndarray:
+        return np.asarray(view["mask"][:, 0, 0, :10] > 0, np.float32)
+
+    monkeypatch.setattr(Center, "act", act)
+    monkeypatch.setattr(Center, "predict", predict)
+    monkeypatch.setattr(Center, "sensor", lambda self: Mask(threshold=0.5))
+    monkeypatch.setattr(Center, "levels", (0.1,))
+    make_honest(tmp_path, agent="center")
+    (one,) = verify.verify([tmp_path], judge=True)
+    assert one.doubts == ["black-out: from the places alone the own predictor is right on 100.0 %"]
+
+
+def test_a_run_again_is_as_it_was_or_doubted(copy: Path) -> None:
+    (one,) = verify.verify([copy], rerun=1)
+    assert (one.level, one.doubts) == ("run again", [])
+    arrays(all_right)(copy)
+    (one,) = verify.verify([copy], rerun=1)
+    assert re.search(r"run again: own accuracies are \d+", one.doubts[0])
+
+
+@pytest.mark.parametrize("what", ["", "--json"])
+def test_the_command_says_it_to_people_and_to_programs(
+    what: str, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", str(copy), *([what] if what else [])]
+    code, out, _ = glimpse(*words, capsys=capsys)
+    assert code == 0
+    assert ("recounted 1" in out) if not what else json.loads(out)["records"][0]["level"] == "recounted"
+    said("accuracy", 0.99)(copy)
+    code, out, _ = glimpse(*words, capsys=capsys)
+    assert code == 2
+    assert "accuracy: unknown key" in out
+    code, _, err = glimpse("verify", str(copy / "nowhere"), capsys=capsys)
+    assert (code, "no records here" in err) == (2, True)
+
+
+HOSTILE = ["<script>alert(1)</script>", "a|b", "*x*", "[x](javascript:1)", "\x1b[2J", "=cmd()", "a\nb", "`x`", "$x$"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_what_a_setting_says_is_text_in_every_table(value: str, honest: Record, copy: Path, tmp_path: Path) -> None:
+    def change(about: dict[str, Any]) -> None:
+        about["agent"].update(settings={"s": value}, changed={"s": value})
+
+    plain = leaderboard.markdown(leaderboard.rows_of([honest]), "A title")
+    edit(copy, change)
+    page = leaderboard.markdown(leaderboard.rows_of(read_all(copy.parents[3])), "A title")
+    assert [line.count("|") for line in page.splitlines()] == [line.count("|") for line in plain.splitlines()]
+    assert value not in page or value == "=cmd()"
+    assert "\x1b" not in page
+    if value.isprintable():
+        assert f"raster (s={value})" in terminal.rendered(page, 300)
+    written = leaderboard.write(read_all(copy.parents[3]), tmp_path, "A title")[1].read_text()
+    assert all(not cell.startswith(("=", "+", "@")) for line in written.splitlines() for cell in line.split(","))
