@@ -125,11 +125,16 @@ def source_hash(name: str) -> str:
     for a contender from outside neither installed packages nor this one count, where they lie in such a folder.
     Comments, docstrings and blank lines do not count: what cannot move a score does not make another contender.
     """
-    module = sys.modules[find(name).__module__]
     content = hashlib.sha256()
-    for path in sorted(_sources(module.__name__, Path(str(module.__file__)).parent)):
+    for path in sorted(sources(name)):
         content.update(code_only(path.read_text()).encode())
     return content.hexdigest()[:16]
+
+
+def sources(name: str) -> set[Path]:
+    """The files that `source_hash` covers."""
+    module = sys.modules[find(name).__module__]
+    return _sources(module.__name__, Path(str(module.__file__)).parent)
 
 
 _PACKAGE, _INSTALLED = __name__.split(".")[0], {"site-packages", "dist-packages"}

@@ -354,6 +354,9 @@ def run_command(
     root: Root = "quick",
     again: Again = False,
     device: Device = "cpu",
+    own_sensor: Annotated[
+        bool, typer.Option("--own-sensor", help="The agent may bring a sensor of its own, which is tried out first.")
+    ] = False,
 ) -> None:
     """Run one agent on one task: fit, roll out on the test images, score, write the record.
 
@@ -371,13 +374,13 @@ def run_command(
     stands = standings(specs, folder)
     failures = []
     for spec, stand in zip(specs, stands, strict=True):
-        failures += [failure] if (failure := _one(spec, folder, stand, again, device)) else []
+        failures += [failure] if (failure := _one(spec, folder, stand, again, device, own_sensor)) else []
     print(f"leaderboard: glimpse leaderboard --root {root}")
     if failures:
         raise Failed(failures[0] if len(specs) == 1 else f"{len(failures)} of {len(specs)} runs did not end well")
 
 
-def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) -> str:
+def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, own_sensor: bool) -> str:
     """One of `run`: what went wrong, if anything."""
     from glimpsebench.bench import curves, leaderboard
     from glimpsebench.bench.run import run
@@ -393,7 +396,7 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) ->
             print(f"{spec.agent} cannot train on a GPU: on the CPU, then")
         started = time.perf_counter()
         with _run_bar() as stages:
-            record = run(spec, folder, stages, device)
+            record = run(spec, folder, stages, device, own_sensor)
         print(f"{record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:
         error = escape.terminal(str(record.about["error"]))
@@ -475,6 +478,39 @@ def sweep_command(
     _report(folder, plan)
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
+
+
+@app.command("audit")
+def audit_command(
+    agent: Annotated[str, typer.Argument(help="An agent's name, or your own module: my_package.my_module")],
+    task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
+    seed: Annotated[int, typer.Option(min=0, help="Of the run that is audited.")] = 0,
+    settings: Settings = None,
+    root: Root = "quick",
+) -> None:
+    """Make a run again where the contender sees nothing but what it is given, and say whether it leaks or encodes.
+
+    It is fitted without the test images; its selector and its predictor are processes of their own. What it does there
+    is compared with its record, which is made first if it is not there. Exit code 1 if it leaks or encodes.
+    """
+    from glimpsebench.bench.audit.audits import audit, read
+    from glimpsebench.bench.audit.verdict import CHECKS
+    from glimpsebench.bench.suites import expand
+
+    sys.path.insert(0, str(Path.cwd()))
+    table = {"agent": [agent], "task": [task], "seed": [seed], **parse_changes(settings, None)}
+    (spec,) = expand(table)
+    print(terminal.folded(str(spec)))
+    with tqdm(bar_format="{elapsed} {desc}", leave=False, disable=None) as bar:
+        folder = audit(spec, results_folder(root), bar.set_description_str)
+    found = read(folder)
+    assert found is not None
+    print(terminal.listed((f"{100 * value:5.1f} %", CHECKS[name].says) for name, value in found.figures.items()))
+    if found.not_caught:
+        print(terminal.folded(f"Not caught: {found.not_caught}."))
+    print(f"verdict: {found.verdict}\nWritten: {folder / 'audit.json'}")
+    if found.reasons:
+        raise Failed("; ".join(found.reasons))
 
 
 @app.command("leaderboard")

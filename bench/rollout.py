@@ -74,11 +74,10 @@ def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, vi
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
-    again = _roll_out(agent, images, choose, view, predict, _as_recorded(sensor))
-    if not np.array_equal(again.steps_FN, episodes.steps_FN) or not np.array_equal(
-        again.touched_FN, episodes.touched_FN
-    ):
-        raise RuntimeError("a replay of the recorded selections does not touch what they touched")
+    again = _roll_out(agent, images, choose, view, predict, as_recorded(sensor))
+    for name in ("steps_FN", "touched_FN", "delivered_FN"):
+        if not np.array_equal(getattr(again, name), getattr(episodes, name)):
+            raise RuntimeError("a replay of the recorded selections does not touch or deliver what they did")
     return again
 
 
@@ -99,7 +98,7 @@ def replay_steps(
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(selection[index_B, step], agent.sensor(), agent.shape)
 
-    sensor = _as_recorded(agent.sensor())
+    sensor = as_recorded(agent.sensor())
     (_, touched_NT, _, predicted_NT, _), _ = _steps(agent, images, 0, max(agent.budgets), choose, view, predict, sensor)
     upto_TN = np.minimum(np.arange(1, agent.horizon() + 1)[:, None], steps_N)
     return _value_after(predicted_NT, upto_TN, -1).T, _value_after(touched_NT, upto_TN, 0).T
@@ -216,7 +215,7 @@ def unpacked(selection: Array, sensor: Sensor, shape: Shape) -> Array:
     return bits.reshape(*selection.shape[:-1], *size).astype(np.float32)
 
 
-def _as_recorded(sensor: Sensor) -> Sensor:
+def as_recorded(sensor: Sensor) -> Sensor:
     """The sensor that repeats recorded actions: a mask reveals the cells that it did, and none for free beside them."""
     return replace(sensor, threshold=0.5) if isinstance(sensor, Mask) else sensor
 
@@ -228,7 +227,7 @@ def footprints_of(
 
     With `boxes_N4`, where the images have their own pixels, they are cut to these.
     """
-    actions, sensor = unpacked(selection, sensor, shape), _as_recorded(sensor)
+    actions, sensor = unpacked(selection, sensor, shape), as_recorded(sensor)
     count, horizon = actions.shape[:2]
     whole_N4 = np.tile([0, 0, *shape[1:]], (count, 1)) if boxes_N4 is None else boxes_N4
     room = np.floor(budget * whole_N4[:, 2] * whole_N4[:, 3] + 1e-9).astype(np.int64)

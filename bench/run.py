@@ -24,6 +24,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
 from glimpsebench.bench import judgements, judges, localisation, records
 from glimpsebench.bench.arrays import predictions, smallest
+from glimpsebench.bench.audit.recount import expected, recounted
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
@@ -170,12 +171,15 @@ def usable(device: str) -> None:
         raise UsageError(f"no device '{device}' here, only {', '.join(names)}; this PyTorch is {torch.__version__}")
 
 
-def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") -> records.Record:
+def run(
+    spec: Spec, root: Path, progress: Progress[int], device: str = "cpu", own_sensor: bool = False
+) -> records.Record:
     """Run it and write its record. A run that diverges or fails leaves a record that says so.
 
     Args:
         progress: `Stages`, which tell what the run is at, or what wraps each of its training loops.
         device: where an agent that is `accelerated` trains. Everything else is done on the CPU.
+        own_sensor: whether the agent may bring a sensor of its own; it is audited by brute force.
 
     Raises:
         UsageError: the specification is wrong, or there is no such device; nothing is written.
@@ -196,6 +200,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)
+            before = expected(agent, task, own_sensor)
             trainable = agent.trainable
             if networks := judges.missing(task):
                 stages.networks(task.id, [each.steps for each in networks], agent)
@@ -209,8 +214,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
         stages.now("judging")
-        judge = judges.judge(task, stages)
-        judgement = judgements.judged(agent, test, episodes, judge)
+        judgement = recounted(before, test, episodes)
         clock.append(time.perf_counter())
         arrays = _arrays(episodes, agent, test)
         about |= {"status": "done", "parameters": agent.parameters, "trainable": trainable, "findings": agent.findings}

@@ -138,17 +138,25 @@ class Judge:
 def judge(task: Task, progress: Progress[int]) -> Judge:
     """The judge of a task; networks that are not here are trained now."""
     recipe = recipe_of(task)
-    paths = []
     for role, seed, path in files(task, recipe).values():
         if role == "judge":
             _ensure(path, role, task, seed, recipe, progress)
-            paths.append(path)
+    return of_files(member_files(task), task)
+
+
+def of_files(paths: Sequence[Path], task: Task) -> Judge:
+    """The judge whose members are in these files."""
     return Judge([read(path, task) for path in paths], _hash(paths))
+
+
+def member_files(task: Task) -> list[Path]:
+    """Where the members of a task's judge lie, or will."""
+    return [path for role, _, path in files(task, recipe_of(task)).values() if role == "judge"]
 
 
 def name_of(task: Task) -> str | None:
     """The name of a task's judge; None if one of its networks is not here yet."""
-    paths = [path for role, _, path in files(task, recipe_of(task)).values() if role == "judge"]
+    paths = member_files(task)
     return _hash(paths) if all(path.exists() for path in paths) else None
 
 
