@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +224,12 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
     base = "[base]\ntask = 'digits-clutter'\nagent = 'raster'\n'agent.predictor_steps' = 2\n"
     (tmp_path / "scan.toml").write_text(f"floors = false\n{base}")
     judged: list[Path] = []
-    monkeypatch.setattr(judgements, "rejudge", lambda records, *_: judged.extend(one.folder for one in records) or [])
+
+    def noted(records: Sequence[Record], *_: Any) -> list[str]:
+        judged.extend(one.folder for one in records)
+        return []
+
+    monkeypatch.setattr(judgements, "rejudge", noted)
     monkeypatch.setattr("glimpsebench.bench.sweep.sweep", lambda *_, **__: [])
     monkeypatch.setattr("glimpsebench.bench.cli._report", lambda root, suite: None)
     words = ["sweep", str(tmp_path / "scan.toml"), "--root", str(root)]
