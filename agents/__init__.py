@@ -16,7 +16,7 @@ import re
 import sys
 import tokenize
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,18 +150,24 @@ def _sources(name: str, folder: Path, found: set[Path] | None = None) -> set[Pat
     return found
 
 
-def _imported(source: str, package: str) -> Iterator[str]:
+_parsed = functools.cache(ast.parse)  # what many agents share is read once
+
+
+@functools.cache
+def _imported(source: str, package: str) -> tuple[str, ...]:
     """The dotted names that a module may have loaded modules under."""
-    for node in ast.walk(ast.parse(source)):
+    names: list[str] = []
+    for node in ast.walk(_parsed(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parent = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
             base = ".".join(part for part in (parent, node.module) if part)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(names)
 
 
+@functools.cache
 def code_only(source: str) -> str:
     """A module's text without comments, docstrings and blank lines.
 
@@ -173,7 +179,7 @@ def code_only(source: str) -> str:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_parsed(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             for child in node.body:  # a text as a statement: a docstring, also one below an attribute
                 first, last = child.lineno - 1, (child.end_lineno or child.lineno) - 1

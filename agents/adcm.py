@@ -75,14 +75,14 @@ class ADCM(AttentiveAgent):
         guided: keep high attention rather than any.
         score: what ranks the pixels: the `gradient` of the first spatial map, or the `last` map itself (`attentive`).
         selector_steps: of the classifier.
-        predictor_steps, batch, lr, width: as for every mask selector.
+        batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     keep: Share = 0.9
     guided: bool = True
     score: Literal["gradient", "last"] = "gradient"
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     def attentive_net(self) -> AttentiveNet:
         return AttentiveNet(

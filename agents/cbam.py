@@ -64,7 +64,7 @@ class CBAM(AttentiveAgent):
         reduction: r.
         score: what ranks the pixels: the `gradient` of the first spatial map, or the `last` map itself (`attentive`).
         selector_steps: of the classifier.
-        predictor_steps, batch, lr, width: as for every mask selector.
+        batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     attention: Literal["both", "spatial"] = "both"

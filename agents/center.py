@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glimpsebench.agents.common.base import tensor
-from glimpsebench.agents.common.nets import CanvasAgent, masked_canvas, to_float
+from glimpsebench.agents.common.nets import CanvasAgent, best_pixels, random_room
 from glimpsebench.envs.glimpse import Kind, Observation
-from glimpsebench.envs.sensors import Mask, Sensor, k_best
+from glimpsebench.envs.sensors import Mask, Sensor
+from glimpsebench.envs.tasks import Split
 
 Array = NDArray[Any]
 
@@ -35,19 +35,17 @@ def centrality(height: int, width: int) -> Array:
 class Center(CanvasAgent):
     """Looks at a disc around the centre."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
 
     def sensor(self) -> Sensor:
         return Mask()
 
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        count, (_, height, width) = len(images_BCHW), images_BCHW.shape[1:]
-        sizes = np.floor(rng.choice(self.budgets, count) * height * width).astype(int)
-        scores = np.broadcast_to(centrality(height, width).ravel(), (count, height * width))
-        mask_B1HW = tensor(k_best(scores, sizes).reshape(count, 1, height, width))
-        return masked_canvas(to_float(images_BCHW), mask_B1HW), mask_B1HW
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        size = images.images_NCHW.shape[2:]
+        scores_BHW = np.broadcast_to(centrality(*size), (len(images), *size))
+        return best_pixels(scores_BHW, images, random_room(images, self.budgets, rng))
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         count, height, width = observation["action"].shape

@@ -47,13 +47,13 @@ class ConcreteTopK(JointMaskAgent):
         target: k, as a share of the pixels.
         temperature: τ.
         pretrain_steps, random_pixels: as for every selector that learns with its predictor.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     target: Share = 0.05
     temperature: Rate = 0.1
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         scores_BP = self.nets.scorer(image_BCHW).flatten(1)

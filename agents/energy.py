@@ -30,7 +30,7 @@ class Energy(AttentiveAgent):
     Settings:
         score: `energy`, or the `gradient` of `cbam`, by a gate of ones where that has its spatial attention.
         selector_steps: of the classifier.
-        predictor_steps, batch, lr, width: as for every mask selector.
+        batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     score: Literal["energy", "gradient"] = "energy"

@@ -17,6 +17,7 @@ from torch import Tensor
 from glimpsebench.agents.common.nets import CanvasAgent, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor
+from glimpsebench.envs.tasks import Split
 
 Array = NDArray[Any]
 
@@ -25,7 +26,7 @@ Array = NDArray[Any]
 class Full(CanvasAgent):
     """Sees everything."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "ceiling"
     observation: ClassVar[Kind] = "glimpse"
     levels: ClassVar[tuple[float, ...]] = (1.0,)
@@ -33,9 +34,9 @@ class Full(CanvasAgent):
     def sensor(self) -> Sensor:
         return Mask()
 
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        count, _, height, width = images_BCHW.shape
-        return to_float(images_BCHW), torch.ones(count, 1, height, width, dtype=torch.bool)
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, _, height, width = images.images_NCHW.shape
+        return to_float(images.images_NCHW), torch.ones(count, 1, height, width, dtype=torch.bool)
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         return np.zeros_like(observation["action"])

@@ -30,5 +30,6 @@ class Gain(GuidedAgent):
 
     Settings:
         mining_weight, mining_trains, threshold, sharpness: of attention mining, as `GuidedAgent` says.
-        pool, loss, selector_steps, predictor_steps, batch, lr, width: as for every attribution selector.
+        pool, loss, selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every
+            attribution selector.
     """

@@ -19,7 +19,7 @@ Command: glimpse run --agent gain_ext --task digits-clutter --set agent.supervis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -72,7 +72,8 @@ class GainExt(GuidedAgent):
         supervision_from: what is known of them, the object's mask or its bounding box.
         external_weight: ω of equation 8, the weight of external supervision.
         mining_weight, mining_trains, threshold, sharpness: of attention mining, as `GuidedAgent` says.
-        pool, loss, selector_steps, predictor_steps, batch, lr, width: as for every attribution selector.
+        pool, loss, selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every
+            attribution selector.
     """
 
     supervised_share: Annotated[float, Field(ge=0, le=1)] = renamed(1.0, "share")
@@ -104,5 +105,6 @@ class GainExt(GuidedAgent):
             return loss
 
         stream = batches(task, self.selector_steps, self.batch, rng)
-        optimise_on(self.classifier, stream, loss_on, steps=self.selector_steps, lr=self.lr, progress=progress)
+        common: dict[str, Any] = {"steps": self.selector_steps, "lr": self.lr, "progress": progress}
+        optimise_on(self.classifier, stream, loss_on, stage="selector", **common)
         self.findings |= self.validated(task.val())

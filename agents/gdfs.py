@@ -245,13 +245,13 @@ class GDFS(Agent):
             return F.cross_entropy(self.masked_outputs(net.predictor, image_BCHW, shown_BP), labels_B)
 
         common: dict[str, Any] = {"lr": self.lr, "rng": rng, "progress": progress}
-        optimise(net.predictor, task, pretrain_loss, steps=self.pretrain_steps, batch=self.batch, **common)
+        steps, batch = self.pretrain_steps, self.batch
+        optimise(net.predictor, task, pretrain_loss, steps=steps, batch=batch, stage="pretraining", **common)
         # At a low temperature most values of a softmax are denormal, which is slow unless they are flushed to 0.
         torch.set_flush_denormal(True)
         try:
-            optimise(
-                net, task, greedy_loss, steps=self.joint_steps, batch=max(1, self.batch // losses_per_image), **common
-            )
+            steps, batch = self.joint_steps, max(1, self.batch // losses_per_image)
+            optimise(net, task, greedy_loss, steps=steps, batch=batch, stage="joint", **common)
         finally:
             torch.set_flush_denormal(False)
 

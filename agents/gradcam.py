@@ -30,7 +30,8 @@ class GradCam(AttributionAgent):
     """Reads the whole image, then shows the pixels of the predicted class's Grad-CAM map.
 
     Settings:
-        pool, loss, selector_steps, predictor_steps, batch, lr, width: as for every attribution selector.
+        pool, loss, selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every
+            attribution selector.
     """
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:

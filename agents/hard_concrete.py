@@ -60,7 +60,7 @@ class HardConcrete(JointMaskAgent, DrawnMaskAgent):
         weight: of the squared deviation, or of the size itself under `price`.
         ascent: how fast the multiplier of `lagrangian` follows the deviation.
         pretrain_steps, random_pixels: as for every selector that learns with its predictor.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     constraint: Literal["squared", "lagrangian", "price"] = "lagrangian"
@@ -68,7 +68,7 @@ class HardConcrete(JointMaskAgent, DrawnMaskAgent):
     weight: Weight = 20.0
     ascent: Weight = 2.0
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     multiplier: float = field(default=0.0, init=False, repr=False, compare=False)
 

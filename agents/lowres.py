@@ -21,6 +21,7 @@ from glimpsebench.agents.common.base import tensor
 from glimpsebench.agents.common.nets import CanvasAgent
 from glimpsebench.envs.glimpse import Currency, Kind, Observation
 from glimpsebench.envs.sensors import Sensor, Thumbnail
+from glimpsebench.envs.tasks import Split
 
 Array = NDArray[Any]
 
@@ -29,7 +30,7 @@ Array = NDArray[Any]
 class LowRes(CanvasAgent):
     """Takes a thumbnail."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpse"
     currency: ClassVar[Currency] = "delivered"
@@ -37,11 +38,12 @@ class LowRes(CanvasAgent):
     def sensor(self) -> Sensor:
         return Thumbnail()
 
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        count, shape = len(images_BCHW), images_BCHW.shape[1:]
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, shape = len(images), images.images_NCHW.shape[1:]
         room_B = np.floor(rng.choice(self.budgets, count) * shape[1] * shape[2])
         thumbnail = Thumbnail()
-        values = thumbnail.reader(images_BCHW)(np.arange(count), thumbnail.aim(np.zeros((count, 1)), shape, room_B))
+        aim = thumbnail.aim(np.zeros((count, 1)), shape, room_B)
+        values = thumbnail.reader(images.images_NCHW)(np.arange(count), aim)
         return tensor(values), torch.ones(count, 1, *shape[1:], dtype=torch.bool)
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

@@ -51,10 +51,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Finding, Progress
-from glimpsebench.agents.common.masks import MaskAgent, Share, Weight
+from glimpsebench.agents.common.masks import Array, MaskAgent, Share, Weight
 from glimpsebench.agents.common.nets import Rate, to_float
 from glimpsebench.envs.settings import renamed
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Form = Literal["mse_zero", "entropy", "tilted", "target_budget", "target_entropy"]
 CURVE_POINTS, CURVE_IMAGES = 40, 120
@@ -86,7 +86,7 @@ class MaskPenalty(MaskAgent):
         lam: λ inside the logarithms.
         target: the share of pixels that `target_budget` and `target_entropy` aim at.
         feature_l1: γ, the weight of the pooled features' L1 norm.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     loss: Form = "entropy"
@@ -96,7 +96,7 @@ class MaskPenalty(MaskAgent):
     target: Share = 0.05
     feature_l1: Weight = renamed(0.0, "gap")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         net = self.nets
@@ -135,13 +135,24 @@ class MaskPenalty(MaskAgent):
         """Equation 1: (B, 1, H, W) in [0, 1]."""
         return F.hardsigmoid(self.nets.scorer(image_BCHW))
 
+    def soft_logits(self, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        """Class logits (B, K) under a soft mask."""
+        logits_BK: Tensor = self.nets.predictor(image_BCHW * mask_B1HW, torch.ones_like(mask_B1HW))
+        return logits_BK
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "selector":
+            return super().validation_logits(images, stage)
+        image_BCHW = to_float(images.images_NCHW)
+        return self.soft_logits(image_BCHW, self.soft_mask(image_BCHW)), "predictor under the soft mask"
+
     @torch.no_grad()
     def measured(self, image_BCHW: Tensor, labels_B: Tensor) -> dict[str, float]:
         """The numbers of the module's docstring, on these images."""
         masks, logits = [], []
         for some_BCHW in torch.split(image_BCHW, 250):
             masks.append(self.soft_mask(some_BCHW))
-            logits.append(self.nets.predictor(some_BCHW * masks[-1], torch.ones_like(masks[-1])))
+            logits.append(self.soft_logits(some_BCHW, masks[-1]))
         mask_BP = torch.cat(masks).flatten(1)
         next_BP = mask_BP.roll(1, 0)  # of the next image, and the first of the last
         overlap_B = torch.minimum(mask_BP, next_BP).sum(1) / torch.maximum(mask_BP, next_BP).sum(1).clamp(min=1e-6)

@@ -78,14 +78,14 @@ class Perturbed(JointMaskAgent):
         samples: n, the noise vectors in each Monte-Carlo mean.
         sigma: of the noise at first, where scores span [0, 1].
         pretrain_steps, random_pixels: as for every selector that learns with its predictor.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     target: Share = 0.05
     samples: Annotated[int, Field(ge=2)] = renamed(16, "draws")
     sigma: Rate = 0.3
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         scores_BP = min_max_normalised(self.nets.scorer(image_BCHW).flatten(1))

@@ -78,7 +78,7 @@ class GlimpsePPO(PPOAgent):
     actions: Literal["continuous", "grid"] = "continuous"
     cells: Positive = 8
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def outputs(self) -> int:

@@ -36,7 +36,7 @@ class ImagePPO(PPOAgent):
 
     policy_steps: Positive = 100_000
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
 

@@ -66,7 +66,7 @@ class RAM(RecurrentAgent):
     scales: Positive = 1
     reinforce_core: bool = False
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def sensor(self) -> Sensor:
         return Window(self.size, self.scales, border="inside")

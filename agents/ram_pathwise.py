@@ -65,7 +65,7 @@ class RAMPathwise(RecurrentAgent):
     mix: Annotated[float, Field(ge=0, le=1)] = 0.5
     pathwise_core: bool = renamed(False, "shape_core")
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def sensor(self) -> Crop:
         return Crop(self.size, smallest=1e-3)

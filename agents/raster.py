@@ -19,6 +19,7 @@ from glimpsebench.agents.common.base import tensor
 from glimpsebench.agents.common.nets import CanvasAgent, Positive, masked_canvas, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Sensor, Window
+from glimpsebench.envs.tasks import Split
 
 Array = NDArray[Any]
 
@@ -33,7 +34,7 @@ class Raster(CanvasAgent):
 
     size: Positive = 6
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     observation: ClassVar[Kind] = "glimpses"
 
@@ -49,14 +50,14 @@ class Raster(CanvasAgent):
         corners = np.array([(top, left) for top in starts[0] for left in starts[1]])
         return Window(self.size).fixation(corners, self.shape)
 
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        window, shape = Window(self.size), images_BCHW.shape[1:]
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        window, shape = Window(self.size), images.images_NCHW.shape[1:]
         path = self.path()
         footprint_THW = window.footprint(window.aim(path, shape, np.zeros(0)), shape)
         prefixes_THW = np.logical_or.accumulate(footprint_THW)
-        mask = prefixes_THW[rng.integers(0, len(path), len(images_BCHW))]
+        mask = prefixes_THW[rng.integers(0, len(path), len(images))]
         mask_B1HW = tensor(mask)[:, None]
-        return masked_canvas(to_float(images_BCHW), mask_B1HW), mask_B1HW
+        return masked_canvas(to_float(images.images_NCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         step = observation["valid"].sum(1).astype(int)

@@ -27,7 +27,7 @@ Command: glimpse run --agent realx --task digits-clutter
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from glimpsebench.agents.common.base import Progress
 from glimpsebench.agents.common.masks import Array, DrawnMaskAgent, Share, Weight
 from glimpsebench.agents.common.nets import Positive, Rate, optimise, to_float
 from glimpsebench.envs.settings import renamed
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 
 def rebar_latents(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +85,7 @@ class RealX(DrawnMaskAgent):
         pretrain_steps: of f on random masks, before the selector's.
         test_predictor: what the predictor of the test learns from: the `selected` pixels, as every mask selector's, or
             `random` masks alone (EVAL-X).
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     lam: Weight = 5.0
@@ -96,7 +96,7 @@ class RealX(DrawnMaskAgent):
     pretrain_steps: Positive = 300
     test_predictor: Literal["selected", "random"] = renamed("selected", "reader")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     multiplier: float = field(default=0.0, init=False, repr=False, compare=False)
     """λ at this step of training."""
@@ -115,8 +115,8 @@ class RealX(DrawnMaskAgent):
 
         self.pretrain_predictor(task, self.pretrain_steps, self.bernoulli_rate, rng, progress)
         net.predictor.requires_grad_(False)
-        steps, batch, lr = self.selector_steps, self.batch, self.lr
-        optimise(net.scorer, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress)
+        common: dict[str, Any] = {"batch": self.batch, "lr": self.lr, "rng": rng, "progress": progress}
+        optimise(net.scorer, task, loss_of, steps=self.selector_steps, stage="selector", **common)
         net.predictor.requires_grad_(True)
 
     def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
@@ -124,8 +124,8 @@ class RealX(DrawnMaskAgent):
             super().fit_predictor(task, rng, progress)
             return
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
-            return self.random_canvases(images, self.bernoulli_rate)
+        def canvases(images: Split) -> tuple[Tensor, Tensor]:
+            return self.random_canvases(images.images_NCHW, self.bernoulli_rate)
 
         self.train_predictor(self.nets.predictor, task, canvases, rng, progress)
 

@@ -91,7 +91,7 @@ class GlimpseSAC(ActorCriticAgent):
     temperature: Rate = 0.01
     target_entropy: float = -2.0
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def learner(self, env: VecEnv, seed: int, schedule: Schedule) -> BaseAlgorithm:
         return SAC(

@@ -232,7 +232,9 @@ class Saccader(BagNetAgent):
             return location_loss(self.location, mixed_BPd, targets_BT, mask_visited=self.mask_visited)
 
         common: dict[str, Any] = {"batch": self.batch, "rng": rng, "progress": progress}
-        optimise(self.location, task, loss_of, steps=self.location_steps, lr=self.location_lr, **common)
+        optimise(
+            self.location, task, loss_of, steps=self.location_steps, lr=self.location_lr, stage="location", **common
+        )
 
     def fit_jointly(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Stage 3: REINFORCE for the cells, cross-entropy for their logits."""
@@ -254,7 +256,7 @@ class Saccader(BagNetAgent):
         common: dict[str, Any] = {"batch": self.batch, "rng": rng, "progress": progress}
         # Without REINFORCE no gradient reaches the location network, and weight decay alone must not move it either.
         location.requires_grad_(self.reinforce > 0)
-        optimise(net, task, loss_of, steps=self.joint_steps, lr=self.joint_lr, **common)
+        optimise(net, task, loss_of, steps=self.joint_steps, lr=self.joint_lr, stage="joint", **common)
         location.requires_grad_(True)
 
     def scanpath(self, image_BCHW: Tensor, count: int) -> Tensor:

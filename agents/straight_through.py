@@ -73,7 +73,7 @@ class StraightThrough(DrawnMaskAgent):
         target: the share of pixels that training aims at; of `topk`, k.
         temperature: of the relaxation.
         size_weight: of the penalty on the mask's size; `topk` has none.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
     estimator: Literal["gumbel", "topk"] = renamed("gumbel", "mask")
@@ -81,7 +81,7 @@ class StraightThrough(DrawnMaskAgent):
     temperature: Rate = 2 / 3
     size_weight: Weight = renamed(100.0, "weight")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def inclusion_probability(self, scores_B1HW: Tensor) -> Tensor:
         return self.topk_share(scores_B1HW, self.target) if self.estimator == "topk" else torch.sigmoid(scores_B1HW)

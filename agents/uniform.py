@@ -22,9 +22,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glimpsebench.agents.common.base import tensor
-from glimpsebench.agents.common.nets import CanvasAgent, Positive, masked_canvas, to_float
+from glimpsebench.agents.common.nets import (
+    CanvasAgent,
+    Positive,
+    best_pixels,
+    masked_canvas,
+    random_room,
+    to_float,
+)
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Mask, Sensor, Window
+from glimpsebench.envs.tasks import Split
 
 Array = NDArray[Any]
 
@@ -45,7 +53,7 @@ class Uniform(CanvasAgent):
     glimpses: Positive = 24
     cell: Positive = 1
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reference: ClassVar[Literal["floor", "ceiling"] | None] = "floor"
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"kind": "mask"}, {"kind": "mask", "cell": 4})
     observation: ClassVar[Kind] = "glimpse"
@@ -56,20 +64,18 @@ class Uniform(CanvasAgent):
     def horizon(self) -> int:
         return self.glimpses if self.kind == "window" else 1
 
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        count, shape = len(images_BCHW), images_BCHW.shape[1:]
-        if self.kind == "window":
-            window = Window(self.size, border="own")
-            fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
-            footprints = window.footprint(window.aim(fixations, shape, np.zeros(0)), shape)
-            before_last = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)
-            mask = np.any(footprints.reshape(count, self.glimpses, *shape[1:]) & before_last[:, :, None, None], axis=1)
-        else:
-            sensor = Mask(self.cell)
-            room_B = np.floor(rng.choice(self.budgets, count) * (shape[1] * shape[2])).astype(int)
-            mask = sensor.aim(rng.random((count, *sensor.grid(shape))), shape, room_B)
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        count, shape, sensor = len(images), images.images_NCHW.shape[1:], self.sensor()
+        if isinstance(sensor, Mask):
+            room_B = random_room(images, self.budgets, rng)
+            return best_pixels(rng.random((count, *sensor.grid(shape))), images, room_B, sensor)
+        fixations = rng.uniform(-1, 1, (count * self.glimpses, 2))
+        boxes = None if images.boxes_N4 is None else images.boxes_N4.repeat(self.glimpses, 0)
+        footprints = sensor.footprint(sensor.aim(fixations, shape, np.zeros(0), boxes), shape)
+        before_last = rng.integers(1, self.glimpses + 1, (count, 1)) > np.arange(self.glimpses)
+        mask = np.any(footprints.reshape(count, self.glimpses, *shape[1:]) & before_last[:, :, None, None], axis=1)
         mask_B1HW = tensor(mask)[:, None]
-        return masked_canvas(to_float(images_BCHW), mask_B1HW), mask_B1HW
+        return masked_canvas(to_float(images.images_NCHW), mask_B1HW), mask_B1HW
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         shape = observation["action"].shape

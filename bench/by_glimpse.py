@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import escape
+from glimpsebench.bench import escape, judges
 from glimpsebench.bench.compare import cell, named, pipe
 from glimpsebench.bench.figures import STYLE, ending_of, outside, shade, styled
-from glimpsebench.bench.judgements import judge_name, judge_of
 from glimpsebench.bench.leaderboard import SCORES, Row, shown
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import Predict, replay_steps
@@ -111,10 +110,10 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
     torch.set_num_threads(1)  # as in `run`
     task, _ = rebuilt(row.runs[0])
     test = tasks.test_split(task)
-    if row.runs[0].about["evaluator"] != judge_name(task):
+    if row.runs[0].about["evaluator"] != judges.name_of(task):
         raise UsageError(f"{row.name} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
     agents = [_trained(record, task) for record in row.runs]
-    judge = judge_of(task, root, progress)
+    judge = judges.judge(task, progress)
     touched: list[Array] = []
     correct: dict[str, list[Array]] = {by: [] for by in SCORES}
     for record, agent in zip(row.runs, agents, strict=True):

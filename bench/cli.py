@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from glimpsebench.bench.records import Record
     from glimpsebench.bench.run import Spec, Standing
     from glimpsebench.bench.suites import Suite
+    from glimpsebench.envs.tasks import Task
 
 app = typer.Typer(
     add_completion=False,
@@ -35,8 +37,12 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: what is here, and how to get more.")
 app.add_typer(data_app, name="data")
+judge_app = typer.Typer(
+    no_args_is_help=True, help="Judges, which score every selection, and readers, from which predictors begin."
+)
+app.add_typer(judge_app, name="judge")
 
-_ROOT = "Where records, evaluators, tables and figures lie: a folder, or a suite's name for runs/SUITE."
+_ROOT = "Where records, tables and figures lie: a folder, or a suite's name for runs/SUITE."
 Root = Annotated[str, typer.Option("--root", metavar="FOLDER|SUITE", help=_ROOT)]
 RootOfSuite = Annotated[
     str | None, typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of this suite.")
@@ -155,9 +161,7 @@ def tasks_command(
     if name in folders.KINDS:
         print(folders.explain(name))
         return
-    changes = parse_changes(settings, None).items()
-    values = {path.removeprefix("task."): value for path, (value,) in changes}
-    chosen = None if name is None else tasks.make(name, values)
+    chosen = None if name is None else _task(name, settings)
     if pictures is not None:
         print("\n".join(map(str, gallery.write(pictures, None if chosen is None else [chosen]))))
     elif chosen is not None:
@@ -165,6 +169,14 @@ def tasks_command(
         chosen.remember()
     else:
         print(terminal.listed((each.id, each.describe()) for each in tasks.TASKS.values()))
+
+
+def _task(name: str, settings: list[str] | None) -> Task:
+    """The task of this name, as `--set` changes it."""
+    from glimpsebench.envs import tasks
+
+    changes = parse_changes(settings, None).items()
+    return tasks.make(name, {path.removeprefix("task."): value for path, (value,) in changes})
 
 
 @data_app.command("list")
@@ -190,6 +202,76 @@ def data_get(
             raise unknown("image set", name, datasets.names())
     for name in names:
         print(f"{name}: {datasets.get(name)}")
+
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name, or folder:PATH, npz:PATH, voc:PATH.")]
+
+
+@judge_app.command("list")
+def judge_list() -> None:
+    """List the named tasks and where their judges and readers are: shipped, in the user's cache, or not yet trained."""
+    from glimpsebench.bench import judges
+    from glimpsebench.envs import tasks
+
+    print(f"own and not shipped: {judges.cache_folder()}")
+    for task in tasks.TASKS.values():
+        own = "trained when first needed" if judges.missing(task) else "here"
+        where = "shipped" if judges.is_shipped(task) else own
+        print(f"{task.id:24}{where}")
+
+
+@judge_app.command("train")
+def judge_train(
+    name: TaskName,
+    settings: Settings = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each network.")] = None,
+    reader_steps: Annotated[int | None, typer.Option(min=1, help="Of the reader, if others.")] = None,
+    members: Annotated[int | None, typer.Option(min=1, help="Judges in the ensemble.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Channels of a judge's first layer.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Of a judge's first layer; 2 for large canvases.")] = None,
+    into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to; by default the user's cache.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Train the judges and the reader of a task, one after another; what was interrupted goes on where it was.
+
+    Networks that are there already stay as they are: another recipe needs a folder without them.
+    """
+    from glimpsebench.bench import judges
+    from glimpsebench.bench.run import usable
+
+    usable(device)
+    task = _task(name, settings)
+    asked = {"steps": steps, "members": members, "width": width, "stride": stride}
+    recipe = dataclasses.replace(judges.recipe_of(task), **{key: value for key, value in asked.items() if value})
+    for each, path, trained in judges.train_all(task, recipe, reader_steps or recipe.steps, into, _bar, device):
+        print(f"{each}: {'trained' if trained else 'here already'}, {path}")
+    task.remember()
+
+
+@judge_app.command("show")
+def judge_show(name: TaskName, settings: Settings = None, markdown: AsMarkdown = False) -> None:
+    """The card of a task's judges and reader: how they were made, and how well they read each kind of canvas."""
+    from glimpsebench.bench.judges import cards
+
+    task = _task(name, settings)
+    _show(cards.page(task, list(cards.cells(task, _bar("training a judge")))), markdown)
+
+
+@judge_app.command("cards")
+def judge_cards(
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pages are.")] = Path("docs/judges"),
+) -> None:
+    """Write the cards of all shipped judges, a page per task."""
+    from glimpsebench.bench import judges
+    from glimpsebench.bench.judges import cards
+    from glimpsebench.envs import tasks
+
+    into.mkdir(parents=True, exist_ok=True)
+    for task in tasks.TASKS.values():
+        if judges.is_shipped(task):
+            path = into / f"{task.name}.md"
+            path.write_text(cards.page(task, list(cards.cells(task, _bar("")))))
+            print(path)
 
 
 def parse_changes(settings: Iterable[str] | None, sweeps: Iterable[str] | None) -> dict[str, list[Any]]:
@@ -297,7 +379,7 @@ def run_command(
 
 def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) -> str:
     """One of `run`: what went wrong, if anything."""
-    from glimpsebench.bench import leaderboard
+    from glimpsebench.bench import curves, leaderboard
     from glimpsebench.bench.run import run
 
     print(terminal.folded(str(spec)))
@@ -319,6 +401,8 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str) ->
         return error
     print("\n".join(terminal.columned(*leaderboard.summary(record), terminal.width())))
     print(f"record: {record.folder}")
+    if doubt := curves.at_chance(record, folder):
+        print(terminal.folded(doubt))
     return ""
 
 
@@ -566,6 +650,35 @@ def by_glimpse_command(
     print("Written:", *paths, sep="\n  ")
 
 
+@app.command("curves")
+def curves_command(
+    root: Root = "quick",
+    labels: Annotated[
+        list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
+    ] = None,
+    task: OneTask = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write TensorBoard's event files into this folder.")
+    ] = None,
+    markdown: AsMarkdown = False,
+) -> None:
+    """Loss and validation accuracy over training; draws training.png and .pdf in the results folder.
+
+    Against the labelled images that were passed through, a thin line for each seed and their mean.
+    """
+    from glimpsebench.bench import compare, curves, leaderboard
+
+    folder = results_folder(root)
+    rows = compare.on_task(leaderboard.rows_of(_records(folder)), task)
+    chosen = [row for label in labels or () for row in compare.named(rows, label)]
+    rows = curves.drawable([row for row in rows if row in chosen] if labels else rows)
+    if tensorboard is not None:
+        curves.write_tensorboard(rows, tensorboard)
+    paths = curves.write(rows, folder)
+    _show(curves.markdown(rows), markdown)
+    print("Written:", *paths, *([] if tensorboard is None else [tensorboard]), sep="\n  ")
+
+
 @app.command("study")
 def study_command(
     name: Annotated[str, typer.Argument(help="A study's name; its suite has the same.")],
@@ -652,7 +765,7 @@ def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
 
 def _report(root: Path, suite: Suite) -> None:
     """Write and show a suite's tables, its comparisons of its own runs alone, and its figures."""
-    from glimpsebench.bench import compare, figures, leaderboard
+    from glimpsebench.bench import compare, curves, figures, leaderboard
     from glimpsebench.bench.records import read_all
 
     records = read_all(root)
@@ -662,8 +775,15 @@ def _report(root: Path, suite: Suite) -> None:
     compared, skipped = compare.write(suite.comparisons, rows, root)
     paths += compared
     _show(paths[0].read_text(), False, leaderboard.MARKS)
-    print(*map(terminal.folded, skipped), sep="\n", end="\n" * bool(skipped))
+    doubts = [curves.at_chance(record, root) for record in records if record.about["key"] in keys]
+    notes = [*skipped, *filter(None, doubts)]
+    print(*map(terminal.folded, notes), sep="\n", end="\n" * bool(notes))
     print("Written:", *paths, root / "records", sep="\n  ")
+
+
+def _complain(line: str) -> None:
+    """One line to standard error, which on a terminal goes on below itself."""
+    print(terminal.folded(line) if sys.stderr.isatty() else line, file=sys.stderr)
 
 
 INTERRUPTED = 130
@@ -674,15 +794,15 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UsageError as error:
-        print(f"error: {escape.terminal(str(error))}", file=sys.stderr)
+        _complain(f"error: {escape.terminal(str(error))}")
         sys.exit(2)
     except Failed as error:
-        print(f"failed: {error}", file=sys.stderr)
+        _complain(f"failed: {error}")
         sys.exit(1)
     except (OSError, SafetensorError) as error:  # no such file, a folder that is read-only, a full disk
         where = getattr(error, "filename", None)
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        print(f"error: {where}: {why}" if where else f"error: {why}", file=sys.stderr)
+        _complain(f"error: {where}: {why}" if where else f"error: {why}")
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer turns Ctrl-C into this

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,9 +21,9 @@ from numpy.typing import NDArray
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench.evaluators import evaluator, identity
+from glimpsebench.bench import judges
 from glimpsebench.bench.records import Judgement, Record, rebuilt, task_of
-from glimpsebench.bench.rollout import Episodes, Predict, replay
+from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import Observation
@@ -49,30 +48,6 @@ class Judge(Protocol):
 
     def __call__(self, view: Observation) -> Array:
         """Each member's class logits (M, B, K) of an observation of kind `canvas`."""
-
-
-@dataclass(frozen=True)
-class Alone:
-    """A judge of one member: of a function from views to logits (B, K)."""
-
-    name: str
-    predict: Predict
-    members: int = 1
-
-    def __call__(self, view: Observation) -> Array:
-        logits_BK = self.predict(view)
-        assert logits_BK is not None
-        return logits_BK[None]
-
-
-def judge_name(task: Task) -> str:
-    """The name of today's judge of a task."""
-    return identity(task)
-
-
-def judge_of(task: Task, root: Path, progress: Progress[int]) -> Judge:
-    """Today's judge of a task, from a results folder; trained now and left there if it is not."""
-    return Alone(judge_name(task), evaluator(task, root, progress))
 
 
 def judged(agent: Agent, test: Split, episodes: Episodes, judge: Judge) -> Judgement:
@@ -152,7 +127,7 @@ def lacking(records: Iterable[Record], again: bool = False) -> list[Record]:
     Raises:
         UsageError: this version does not have the task of one of them.
     """
-    name_of = functools.cache(lambda task: judge_name(task))
+    name_of = functools.cache(lambda task: judges.name_of(task))
     done = [record for record in records if record.done]
     return [one for one in done if again or one.about["evaluator"] != name_of(task_of(one.about))]
 
@@ -171,7 +146,7 @@ def rejudge(
         A line for each record that was left out, and why.
     """
     for task in dict.fromkeys(task_of(record.about) for record in records):
-        judge_of(task, root, progress)
+        judges.judge(task, progress)
     ordered = sorted(records, key=lambda record: record.task)  # each process makes the images of one task at a time
     context = multiprocessing.get_context("spawn")
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -187,7 +162,7 @@ def _import(modules: Iterable[str]) -> None:
 
 @functools.lru_cache(1)
 def _judge(task: Task, root: Path) -> Judge:
-    return judge_of(task, root, iter)
+    return judges.judge(task, iter)
 
 
 def _rejudge(folder: Path, root: Path) -> str:

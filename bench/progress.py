@@ -9,7 +9,7 @@ is never 1 while something trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,20 +47,20 @@ class Stages:
         self._parts: list[float] = []
         self._known: set[float] = set()
         self._rounds, self._loops, self._numbered = 1, 0, True
-        self._what, self._judge = "training", 0.0
+        self._what, self._after = "training", 0.0
 
-    def training(self, agent: Agent, judge: int = 0) -> None:
-        """The agent's `fit` comes now, and after it so many steps of the evaluator's training."""
-        self._ahead, self._judge = steps_of(agent), judge
+    def networks(self, task: str, loops: Sequence[int], then: Agent | None = None) -> None:
+        """Judges and reader of a task are trained now, in loops of so many steps; after them an agent's `fit`."""
+        self._ahead, self._after = [*loops], sum(steps_of(then)) if then else 0.0
+        self._known, self._numbered = set(), False
+        self.now(f"training judges and reader of {task}")
+
+    def training(self, agent: Agent) -> None:
+        """The agent's `fit` comes now."""
+        self._ahead, self._after, self._numbered = steps_of(agent), 0.0, True
         self._known = {*self._ahead}
         self._rounds = int(getattr(agent, "rounds", 1))
         self.now("training")
-
-    def judging(self, task: str) -> None:
-        """The evaluator comes now; it is trained if it is not there."""
-        self._ahead, self._parts, self._judge = [self._judge] if self._judge else [], [], 0.0
-        self._known, self._numbered = set(), False
-        self.now(f"training the evaluator of {task}")
 
     def now(self, what: str) -> None:
         """What comes now, be it several loops or none."""
@@ -90,14 +90,14 @@ class Stages:
             self._ahead.remove(steps)
             weight: float = steps
         elif steps in self._known or not (self._ahead or self._parts):  # a stage again, or one that nothing tells of
-            return left * steps / (2 * steps + sum(self._ahead) + sum(self._parts) + self._judge)
+            return left * steps / (2 * steps + sum(self._ahead) + sum(self._parts) + self._after)
         else:
             if not self._parts:
                 longest = max(self._ahead)
                 self._ahead.remove(longest)
                 self._parts = [longest / self._rounds] * self._rounds
             weight, sure = self._parts.pop(), 0.95  # other stages may be repeated after it
-        return sure * left * weight / (weight + sum(self._ahead) + sum(self._parts) + self._judge)
+        return sure * left * weight / (weight + sum(self._ahead) + sum(self._parts) + self._after)
 
 
 def steps_of(agent: Any) -> list[float]:

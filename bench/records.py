@@ -11,6 +11,7 @@ a record lies beside it, one file for each judge (`judgements`), so that another
                                 selections.npz  per image: the actions, which alone grow with the image
                                 weights.safetensors
                                 weights.STAGE.safetensors  checkpoints, where the agent keeps any
+                                curves.json     how training went (`curves`)
                                 timings.json
 
 Tables and comparisons need the first three. Selections and weights, which show, replay and judge again what was looked
@@ -24,6 +25,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import sys
@@ -41,7 +43,7 @@ from numpy.typing import NDArray
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import arrays, escape, metrics
-from glimpsebench.bench.schema import SCHEMA, About, Timings, asked, read_json, shown
+from glimpsebench.bench.schema import SCHEMA, About, Curves, Timings, asked, read_json, shown
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.settings import current
@@ -55,6 +57,11 @@ Array = NDArray[Any]
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no NaN: equal values, equal bytes."""
     return json.dumps(value, sort_keys=True, allow_nan=False, indent=1) + "\n"
+
+
+def compact(value: Any) -> str:
+    """The same on one line, for long lists."""
+    return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def digest(value: Any) -> str:
@@ -129,8 +136,11 @@ class Record:
         return Judgement(name, arrays.read_judgement(path, self.arrays["steps"]))
 
     @cached_property
-    def timings(self) -> dict[str, float]:
-        """Seconds of `fit`, `rollout` and `score`, as far as it came; {} for a copy without them."""
+    def timings(self) -> dict[str, Any]:
+        """Seconds of `fit`, `validation`, `rollout` and `score`, as far as it came, and of the `curves`' points.
+
+        {} for a copy without them.
+        """
         path = self.folder / "timings.json"
         return read_json(path, Timings) if path.exists() else {}
 
@@ -144,6 +154,17 @@ class Record:
             UsageError: it was left out of this copy, or is not of this agent's sensor and the record's images.
         """
         return arrays.read_selection(self.folder / "selections.npz", self.about, agent)
+
+    @cached_property
+    def curves(self) -> list[dict[str, Any]]:
+        """How training went, stage by stage, as `curves.json` has it; [] for a record of an earlier version."""
+        path = self.folder / "curves.json"
+        return read_json(path, Curves) if path.exists() else []
+
+    @cached_property
+    def curve_seconds(self) -> list[dict[str, list[float]]]:
+        """The seconds of training at the points of `curves`; [] for a copy without them."""
+        return self.timings.get("curves", [])
 
     @property
     def done(self) -> bool:
@@ -238,10 +259,11 @@ def _todays(names: list[str], about: Mapping[str, Any], folder: Path) -> str:
     """Of several judges of a record, that of its task today."""
     if len(names) == 1:
         return names[0]
-    from glimpsebench.bench.judgements import judge_name  # here, as judges are made with what this module offers
+
+    from glimpsebench.bench import judges  # here, as judges are made with what this module offers
 
     with suppress(UsageError):  # a task that this version does not have
-        if (today := judge_name(task_of(about))) in names:
+        if (today := judges.name_of(task_of(about))) in names:
             return today
     raise UsageError(f"{folder}: judged by {', '.join(names)}, none of them today's judge: leave one of these files")
 
@@ -378,6 +400,15 @@ def remove_unfinished(root: Path) -> None:
             os.kill(int(temporary.name.rsplit(".", 1)[-1]), 0)
         except (ValueError, ProcessLookupError):
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def settings_of(agent: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import platform
 import subprocess
 import sys
@@ -20,12 +21,11 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, training_on
-from glimpsebench.bench import judgements, localisation, records
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
+from glimpsebench.bench import judgements, judges, localisation, records
 from glimpsebench.bench.arrays import predictions, smallest
-from glimpsebench.bench.evaluators import Recipe, identity
-from glimpsebench.bench.judgements import judge_name, judge_of
 from glimpsebench.bench.progress import Stages
+from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.errors import UsageError
@@ -65,7 +65,7 @@ class Spec:
             "agent": self.about_agent(agent),
             "task": {"id": task.id, "settings": records.settings_of(task)},
             "seed": self.seed,
-            "evaluator": judge_name(task),
+            "evaluator": judges.name_of(task),
         }
 
     def about_agent(self, agent: Agent) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def standings(specs: Iterable[Spec], root: Path) -> list[Standing]:
 def _standing(
     spec: Spec, root: Path, questions: dict[str, dict[str, Any]], kept: dict[Path, list[records.Record]]
 ) -> Standing:
-    row = records.canonical([spec.agent, spec.agent_settings, spec.task, spec.task_settings])
+    row = json.dumps([spec.agent, spec.agent_settings, spec.task, spec.task_settings], sort_keys=True)
     if row not in questions:
         questions[row] = spec.inputs()
     inputs = questions[row] | {"seed": spec.seed}
@@ -156,11 +156,6 @@ def _standing(
 def is_done(spec: Spec, root: Path) -> bool:
     """Whether this run's record exists and is whole."""
     return standings([spec], root)[0].done
-
-
-def has_evaluator(task: Task, root: Path) -> bool:
-    """Whether a results folder has the task's evaluator, so that none needs to be trained."""
-    return (root / "evaluators" / f"{task.id}-{identity(task)}.safetensors").exists()
 
 
 def usable(device: str) -> None:
@@ -196,21 +191,25 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
+    curves = Recorder(agent, task, stages)
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
             agent.prepare(task)
             trainable = agent.trainable
-            stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
-            with training_on(device, agent):
-                agent.fit(task, spec.seed, stages)
+            if networks := judges.missing(task):
+                stages.networks(task.id, [each.steps for each in networks], agent)
+                for each in networks:
+                    each.run(stages)
+            stages.training(agent)
+            with training_on(device, agent), reporting_to(curves):
+                agent.fit(task, spec.seed, curves)
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
-        stages.judging(task.id)
-        judge = judge_of(task, root, stages)
-        stages.now("scoring")
+        stages.now("judging")
+        judge = judges.judge(task, stages)
         judgement = judgements.judged(agent, test, episodes, judge)
         clock.append(time.perf_counter())
         arrays = _arrays(episodes, agent, test)
@@ -224,7 +223,10 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     with records.replacing(folder) as temporary:
         (temporary / "record.json").write_text(records.canonical(about))
         seconds = dict(zip(("fit", "rollout", "score"), np.diff(clock).round(3).tolist(), strict=False))
-        (temporary / "timings.json").write_text(records.canonical(seconds))
+        if "fit" in seconds:
+            seconds |= {"fit": round(seconds["fit"] - curves.seconds, 3), "validation": round(curves.seconds, 3)}
+        (temporary / "timings.json").write_text(records.compact({**seconds, "curves": curves.timings}))
+        (temporary / "curves.json").write_text(records.compact(curves.curves))
         if arrays:
             np.savez_compressed(temporary / "images.npz", **arrays)
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)
@@ -285,7 +287,7 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
         | ({"commit": commit} if (commit := _commit()) else {})
         | {"torch": torch.__version__}  # names the build, which the installed version does not
         | {name: version(name) for name in _SOFTWARE},
-        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": _processor()},
+        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()},
     }
 
 
@@ -316,11 +318,3 @@ def _commit() -> str:
 
 def _device(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

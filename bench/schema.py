@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    RootModel,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from glimpsebench.bench import escape
 from glimpsebench.envs.errors import UsageError
@@ -112,12 +121,39 @@ class About(_Table):
         return self
 
 
-class Timings(_Table):
-    """Seconds: of training, of looking at the test images, and of judging."""
+Seconds = Annotated[Number, Field(ge=0)]
+Points = Annotated[list[Number | None], Field(max_length=10_000)]
 
-    fit: Annotated[Number, Field(ge=0)] | None = None
-    rollout: Annotated[Number, Field(ge=0)] | None = None
-    score: Annotated[Number, Field(ge=0)] | None = None
+
+class Timings(_Table):
+    """Seconds: of training, of validation during it, of looking at the test images, of judging, and of the points of
+    the training curves."""
+
+    fit: Seconds | None = None
+    validation: Seconds | None = None
+    rollout: Seconds | None = None
+    score: Seconds | None = None
+    curves: Annotated[list[dict[Label, Points]], Field(max_length=1000)] = []
+
+
+class Measure(_Table):
+    """A measure along one stage of training: after which steps and images, and its values."""
+
+    step: Points
+    images: Points
+    value: Points
+
+
+class Stage(_Table):
+    """One loop of training (`recorder`)."""
+
+    stage: Label
+    scored: Text
+    measures: dict[Label, Measure]
+
+
+class Curves(RootModel[list[Stage]]):
+    """The contents of curves.json."""
 
 
 def _is_plain(value: Any, depth: int = 6) -> bool:
@@ -130,7 +166,7 @@ def _is_plain(value: Any, depth: int = 6) -> bool:
     return math.isfinite(value) if isinstance(value, float) else not isinstance(value, int) or abs(value) <= _MOST_WHOLE
 
 
-def read_json(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+def read_json(path: Path, model: type[BaseModel]) -> Any:
     """A JSON file that fits a model, as it is written there.
 
     Raises:
@@ -142,7 +178,7 @@ def read_json(path: Path, model: type[BaseModel]) -> dict[str, Any]:
         if (size := path.stat().st_size) > MOST_BYTES:
             raise ValueError(f"{size:,} bytes, and {MOST_BYTES:,} are the most")
         content = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_constant)
-        if not isinstance(content, dict):
+        if not isinstance(content, list if issubclass(model, RootModel) else dict):
             raise ValueError("not a table")
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable record ({shown(error)}); delete its folder to run it again") from None

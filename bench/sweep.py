@@ -21,12 +21,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from glimpsebench.bench import records
-from glimpsebench.bench.judgements import judge_name, judge_of
+from glimpsebench.bench import judges, records
+from glimpsebench.bench.judges import Training
 from glimpsebench.bench.progress import Stage, Stages
 from glimpsebench.bench.records import canonical
-from glimpsebench.bench.run import Spec, has_evaluator, run, standings, usable
-from glimpsebench.envs.tasks import Task
+from glimpsebench.bench.run import Spec, run, standings, usable
 
 _queue: Any = None
 
@@ -47,16 +46,16 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
-def _work(number: int, spec: Spec | Task, root: Path, device: str) -> str:
-    """One unit of work: a run, or the training of a task's evaluator. Returns what went wrong, if anything."""
+def _work(number: int, spec: Spec | Training, root: Path, device: str) -> str:
+    """One unit of work: a run, or the training of a judge or a reader. Returns what went wrong, if anything."""
 
     def report(stage: Stage) -> None:
         _queue.put((number, stage))
 
     stages = Stages(report)
-    if isinstance(spec, Task):
-        stages.judging(spec.id)
-        judge_of(spec, root, stages)
+    if isinstance(spec, Training):
+        stages.networks(spec.task.id, [spec.steps])
+        spec.run(stages)
         return ""
     record = run(spec, root, stages, device)
     return "" if record.done else f"{spec}: {record.about['status']}: {record.about['error']}"
@@ -79,14 +78,13 @@ def sweep(
     """
     usable(device)
     records.remove_unfinished(root)
-    work: list[Spec | Task] = [
+    work: list[Spec | Training] = [
         spec for spec, stands in zip(specs, standings(specs, root), strict=True) if again or not stands.done
     ]
     if not work:
         return []
     on = {canonical([spec.task, spec.task_settings]): spec for spec in work if isinstance(spec, Spec)}
-    needed = {judge_name(task): task for _, task in (spec.make() for spec in on.values())}
-    work[:0] = [task for task in needed.values() if not has_evaluator(task, root)]
+    work[:0] = [each for spec in on.values() for each in judges.missing(spec.make()[1])]
     # The workers' libraries read these when they are loaded: one thread each, and (with glibc) no giving back of
     # freed memory between training steps, which costs a tenth of the time in page faults.
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -117,7 +115,7 @@ _LOG_EVERY_S = 15.0  # in a log file a line now and then is enough
 BAR = "{percentage:3.0f} % |{bar:8}| {elapsed}<{remaining} {desc}"
 
 
-def _watch(futures: Mapping[Future[str], int], work: Sequence[Spec | Task], queue: Any, bar: Any) -> Iterator[str]:
+def _watch(futures: Mapping[Future[str], int], work: Sequence[Spec | Training], queue: Any, bar: Any) -> Iterator[str]:
     """Move the bar as the workers report; yield the lines of runs that went wrong.
 
     Until the last one ends it stands at 99 % at most, and says what is going on.
@@ -141,11 +139,11 @@ def _watch(futures: Mapping[Future[str], int], work: Sequence[Spec | Task], queu
             bar.refresh()
 
 
-def _described(work: Sequence[Spec | Task], done: set[int], stages: Mapping[int, Stage]) -> str:
-    """How many runs are done, and what is going on: an evaluator's training, or else the first run that is not done."""
+def _described(work: Sequence[Spec | Training], done: set[int], stages: Mapping[int, Stage]) -> str:
+    """How many runs are done, and what is going on: a judge's training, or else the first run that is not done."""
     runs = [number for number, each in enumerate(work) if isinstance(each, Spec)]
     text = f"{len(done & {*runs})}/{len(runs)} runs"
     for number in sorted(stages.keys() - done):
         each, what = work[number], stages[number].name
-        return f"{text}; {what}" if isinstance(each, Task) else f"{text}; {each.agent}, seed {each.seed}: {what}"
+        return f"{text}; {what}" if isinstance(each, Training) else f"{text}; {each.agent}, seed {each.seed}: {what}"
     return text

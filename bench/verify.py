@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import judgements, localisation
+from glimpsebench.bench import judgements, judges, localisation
 from glimpsebench.bench.arrays import read_judgement
 from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
@@ -265,7 +265,7 @@ def _judge_again(
 ) -> None:
     """Today's judge on the same selections, and what it and the own predictor make of the same places blanked."""
     record = _record(one)
-    judge = judgements.judge_of(task, _root(record.folder), progress)
+    judge = judges.judge(task, progress)
     again = judgements.judged(agent, test, episodes, judge)
     path = record.folder / f"judgement.{judge.name}.npz"
     if not path.exists():

@@ -54,6 +54,10 @@ class Split:
         """The same images without labels and objects, as an env at test time gets them."""
         return Split(self.images_NCHW, boxes_N4=self.boxes_N4)
 
+    def some(self, rows_N: Array) -> Split:
+        """These of the images, without labels and objects, as a selector meets them while it trains."""
+        return Split(self.images_NCHW[rows_N], boxes_N4=None if self.boxes_N4 is None else self.boxes_N4[rows_N])
+
     @property
     def own_pixels_N(self) -> Array:
         """How many pixels each image has, without padding: int64 (N,)."""

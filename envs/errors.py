@@ -18,5 +18,5 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
-    hint = f" did you mean '{near[0]}'?" if near else ""
-    return UsageError(f"unknown {kind} '{name}':{hint} (known: {', '.join(names) or 'none'})")
+    hint = f": did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names) or 'none'})")

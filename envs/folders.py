@@ -160,9 +160,10 @@ class Folder(OwnData):
         flat = [path for path in named if not self._folders(path) and self._pictures(path)]
         split = {path: half for path, half in named.items() if path not in flat}
         if flat and (split or len(named) > 1):
+            names, count = " and ".join(path.name for path in flat), sum(len(self._pictures(path)) for path in flat)
             raise self._wrong(
-                f"{' and '.join(path.name for path in flat)} holds {len(self._pictures(flat[0]))} images and no class "
-                f"folders, so they have no labels: put each class in a folder of its own, as in {flat[0].name}/cat/"
+                f"{names} {'hold' if len(flat) > 1 else 'holds'} {count} images and no class folders, so they have no "
+                f"labels: put each class in a folder of its own, as in {flat[0].name}/cat/"
             )
         halves: dict[Half, Path] = {}
         for half in HALVES:
@@ -172,8 +173,8 @@ class Folder(OwnData):
             if of_half:
                 halves[half] = of_half[0]
         if halves and "train" not in halves:
-            found = ", ".join(path.name for path in halves.values())
-            raise self._wrong(f"there is a folder {found} but no train")
+            found = " and ".join(path.name for path in halves.values())
+            raise self._wrong(f"there is {found}, but no train: the class folders to learn from go there")
         return halves
 
     def _check_classes(self) -> None:

@@ -14,29 +14,26 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from glimpsebench.envs import sensors, tasks
+from glimpsebench.envs import rewards, seeding, sensors, tasks
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Envs, Steps, inside
 from glimpsebench.envs.pictures import Box, as_text, box_of, picture
 from glimpsebench.envs.predictors import Observation as Observation
-from glimpsebench.envs.predictors import Predictor, Shared, named, weights_version
+from glimpsebench.envs.predictors import Predictor, named, weights_version
+from glimpsebench.envs.rewards import Reward, log_likelihood
 from glimpsebench.envs.sensors import UNSEEN, Sensor
+from glimpsebench.envs.spaces import ImageFormat, channels_last, extended, of_observation
+from glimpsebench.envs.spaces import Kind as Kind
+from glimpsebench.envs.specs import PlainSpec
 from glimpsebench.envs.tasks import Half, Split, Task
 
 Array = NDArray[Any]
-Kind = Literal["glimpse", "glimpses", "canvas", "image"]
-Reward = Literal["none", "correct", "information", "cross_entropy"]
 Currency = Literal["touched", "delivered"]
-ImageFormat = Literal["float_CHW", "uint8_HWC"]
 First = Literal["chosen", "random"]
-
-LARGEST_LOGIT = 10.0
-"""Of a prediction that is a part of the action: the bounds of its coordinates."""
 
 
 class _World:
@@ -52,21 +49,7 @@ class _World:
         self.read = sensor.reader(images)
 
 
-class _PlainSpec:
-    """Keeps what Gymnasium was asked for as plain data where it can be: a sensor, and a predictor that is shared."""
-
-    _spec: EnvSpec | None = None
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = _plain(spec)
-
-
-class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
+class GlimpseVectorEnv(PlainSpec, VectorEnv[Observation, Array, Array]):
     """B cameras over one image set, stepped together.
 
     ## Description
@@ -146,7 +129,8 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         half: `train` or `val` images of a task; a `Split` has no halves. The test images are the bench's.
         image_format: of canvas and image in observations; predictors always read `float_CHW`.
         max_episode_steps: truncates longer episodes.
-        autoreset_mode: as Gymnasium defines them. With `DISABLED` an env that is done stays as it is.
+        autoreset_mode: as Gymnasium defines them. With `DISABLED` an env that is done stays as it is: further steps
+            say again how it ended, and `idle` in their infos.
         render_mode: `rgb_array`, `ansi` or None.
 
     >>> env = GlimpseVectorEnv("digits-clutter", num_envs=2, sensor="window:8")
@@ -202,7 +186,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
             if value not in choices:
                 raise unknown(name, value, choices)
         self.task = tasks.make(task) if isinstance(task, str) else task
-        _check_reward(reward or "none", predict, predictor, self.task)
+        rewards.check(reward or "none", predict, predictor, self.task)
         if not 0 < budget <= 1:
             raise UsageError(f"budget {budget} is not a fraction in (0, 1]")
         if min(glimpses, num_envs, max_episode_steps or 1) < 1:
@@ -256,6 +240,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         self._delivered = np.zeros(num_envs, np.int64)  # values per channel
         self._spent = self._touched if currency == "touched" else self._delivered
         self._done = np.ones(num_envs, bool)
+        self._truncated = np.zeros(num_envs, bool)  # done, and not by the task's rules
         self._log_likelihood = np.zeros(num_envs)
         self._weights: Any = None
         rest = np.zeros((num_envs, *self.aim_space.shape), np.float32)
@@ -278,7 +263,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         self._all_envs.setflags(write=False)
 
     def _make_spaces(self) -> None:
-        self.single_action_space = _extended(self.aim_space, self.stop, self.classes)
+        self.single_action_space = extended(self.aim_space, self.stop, self.classes)
         self.single_observation_space = self.observation_space_of(self.kind)
         actions: Any = batch_space(self.single_action_space, self.num_envs)
         self.action_space = actions
@@ -307,33 +292,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
 
     def observation_space_of(self, kind: Kind) -> spaces.Dict:
         """The space of one env's observation of this kind."""
-        glimpse, action = self.sensor.glimpse_shape(self.shape), self.aim_space
-        horizon = self.horizon
-
-        def unit(*shape: int) -> spaces.Box:
-            return spaces.Box(0, 1, shape, np.float32)
-
-        def picture(*shape: int) -> spaces.Box:
-            if self.image_format == "float_CHW":
-                return unit(*shape)
-            return spaces.Box(0, 255, (*shape[1:], shape[0]), np.uint8)
-
-        # 0 stands for "no action yet", so the space must contain it whatever the sensor's range.
-        low, high = min(0, action.low.min()), max(0, action.high.max())
-        entries: dict[str, spaces.Space[Any]] = {"left": unit(1)}
-        if kind == "glimpse":
-            entries |= {"glimpse": unit(*glimpse), "action": spaces.Box(low, high, action.shape, np.float32)}
-        elif kind == "glimpses":
-            entries |= {
-                "glimpses": unit(horizon, *glimpse),
-                "actions": spaces.Box(low, high, (horizon, *action.shape), np.float32),
-                "valid": unit(horizon),
-            }
-        elif kind == "canvas":
-            entries |= {"canvas": picture(*self.shape), "mask": picture(1, *self.shape[1:])}
-        else:
-            entries |= {"image": picture(*self.shape), "step": unit(1)}
-        return spaces.Dict(entries)
+        return of_observation(kind, self.sensor, self.shape, self.horizon, self.image_format)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -390,8 +349,9 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
                 raise ValueError(f"options['index'] must hold numbers in [0, {images})")
         self._index[envs], self._epochs[envs] = index, self.epoch
         self._take_boxes()
-        for state in (self._count, self._steps, self._touched, self._delivered, self._shown, self._actions, self._done):
+        for state in (self._count, self._steps, self._touched, self._delivered, self._shown, self._actions):
             state[envs] = 0
+        self._done[envs] = self._truncated[envs] = False
         self._footprints.clear(envs)
         if self._glimpses is not None:
             self._glimpses[envs] = 0
@@ -406,12 +366,8 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
             self._log_likelihood[envs] = self._log_likelihoods(begin_B)
 
     def _random(self, envs: Envs, number: int) -> Array:
-        """The `number`-th random number of the episodes that these envs begin: uint64, from env and episode alone.
-
-        SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) of a counter, so that a batch needs no generator per env.
-        """
-        x = self._seeds[envs] * np.uint64(0x9E3779B97F4A7C15) + self._episodes[envs].astype(np.uint64)
-        return _mixed(_mixed(x) + np.uint64((number + 1) * 0xD1B54A32D192ED03 % 2**64))
+        """The `number`-th random number of the episodes that these envs begin: uint64."""
+        return seeding.draw(self._seeds[envs], self._episodes[envs], number)
 
     def _random_actions(self, envs: Envs) -> Array:
         """Actions (B, …) that are uniform in the sensor's space for these envs, and 0 for the others."""
@@ -449,7 +405,8 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         reward, success = self._reward(acting, over, predicted_BK)
         reward -= self.glimpse_cost * (looking & ~refused) + self.pixel_cost * (self._touched - before) / self.pixels
         self._done |= over
-        terminated, truncated = self._done & ~cut, cut
+        self._truncated |= cut
+        terminated, truncated = self._done & ~self._truncated, self._truncated.copy()
         extra: dict[str, Any] = {"refused": refused, "clipped": clipped, "idle": ~acting, "is_success": success}
         if self.predict:
             extra["target"] = np.where(acting, self._labels(), -1)
@@ -457,8 +414,8 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             # The step after the last one only begins: it has no reward, and its action is ignored.
             self._begin(~acting)
-            terminated, clipped, extra["idle"] = terminated & acting, clipped & acting, np.zeros(self.num_envs, bool)
-            extra["clipped"] = clipped
+            terminated, truncated = terminated & acting, truncated & acting
+            extra |= {"clipped": clipped & acting, "idle": np.zeros(self.num_envs, bool)}
             if self.first == "random" and not acting.all():
                 glimpse = self._newest()
         elif self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
@@ -619,11 +576,11 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
             shown = (self._grain != UNSEEN)[:, None]
             if image_format == "uint8_HWC":
                 levels = np.rint(self._canvas * 255).astype(np.uint8)
-                return {"left": left, "canvas": _channels_last(levels), "mask": _channels_last(shown * np.uint8(255))}
+                return {"left": left, "canvas": channels_last(levels), "mask": channels_last(shown * np.uint8(255))}
             return {"left": left, "canvas": self._canvas.copy(), "mask": shown.astype(np.float32)}
         step = (self._count / self.horizon).astype(np.float32)[:, None]
         images = self._images()
-        image = _channels_last(images) if image_format == "uint8_HWC" else images * np.float32(1 / 255)
+        image = channels_last(images) if image_format == "uint8_HWC" else images * np.float32(1 / 255)
         return {"left": left, "image": image, "step": step}
 
     def _images(self) -> Array:
@@ -651,21 +608,17 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
     def _log_likelihoods(self, flags_B: Array) -> Array:
         """log p(true class | view) of the flagged envs, in nats; from now on the predictor's weights are known."""
         self._weights = weights_version(self.predictor)
-        return _log_likelihood(self._logits(flags_B), self._labels()[flags_B])
+        return log_likelihood(self._logits(flags_B), self._labels()[flags_B])
 
     def _reward(self, acting: Array, ended: Array, predicted_BK: Array | None) -> tuple[Array, Array]:
         """The reward of a step without costs, and which episodes ended with the class right."""
         reward, success = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
         if predicted_BK is not None:
-            right = acting & (predicted_BK.argmax(1) == self._labels())
-            if self.reward_kind == "correct":
-                reward[right] = 1
-            elif self.reward_kind == "cross_entropy":
-                reward[acting] = _log_likelihood(predicted_BK, self._labels())[acting]
-            return reward, right & ended
+            paid, right = rewards.of_prediction(self.reward_kind, predicted_BK, self._labels())
+            return np.where(acting, paid, 0.0), acting & right & ended
         if self.reward_kind == "information" and acting.any():
             logits_bK, labels_b = self._logits(acting), self._labels()[acting]
-            now = _log_likelihood(logits_bK, labels_b)
+            now = log_likelihood(logits_bK, labels_b)
             reward[acting] = now - self._log_likelihood[acting]
             self._log_likelihood[acting] = now
             success[acting] = logits_bK.argmax(1) == labels_b
@@ -729,6 +682,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
             "touched": self._touched.copy(),
             "delivered": self._delivered.copy(),
             "done": self._done.copy(),
+            "truncated": self._truncated.copy(),
             "log_likelihood": self._log_likelihood.copy(),
             "aims": self._aims.copy(),
             "actions": self._actions.copy(),
@@ -749,6 +703,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
             "delivered",
             "shown",
             "done",
+            "truncated",
             "log_likelihood",
         ):
             getattr(self, f"_{name}")[:] = state[name]
@@ -795,67 +750,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         return [box_of(print_HW) for print_HW in prints]
 
 
-def _check_reward(reward: str, predict: bool, predictor: Predictor | str | None, task: Task | Split) -> None:
-    """Raise UsageError where a reward has nothing to come from."""
-    if predict:
-        if reward not in ("none", "correct", "cross_entropy"):
-            raise UsageError(f"reward '{reward}' is a predictor's; with predict=True: 'correct' or 'cross_entropy'")
-        if predictor is not None:
-            raise UsageError("with predict=True the action predicts: a predictor has nothing to do, so predictor=None")
-    elif reward == "cross_entropy":
-        raise UsageError("reward 'cross_entropy' is of the action's prediction: it needs predict=True")
-    elif reward != "none" and predictor is None:
-        raise UsageError(
-            f"reward '{reward}' needs a predictor: pass predictor='random-masks' or one of your own, or reward='none'"
-        )
-    elif isinstance(predictor, str) and isinstance(task, Split):
-        raise UsageError(f"predictor '{predictor}' goes by the task's name, and these are only images: pass a function")
-
-
-def _extended(space: spaces.Box, stop: bool, classes: int) -> spaces.Box:
-    """A sensor's action space with the coordinates that `stop` and `predict` add."""
-    if not stop and not classes:
-        return space
-    if len(space.shape) != 1:
-        raise UsageError(
-            f"stop= and predict= need a sensor whose action is a vector, and this one's is {space.shape}: "
-            "a mask that is to stay small has a threshold"
-        )
-    more = np.array([1.0] * stop + [LARGEST_LOGIT] * classes, np.float32)
-    return spaces.Box(np.append(space.low, -more), np.append(space.high, more))
-
-
-def _mixed(x: Array) -> Array:
-    """SplitMix64's mixing function of uint64 values."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _log_likelihood(logits_bK: Array, labels_b: Array) -> Array:
-    """log softmax(logits)[label], in nats (b,)."""
-    shifted_bK = logits_bK - logits_bK.max(1, keepdims=True)
-    likelihood_b: Array = shifted_bK[np.arange(len(shifted_bK)), labels_b] - np.log(np.exp(shifted_bK).sum(1))
-    return likelihood_b
-
-
-def _channels_last(images_BCHW: Array) -> Array:
-    return np.ascontiguousarray(images_BCHW.transpose(0, 2, 3, 1))
-
-
-def _plain(spec: EnvSpec | None) -> EnvSpec | None:
-    """A spec whose sensor is plain data, so that it can be written as JSON, and whose predictor is never copied."""
-    if spec is not None:
-        kwargs = dict(spec.kwargs)
-        if isinstance(kwargs.get("sensor"), Sensor):
-            kwargs["sensor"] = sensors.as_data(kwargs["sensor"])
-        if callable(kwargs.get("predictor")):
-            kwargs["predictor"] = Shared(kwargs["predictor"])
-        spec.kwargs = kwargs
-    return spec
-
-
-class GlimpseEnv(_PlainSpec, gymnasium.Env[Observation, Array]):
+class GlimpseEnv(PlainSpec, gymnasium.Env[Observation, Array]):
     """One camera over one image: `GlimpseVectorEnv` with a batch of one. See there for everything.
 
     >>> env = gymnasium.make("GlimpseBench/digits-v1", glimpses=4, reward="none")

@@ -16,7 +16,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.glimpse import LARGEST_LOGIT, GlimpseEnv, GlimpseVectorEnv, Observation
+from glimpsebench.envs.glimpse import GlimpseEnv, GlimpseVectorEnv, Observation
+from glimpsebench.envs.spaces import LARGEST_LOGIT
 
 Array = NDArray[Any]
 

@@ -98,7 +98,7 @@ class OwnData(Task):
     # Not settings: a record holds the settings, and where the data lies is nobody's business.
     path: Path = field(init=False, repr=False)
     name: str = field(init=False)
-    version: int = field(init=False, default=2)
+    version: int = field(init=False, default=3)
 
     kind: ClassVar[str]
 

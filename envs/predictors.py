@@ -35,6 +35,13 @@ def named(name: str, task: Task) -> Predictor:
     return made
 
 
+def reader_state(task: Task) -> dict[str, torch.Tensor]:
+    """The weights of the task's reader, from which a predictor may begin; it may be trained now, as in `named`."""
+    module, _, function = glimpsebench.READER.partition(":")
+    state: dict[str, torch.Tensor] = getattr(importlib.import_module(module), function)(task)
+    return state
+
+
 class Shared:
     """A predictor that copies share: what Gymnasium's `make(env.spec)` would otherwise copy as it was then."""
 

@@ -1,7 +1,14 @@
 """Stable-Baselines3's `VecEnv` over the native batch, and a features extractor for small images.
 
-env = VecGlimpse(make("digits-clutter", 64))
-PPO("MultiInputPolicy", env).learn(100_000)
+    learner = PPO("MultiInputPolicy", make("digits-clutter", 64))
+    learner.learn(100_000, EvalCallback(make("digits-clutter", 64, half="val")))
+
+What Stable-Baselines3 warns of, and what then to do:
+
+- "already wrapped with a `Monitor`": `VecMonitor` around it, which is needed for its log file alone, wants
+  `monitor=False` here.
+- "not of the same type": an `EvalCallback` where the learner has put `VecTransposeImage` around the env that it trains
+  on, as it does around `uint8_HWC` images; put it around the other one: `EvalCallback(VecTransposeImage(env))`.
 """
 
 from __future__ import annotations
@@ -30,16 +37,18 @@ class VecGlimpse(VecEnv):
     """A `GlimpseVectorEnv`, bare or as `VectorGridFixations`, as Stable-Baselines3 steps it.
 
     An env that ends begins anew in the same step. The infos of that step are the ended episode's, with
-    `terminal_observation`, `TimeLimit.truncated` and what `Monitor` would say of the `episode`:
+    `terminal_observation`, `TimeLimit.truncated` and, with `monitor`, what `Monitor` would say of the `episode`:
     return `r` and length `l`, but no time, so that equal seeds give equal infos.
 
     `seed(n)` seeds the envs with n, n + 1, …; `set_options([{"index": i}, …])` chooses images.
 
     Args:
         env: made with `autoreset_mode=AutoresetMode.SAME_STEP` and a `reward`, if only `"none"`.
+        monitor: it plays the part of `Monitor`, as `evaluate_policy` and the logs want somebody to; False leaves that
+            to a `VecMonitor` around it.
     """
 
-    def __init__(self, env: VectorEnv[Observation, Array, Array]) -> None:
+    def __init__(self, env: VectorEnv[Observation, Array, Array], monitor: bool = True) -> None:
         batch = env.unwrapped
         if not isinstance(batch, GlimpseVectorEnv) or batch.autoreset_mode != AutoresetMode.SAME_STEP:
             raise UsageError(f"{env} must be a GlimpseVectorEnv with autoreset_mode=AutoresetMode.SAME_STEP")
@@ -48,7 +57,7 @@ class VecGlimpse(VecEnv):
                 "this env has no reward, and a learner would train on zeros: make it with reward='information' and "
                 "predictor='random-masks', with predict=True and reward='correct', or with reward='none' if you mean it"
             )
-        self.env = env
+        self.env, self.monitor = env, monitor
         self.actions = np.zeros(0)
         self.returns = np.zeros(env.num_envs)
         self.lengths = np.zeros(env.num_envs, np.int64)
@@ -82,8 +91,9 @@ class VecGlimpse(VecEnv):
                 infos[env] = last[env] | {
                     "terminal_observation": info["final_obs"][env],
                     "TimeLimit.truncated": bool(truncated[env]),
-                    "episode": {"r": float(self.returns[env]), "l": int(self.lengths[env])},
                 }
+                if self.monitor:
+                    infos[env]["episode"] = {"r": float(self.returns[env]), "l": int(self.lengths[env])}
             self.returns[done], self.lengths[done] = 0, 0
         return observation, reward.astype(np.float32), done, infos
 
@@ -114,8 +124,8 @@ class VecGlimpse(VecEnv):
         return [results[env] for env in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """True of `Monitor`, whose part the episode infos play."""
-        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+        """True of `Monitor` where the episode infos play its part."""
+        return [self.monitor and wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
 class SmallImageExtractor(BaseFeaturesExtractor):
@@ -155,13 +165,13 @@ class SmallImageExtractor(BaseFeaturesExtractor):
         return features
 
 
-def make(task: str, num_envs: int = 64, **settings: Any) -> VecGlimpse:
+def make(task: str, num_envs: int = 64, monitor: bool = True, **settings: Any) -> VecGlimpse:
     """A batch for Stable-Baselines3 over a named task; rewarded for information gained, unless told otherwise."""
     usual: dict[str, Any] = (
         {"reward": "information", "predictor": "random-masks"} if not settings.get("predict") else {}
     )
     env = GlimpseVectorEnv(task, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **(usual | settings))
-    return VecGlimpse(env)
+    return VecGlimpse(env, monitor)
 
 
 def _rows(info: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ torch.set_num_threads(1)
 
 from glimpsebench import agents  # noqa: E402
 from glimpsebench.agents.common.base import Agent  # noqa: E402
+from glimpsebench.bench import judges  # noqa: E402
 from glimpsebench.envs import own, tasks  # noqa: E402
 from glimpsebench.envs.datasets import Half  # noqa: E402
 from glimpsebench.envs.tasks import Split, Task  # noqa: E402
@@ -80,6 +82,34 @@ def hurried(name: str, **settings: Any) -> Agent:
 def own_data_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where tests keep their images is not noted in the user's cache."""
     monkeypatch.setattr(own, "memory_folder", lambda: tmp_path / "own-data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def judges_of_a_few_steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Judges and readers of tasks without shipped ones are trained once per session, for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLIMPSE_JUDGES", str(tmp_path_factory.getbasetemp() / "judges"))
+        patch.setattr(judges, "OWN_RECIPE", judges.Recipe(members=2, steps=60, batch=64))
+        yield
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A judge of one member: of a function from views to logits (B, K)."""
+
+    name: str
+    predict: Callable[[Any], Any]
+    members: int = 1
+
+    def __call__(self, view: Any) -> Any:
+        return self.predict(view)[None]
+
+
+def judged_by(patch: pytest.MonkeyPatch, judge: Alone) -> None:
+    """Every task has this judge from now on."""
+    patch.setattr(judges, "judge", lambda *_: judge)
+    patch.setattr(judges, "name_of", lambda _: judge.name)
+    patch.setattr(judges, "missing", lambda _: [])
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glimpsebench.bench.judgements import Alone
+from conftest import Alone, judged_by
 from glimpsebench.bench.records import Record, asked, digest
 from glimpsebench.bench.run import Spec, run
 
@@ -43,9 +43,7 @@ def judged_by_a_guess() -> Iterator[None]:
     """Within, no judge is trained, and whether this checkout is clean does not matter."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("glimpsebench.bench.run._commit", lambda: "")
-        for place in ("run", "judgements"):
-            patch.setattr(f"glimpsebench.bench.{place}.judge_of", lambda *_: Alone(JUDGE, guess))
-            patch.setattr(f"glimpsebench.bench.{place}.judge_name", lambda _: JUDGE)
+        judged_by(patch, Alone(JUDGE, guess))
         yield
 
 

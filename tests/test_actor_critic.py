@@ -187,7 +187,7 @@ def test_no_cell_is_visited_twice_and_the_best_is_chosen(beacon: Task) -> None:
 def test_the_windows_for_the_predictor_are_the_policys(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     agent, rng = made("ppo", {}, beacon), np.random.default_rng(0)
     monkeypatch.setattr(agent, "act", lambda seen, _: np.full((len(seen["valid"]), 2), -1, np.float32))
-    images = beacon.train(0).images_NCHW[:100]
+    images = beacon.train(0).some(np.arange(100))
     corner = np.zeros((16, 16), bool)
     corner[:4, :4] = True
     env = agent.env_after_glimpses(images, 0.0, rng)

@@ -274,7 +274,7 @@ def test_uniform_cells_are_whole_in_training_and_at_test(beacon: Task) -> None:
     agent, images = hurried("uniform", kind="mask", cell=4), tasks.test_split(beacon)
     assert isinstance(agent, Uniform)
     agent.prepare(beacon)
-    _, learned_B1HW = agent.canvases(np.asarray(images.images_NCHW), np.random.default_rng(0))
+    _, learned_B1HW = agent.canvases(images, np.random.default_rng(0))
     agent.fit(beacon, 0, iter)
     episodes, of = rollout(agent, images, seed=0), agent.budgets.index(0.3)
     shown_BHW = footprints_of(episodes.selection[of], episodes.steps_FN[of], 0.3, agent.sensor(), agent.shape).max(1)

@@ -1,4 +1,4 @@
-"""The spine: rollout, evaluators, records, sweeps and tables, on the toy task."""
+"""The spine: rollout, records, sweeps and tables, on the toy task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import evaluators, figures, leaderboard, records
+from glimpsebench.bench import figures, judges, leaderboard, records
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
 from glimpsebench.bench.run import Spec, is_done, run
@@ -37,16 +37,6 @@ from glimpsebench.envs.tasks import Split, Task
 from test_cli import glimpse
 
 QUICK = {"predictor_steps": 2}
-
-
-@pytest.fixture(autouse=True)
-def short_evaluators(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.get_closest_marker("slow"):
-        return  # a sweep's workers are processes of their own, which no patch reaches
-    recipe = evaluators.Recipe(steps=3)
-    for function in (evaluators.identity, evaluators.evaluator):
-        defaults = tuple(recipe if isinstance(d, evaluators.Recipe) else d for d in function.__defaults__ or ())
-        monkeypatch.setattr(function, "__defaults__", defaults)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -339,35 +329,6 @@ def test_points_beside_the_grid_and_findings_stand_in_the_tables(beacon: Task, r
     assert "Findings" not in nothing
 
 
-def test_the_evaluator_is_trained_once_and_named_by_what_made_it(beacon: Task, root: Path) -> None:
-    first = evaluators.evaluator(beacon, root, iter)
-    files = list((root / "evaluators").iterdir())
-    assert [path.name for path in files] == [f"beacon-v1-{first.name}.safetensors"]
-    changed = files[0].stat().st_mtime_ns
-    evaluators.evaluator(beacon, root, iter)
-    assert files[0].stat().st_mtime_ns == changed
-    assert evaluators.identity(Beacon(count=99)) != first.name
-
-
-@pytest.mark.parametrize("claim", ["999999999", ""])
-def test_a_claim_left_by_a_killed_process_does_not_block(claim: str, beacon: Task, root: Path) -> None:
-    name = evaluators.identity(beacon)
-    (root / "evaluators").mkdir(parents=True)
-    (root / "evaluators" / f"beacon-v1-{name}.claim").write_text(claim)
-    assert evaluators.evaluator(beacon, root, iter).name == name
-
-
-def test_random_canvases_show_nothing_outside_their_masks() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(1, 256, (8, 1, 16, 16), np.uint8)
-    for _ in range(40):
-        canvas, mask = evaluators.random_canvases(images, rng)
-        assert canvas.shape == images.shape
-        assert canvas.dtype == mask.dtype == np.float32
-        assert (canvas[mask == 0] == 0).all()
-        assert mask.sum((1, 2, 3)).min() > 0
-
-
 def test_a_record_that_is_cut_short_is_named(root: Path) -> None:
     folder = root / "records" / "t" / "a" / "k"
     folder.mkdir(parents=True)
@@ -424,8 +385,9 @@ def test_canonical_json_refuses_nan() -> None:
 @pytest.mark.slow
 def test_a_sweep_is_the_same_with_one_worker_and_two_and_has_nothing_to_do_twice(root: Path) -> None:
     specs = [Spec(name, "digits", 0, QUICK) for name in ("full", "center", "lowres")]
+    judges.judge(tasks.make("digits"), iter)  # the workers have another recipe
+    judges.reader_path(tasks.make("digits"))
     assert sweep(specs, root / "1", 1, quiet=True) == []
-    shutil.copytree(root / "1" / "evaluators", root / "2" / "evaluators")
     assert sweep(specs, root / "2", 2, quiet=True) == []
     one, two = ({r.name: contents(r.folder) for r in records.read_all(root / w)} for w in "12")
     assert one == two

@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 
-from glimpsebench.bench import cli, judgements, records
+from conftest import Alone, judged_by
+from glimpsebench.bench import cli, judges, records
 from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import about, expand, read_suite, suite_names
@@ -101,6 +103,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert err.count("\n") == 1
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*")), "nothing is half-written"
+
+
+def test_on_a_terminal_a_mistake_goes_on_below_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    line = glimpse("run", "--agent", "rma", capsys=capsys)[2]
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    lines = glimpse("run", "--agent", "rma", capsys=capsys)[2].splitlines()
+    assert len(line) > 80 >= max(map(len, lines))
+    assert " ".join(" ".join(lines).split()) == line.strip()
 
 
 SOUND = "[base]\ntask='digits'\nagent='ram'\n"
@@ -287,7 +301,8 @@ def test_the_command_line_takes_the_place_of_what_a_suite_says(
     assert "uniform (predictor_steps=7) on digits" in runs, "a floor is trained as the runs are"
     for lr in ("0.001", "0.01"):
         assert f"ram (predictor_steps=7, glimpses=3, policy_lr={lr}) on digits, seed 6" in runs
-    assert "agent.policy_lr: center, full, lowres, raster, uniform have no such setting" in runs
+    assert "agent.policy_lr: not applied to center, full, lowres, raster, uniform" in runs
+    assert "agent.predictor_steps: not" not in runs, "floors have it too"
     assert "left out: compare 1: unknown contender" in runs
     assert (
         glimpse("sweep", "mine.toml", "--list", "--set", "agent.glimpses=2", capsys=capsys)[1].count("glimpses=3") == 1
@@ -324,8 +339,8 @@ def test_all_commands_take_a_suite_or_a_folder_as_root() -> None:
 
 @pytest.fixture
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluators are as they were made: training them takes longer than all else."""
-    monkeypatch.setattr("glimpsebench.bench.evaluators._train", lambda *args: None)
+    """A judge that costs nothing."""
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
 
 
 @pytest.mark.usefixtures("unjudged")
@@ -365,7 +380,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
 
         return call
 
-    monkeypatch.setattr("glimpsebench.bench.run.judge_name", counted("judge", judgements.judge_name))
+    monkeypatch.setattr("glimpsebench.bench.judges.name_of", counted("judge", judges.name_of))
     monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", get_type_hints))
     monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
     envs_settings._hints.cache_clear()

@@ -18,7 +18,7 @@ from scipy.stats import ttest_1samp
 
 from conftest import Beacon
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import by_glimpse, compare, evaluators, leaderboard, records, stats
+from glimpsebench.bench import by_glimpse, compare, judges, leaderboard, records, stats
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import footprints_of, replay_steps, rollout
 from glimpsebench.bench.run import Spec, run
@@ -38,9 +38,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tasks.TASKS, "beacon", Beacon(count=62))  # 248 test images: one batch
-        recipe = evaluators.Recipe(steps=3)
-        for function in (evaluators.identity, evaluators.evaluator):
-            patch.setattr(function, "__defaults__", (recipe,))
         for seed in (0, 1, 2):
             run(Spec("uniform", "beacon", seed, {"predictor_steps": 2, "glimpses": 4}), root, iter)
         for seed in (0, 1):
@@ -161,7 +158,8 @@ def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
     result = by_glimpse.replayed(row, made, iter)
     task, agent = rebuilt(row.records[0])
     images = tasks.test_split(task).images_NCHW
-    judges: dict[str, Any] = {"evaluator": evaluators.evaluator(task, made, iter), "own": agent.predict}
+    judge = judges.judge(task, iter)
+    predictors: dict[str, Any] = {"evaluator": judge, "own": lambda view: np.asarray(agent.predict(view))[None]}
     assert {by: array.shape for by, array in result.correct.items()} == dict.fromkeys(("evaluator", "own"), (3, 248, 4))
     touched = np.zeros((3, 4))
     for number, record in enumerate(row.records):
@@ -173,8 +171,8 @@ def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
             padded = np.zeros((2, 250, 1, 16, 16), np.float32)  # the batch that the bench uses, with its last bits
             padded[:, :248] = np.where(mask, images / np.float32(255), 0), mask
             view = {"canvas": padded[0], "mask": padded[1]}
-            for by, predict in judges.items():
-                expected = predict(view)[:248].argmax(1) == record.arrays["labels"]
+            for by, predict in predictors.items():
+                expected = (predict(view)[:, :248].argmax(2) == record.arrays["labels"]).mean(0)
                 assert (result.correct[by][number, :, t] == expected).mean() > 0.98
     assert result.touched_T == pytest.approx(touched.mean(0))
     for by in ("evaluator", "own"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import runpy
 import warnings
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_examples_run(
         warnings.simplefilter("ignore")  # of other people's tools
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert says in capsys.readouterr().out
+
+
+def test_the_env_of_the_readme_is_as_it_says() -> None:
+    session = README.split("```pycon\n")[1].split("```")[0]
+    example = doctest.DocTestParser().get_doctest(session, {}, "README", "README.md", 0)
+    assert len(example.examples) > 3
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

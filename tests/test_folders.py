@@ -15,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from glimpsebench.bench import by_glimpse, cli, evaluators, figures, leaderboard, records
+from glimpsebench.bench import by_glimpse, cli, figures, leaderboard, records
 from glimpsebench.bench.run import Spec, run
+from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import GlimpseVectorEnv, datasets, decode, folders, gallery, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.own import HALVES, OwnData
@@ -105,7 +106,7 @@ class TestFolder:
         fill(copy, {"cat": 10, "dog": 110})
         assert own(f"folder:{copy}").id == task.id
         assert task.id.startswith("folder-my-pets-")
-        assert task.id.endswith("-v2")
+        assert task.id.endswith("-v3")
         (copy / "cat" / "000.png").write_bytes(png(flat(11)))
         assert own(f"folder:{copy}").id != task.id
         for text in (repr(task), task.card(), task.describe(), task.id, str(records.settings_of(task))):
@@ -154,7 +155,7 @@ class TestFolder:
 
     def test_test_without_train_is_refused(self, tmp_path: Path) -> None:
         fill(tmp_path / "data" / "test", {"a": 0, "b": 1}, 3)
-        with pytest.raises(UsageError, match="a folder test but no train"):
+        with pytest.raises(UsageError, match="there is test, but no train"):
             _ = own(f"folder:{tmp_path / 'data'}").classes
 
     @pytest.mark.parametrize(
@@ -195,11 +196,11 @@ WRONG_LAYOUTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "one class": ("cat", {}, {}, "data: a task needs images of two classes, and there is only 'cat'"),
     "one level too high": ("images/cat images/dog", {}, {}, "its only folder, images, holds cat, dog: is folder:"),
     "two levels too high": ("a/b/cat a/b/dog", {}, {}, "a task needs images of two classes, and there is only 'a'"),
-    "no train": ("test/cat test/dog", {}, {}, "data: there is a folder test but no train"),
-    "Test and no train": ("Test/cat valid/dog", {}, {}, "data: there is a folder valid, Test but no train"),
+    "no train": ("test/cat test/dog", {}, {}, "data: there is test, but no train: the class"),
+    "Test and no train": ("Test/cat valid/dog", {}, {}, "data: there is valid and Test, but no train"),
     "test without labels": ("train/cat train/dog test", {}, {}, "test holds 12 images and no class folders, so they"),
-    "splits without classes": ("train test", {}, {}, "test and train holds 12 images and no class folders"),
-    "Dataset_train": ("pets_train pets_Test", {}, {}, "pets_Test and pets_train holds 12 images and no class folders"),
+    "splits without classes": ("train test", {}, {}, "test and train hold 24 images and no class folders"),
+    "Dataset_train": ("pets_train pets_Test", {}, {}, "pets_Test and pets_train hold 24 images and no class folders"),
     "two vals": ("train/a train/b val/a val/b valid/a valid/b", {}, {}, "val and valid are both the val split"),
     "splits below classes": ("cat/train cat/test dog/train dog/test", {}, {}, "cat holds test, train: splits go above"),
     "unknown splits": ("one/cat one/dog two/cat two/dog", {}, {}, "one, two all hold cat, dog: class folders go at"),
@@ -404,8 +405,6 @@ class TestPictures:
             place.write_bytes(png(flat(1)))
         task = {"masks": "masks", "side": 16}
         spec = Spec("uniform", f"folder:{data}", 0, {"predictor_steps": 2, "glimpses": 2, "size": 4}, task)
-        for function in (evaluators.identity, evaluators.evaluator):
-            monkeypatch.setattr(function, "__defaults__", (evaluators.Recipe(steps=2),))
         record = run(spec, root, iter)
         assert record.done, record.about["error"]
         rows = leaderboard.rows_of([record])
@@ -431,6 +430,22 @@ class TestPictures:
         assert tasks.make("cifar10").class_names[3] == "cat"
         assert tasks.make("digits").class_names[3] == "3"
         assert tasks.make("circle-square").class_names == ("square", "circle")
+
+
+def test_the_suite_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, "pets/cat pets/dog")
+    for place in sorted(tmp_path.rglob("*.png")):
+        mask = tmp_path / "pets-masks" / place.relative_to(tmp_path / "pets")
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        mask.write_bytes(png(flat(255)))
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (tmp_path / "pets.toml").write_text(readme.split("```toml\n")[1].split("```")[0])
+    monkeypatch.chdir(tmp_path)
+    specs = read_suite("pets.toml").specs
+    assert {"ram", "straight_through", "uniform", "full"} <= {spec.agent for spec in specs}
+    task = specs[0].make()[1]
+    assert task.has_objects
+    assert task.shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz", "voc"])

@@ -89,10 +89,12 @@ def assert_same(one: Any, other: Any) -> None:
 
 @cache
 def small(name: str) -> Split:
+    """A few validation images of a task, or noise of their shape where its image set is not here."""
+    task, rng = TASKS[name], np.random.default_rng(0)
     try:
-        images = TASKS[name].val()
-    except UsageError as error:
-        pytest.skip(str(error))
+        images = task.val()
+    except UsageError:
+        return Split(rng.integers(0, 256, (50, *task.shape), dtype=np.uint8), rng.integers(0, task.classes, 50))
     labels = images.labels_N
     return Split(images.images_NCHW[:50], None if labels is None else labels[:50])
 
@@ -1026,6 +1028,23 @@ def test_a_pickled_or_copied_env_goes_on_alike_and_is_small(sensor: Sensor) -> N
             assert_same(result, other.step(action))
 
 
+@pytest.mark.slow
+def test_processes_take_the_env_and_tell_its_attributes() -> None:
+    settings: dict[str, Any] = {"sensor": "window:4", "reward": "none"}
+    spawn = {"context": "spawn"}
+    id_ = "GlimpseBench/digits-v1"
+    theirs: Any = gymnasium.make_vec(id_, 2, vectorization_mode="async", vector_kwargs=spawn, **settings)
+    ours: Any = gymnasium.make_vec(id_, 2, vectorization_mode="sync", **settings)
+    try:
+        assert_same(theirs.reset(seed=3)[0], ours.reset(seed=3)[0])
+        for action in np.random.default_rng(0).uniform(-1, 1, (7, 2, 2)).astype(np.float32):
+            for part, other in zip(theirs.step(action)[:4], ours.step(action)[:4], strict=True):
+                assert_same(part, other)
+        assert [batch.sensor.size for batch in theirs.get_attr("batch")] == [4, 4]
+    finally:
+        theirs.close()
+
+
 def test_an_env_is_the_same_from_its_spec_as_json() -> None:
     for given in (Crop(5), "crop:5", {"kind": "crop", "size": 5}):
         env = gymnasium.make("GlimpseBench/digits-v1", sensor=given, reward="none", glimpses=3)
@@ -1062,16 +1081,42 @@ def test_the_test_images_are_not_for_whoever_asks() -> None:
         GlimpseEnv("digits", half="test")
 
 
-def test_a_step_of_a_finished_env_is_told() -> None:
-    env = GlimpseEnv(some_split(), glimpses=1)
+@pytest.mark.parametrize(
+    ("settings", "ended"), [({"glimpses": 1}, (True, False)), ({"max_episode_steps": 1}, (False, True))]
+)
+def test_a_step_of_a_finished_env_is_told_and_how_it_ended(settings: dict[str, Any], ended: tuple[bool, bool]) -> None:
+    env = GlimpseEnv(some_split(), **settings)
     env.reset(seed=0)
-    assert [bool(env.step(np.zeros(2))[4]["idle"]) for _ in range(3)] == [False, True, True]
+    for idle in (False, True, True):
+        *_, terminated, truncated, info = env.step(np.zeros(2))
+        assert ((terminated, truncated), bool(info["idle"])) == (ended, idle)
+    env.reset()
+    assert not env.step(np.zeros(2))[4]["idle"]
+
+
+def test_an_env_that_is_stepped_on_says_of_each_episode_how_it_ended() -> None:
+    env = GlimpseVectorEnv(
+        some_split(), 2, glimpses=3, stop=True, max_episode_steps=2, autoreset_mode=AutoresetMode.DISABLED
+    )
+    env.reset(seed=0)
+    stops_one = np.array([[0, 0, 1], [0, 0, -1]], np.float32)
+    both_look = np.array([[0, 0, -1], [0, 0, -1]], np.float32)
+    ends = [[part.tolist() for part in env.step(action)[2:4]] for action in (stops_one, both_look, both_look)]
+    assert ends == [[[True, False], [False, False]], [[True, False], [False, True]], [[True, False], [False, True]]]
 
 
 def test_one_image_can_be_chosen_for_a_single_env() -> None:
     env = GlimpseEnv(some_split(), observation="image")
     observation, _ = env.reset(options={"index": 5})
     np.testing.assert_array_equal(observation["image"], some_split().images_NCHW[5] * np.float32(1 / 255))
+
+
+@pytest.mark.parametrize("kind", ["glimpse", "glimpses", "canvas", "image"])
+def test_no_info_has_the_name_of_an_observation(kind: Kind) -> None:
+    """TorchRL puts both into one dictionary."""
+    env = GlimpseEnv(some_split(), observation=kind, predict=True, reward="correct")
+    observation, info = env.reset(seed=0)
+    assert not observation.keys() & info.keys()
 
 
 def test_pictures_for_convolutional_policies_are_bytes_with_the_channels_last() -> None:

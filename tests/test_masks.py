@@ -12,6 +12,7 @@ from glimpsebench.agents.common.masks import DrawnMaskAgent, JointMaskAgent, Mas
 from glimpsebench.agents.common.nets import WHOLE_SHARE, CanvasNet, PredictorAgent, to_float
 from glimpsebench.agents.realx import RealX
 from glimpsebench.bench.suites import read_suite
+from glimpsebench.envs.predictors import reader_state
 from glimpsebench.envs.tasks import Task
 
 
@@ -28,15 +29,16 @@ def fitted(name: str, task: Task, **settings: object) -> MaskAgent:
 SHARED = ["uniform", "straight_through", "concrete_topk", "gradcam", "cbam", "ram", "ppo"]
 
 
+@pytest.mark.parametrize("init", ["reader", "random"])
 @pytest.mark.parametrize("name", SHARED)
-def test_every_shared_predictor_has_the_same_terms_of_training(name: str, beacon: Task) -> None:
+def test_every_shared_predictor_has_the_same_terms_of_training(name: str, init: str, beacon: Task) -> None:
     agent = agents.make(name)
     assert isinstance(agent, PredictorAgent)
     default = agents.make("uniform")
-    for setting in ("predictor_steps", "batch", "lr", "width"):
+    for setting in ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width"):
         assert getattr(agent, setting) == getattr(default, setting)
 
-    agent = hurried(name, predictor_steps=40, batch=16)
+    agent = hurried(name, predictor_steps=40, batch=16, predictor_init=init)
     assert isinstance(agent, PredictorAgent)
     agent.prepare(beacon)
     shares: list[float] = []
@@ -56,9 +58,13 @@ def test_every_shared_predictor_has_the_same_terms_of_training(name: str, beacon
     else:
         agent.fit(beacon, 0, iter)
     last = shares[-40:]
-    assert last[0] == 1, "all images are whole at first"
-    assert np.mean(last[20:]) >= 0.8 * WHOLE_SHARE, "a share of them stays"
-    assert np.mean(last[:10]) > np.mean(last[10:20]) > np.mean(last[20:])
+    assert np.mean(last[20:]) >= 0.8 * WHOLE_SHARE, "a share of whole images stays"
+    if init == "reader":
+        assert torch.equal(weights[-40], next(iter(reader_state(beacon).values())))
+        assert np.mean(last[:10]) < 0.6
+    else:
+        assert last[0] == 1, "all images are whole at first"
+        assert np.mean(last[:10]) > np.mean(last[10:20]) > np.mean(last[20:])
 
 
 JOINT = ["hard_concrete", "concrete_topk", "perturbed_topk"]

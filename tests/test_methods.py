@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import hurried
+from conftest import Alone, hurried, judged_by
 from glimpsebench import agents
 from glimpsebench.agents.center import Center
 from glimpsebench.bench import methods
-from glimpsebench.bench.judgements import Alone
 from glimpsebench.bench.leaderboard import rows_of
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.run import Spec, run
@@ -26,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def results(beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two seeds of one agent in the folder of a suite; without an evaluator, which takes long to train."""
-    monkeypatch.setattr("glimpsebench.bench.run.judge_of", lambda *_: Alone("0" * 16, hurried("center").predict))
+    judged_by(monkeypatch, Alone("0" * 16, hurried("center").predict))
     monkeypatch.setattr(
         "glimpsebench.agents.center.Center.predict", lambda self, view: view["mask"].mean((2, 3)) @ [[1, 0]]
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import settings as examples
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from conftest import hurried
+from conftest import Alone, hurried, judged_by
+from glimpsebench.agents.common import nets
 from glimpsebench.bench import leaderboard, run
-from glimpsebench.bench.judgements import Alone
 from glimpsebench.bench.localisation import share_on_object
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
@@ -160,6 +161,65 @@ def test_no_floor_spends_its_budget_on_padding(floor: str, strips: Task) -> None
     replay(agent, images, episodes, agent.predict)  # raises if it touched anything else
 
 
+MASKED: dict[str, dict[str, Any]] = {
+    "windows": {"name": "uniform", "size": 4, "glimpses": 6},
+    "pixels": {"name": "uniform", "kind": "mask"},
+    "cells": {"name": "uniform", "kind": "mask", "cell": 5},
+    "center": {"name": "center"},
+    "scores": {"name": "straight_through"},
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_predictors_learn_on_canvases_as_the_test_makes_them(
+    case: str, strips: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Budgets in training are shares of each image's own pixels too, and windows lie on these."""
+    boxes: list[Array] = []
+    masks: list[Array] = []
+    some, with_whole_images = Split.some, nets.with_whole_images
+
+    def recorded_some(split: Split, rows_B: Array) -> Split:
+        batch = some(split, rows_B)
+        boxes.append(np.asarray(batch.boxes_N4))
+        return batch
+
+    def recorded_canvases(canvas: Any, mask_B1HW: Any, *others: Any) -> Any:
+        masks.append(mask_B1HW[:, 0].numpy())
+        return with_whole_images(canvas, mask_B1HW, *others)
+
+    monkeypatch.setattr(Split, "some", recorded_some)
+    monkeypatch.setattr(nets, "with_whole_images", recorded_canvases)
+    agent = hurried(**MASKED[case])
+    agent.prepare(strips)
+    agent.fit(strips, 0, iter)
+    boxes_N4, mask_NHW = np.concatenate(boxes), np.concatenate(masks)
+    own_NHW = inside(boxes_N4, (SIDE, SIDE))
+    assert len({*map(tuple, boxes_N4.tolist())}) == 3
+    if case == "windows":
+        assert not (mask_NHW & ~own_NHW).any()
+        return
+    touched_N, own_N = (mask_NHW & own_NHW).sum((1, 2)), own_NHW.sum((1, 2))
+    room_FN = np.floor(np.outer(agent.budgets, own_N) + 1e-9)
+    slack = 24 if case == "cells" else 0  # of a cell that no longer fits
+    fits_FN = (touched_N <= room_FN) & (touched_N >= room_FN - slack)
+    assert fits_FN.any(0).all()
+    assert fits_FN.any(1).all()
+
+
+@pytest.mark.parametrize("case", [case for case in MASKED if case != "scores"])
+def test_without_padding_canvases_are_what_they_were(case: str) -> None:
+    agent = hurried(**MASKED[case])
+    assert isinstance(agent, nets.CanvasAgent)
+    images_NCHW = np.random.default_rng(0).integers(0, 256, (30, 1, SIDE, SIDE), dtype=np.uint8)
+    plain, boxed = (
+        agent.canvases(Split(images_NCHW, boxes_N4=boxes_N4), np.random.default_rng(1))
+        for boxes_N4 in (None, np.tile(WHOLE, (30, 1)))
+    )
+    for part, other in zip(plain, boxed, strict=True):
+        assert torch.equal(part, other)
+
+
 def test_values_that_are_delivered_are_counted_with_the_paddings() -> None:
     env = GlimpseVectorEnv(padded(WIDE), 1, sensor=Thumbnail(), budget=0.5, currency="delivered", glimpses=1)
     env.reset(seed=0)
@@ -169,10 +229,7 @@ def test_values_that_are_delivered_are_counted_with_the_paddings() -> None:
 
 
 def test_records_hold_the_pixels_that_fractions_are_of(strips: Task, root: Path, monkeypatch: Any) -> None:
-    def judge(*_: Any) -> Any:
-        return Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2)))
-
-    monkeypatch.setattr(run, "judge_of", judge)
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
     monkeypatch.setattr("glimpsebench.bench.run.tasks.make", lambda *_: strips)
     few = {"predictor_steps": 2}
     centre = run.run(run.Spec("center", "strips", 0, few), root, iter)

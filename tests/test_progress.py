@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from conftest import Beacon, hurried
+from glimpsebench.bench import judges
 from glimpsebench.bench import sweep as bench_sweep
+from glimpsebench.bench.judges import Training
 from glimpsebench.bench.progress import TRAINED, Stage, Stages
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs.tasks import Task
@@ -20,7 +22,9 @@ def followed(agent: Any, loops: list[int], judge: int = 0) -> tuple[list[Stage],
     """What is told in these loops, and the share at the end of each."""
     told: list[Stage] = []
     stages, ends = Stages(told.append), []
-    stages.training(agent, judge)
+    stages.networks("a task", [judge], agent) if judge else None
+    list(stages(range(judge))) if judge else None
+    stages.training(agent)
     for steps in loops:
         assert list(stages(range(steps))) == list(range(steps))
         ends.append(stages.share)
@@ -63,10 +67,11 @@ def test_a_loop_that_is_left_early_counts_as_over() -> None:
     assert stages.share == pytest.approx(TRAINED)
 
 
-def test_a_run_says_what_it_is_at_and_names_the_evaluator(
-    beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_says_what_it_is_at_and_names_whose_judges_it_trains(
+    beacon: Task, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glimpsebench.bench.evaluators._train", lambda *args: None)
+    monkeypatch.setenv("GLIMPSE_JUDGES", str(tmp_path / "judges"))
+    monkeypatch.setattr(judges, "OWN_RECIPE", judges.Recipe(members=2, steps=3, batch=8, width=2))
     told: list[Stage] = []
     run(
         Spec("hard_concrete", "beacon", 0, {f"{n}_steps": 2 for n in ("pretrain", "selector", "predictor")}),
@@ -75,11 +80,11 @@ def test_a_run_says_what_it_is_at_and_names_the_evaluator(
     )
     names = list(dict.fromkeys(stage.name.partition(":")[0] for stage in told))
     assert names == [
+        "training judges and reader of beacon-v1",
         "training",
         *(f"stage {number}" for number in (1, 2, 3)),
         "looking at the test images",
-        "training the evaluator of beacon-v1",
-        "scoring",
+        "judging",
     ]
     shares = [stage.share for stage in told]
     assert shares == sorted(shares)
@@ -87,11 +92,14 @@ def test_a_run_says_what_it_is_at_and_names_the_evaluator(
 
 
 def test_a_sweeps_bar_does_not_say_done_while_something_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    work: list[Spec | Task] = [Beacon(), *(Spec("ram", "beacon", seed) for seed in range(300))]
+    work: list[Spec | Training] = [
+        Training(Beacon(), "reader", 9),
+        *(Spec("ram", "beacon", seed) for seed in range(300)),
+    ]
     futures: dict[Future[str], int] = {Future(): number for number in range(len(work))}
     seen: list[tuple[float, str]] = []
     last = len(work) - 1
-    messages = [(0, Stage("training the evaluator of beacon-v1: 45 %", 0.45))]
+    messages = [(0, Stage("training judges and reader of beacon-v1: 45 %", 0.45))]
     queue = SimpleNamespace(empty=lambda: not messages, get_nowait=lambda: messages.pop())
 
     def waited(waiting: set[Future[str]], **_: Any) -> tuple[set[Future[str]], set[Future[str]]]:
@@ -107,6 +115,6 @@ def test_a_sweeps_bar_does_not_say_done_while_something_trains(monkeypatch: pyte
     monkeypatch.setattr(bench_sweep, "wait", waited)
     monkeypatch.setattr(bench_sweep, "_LOG_EVERY_S", -1.0)
     assert list(bench_sweep._watch(futures, work, queue, bar)) == []
-    assert seen[0][1] == "0/300 runs; training the evaluator of beacon-v1: 45 %"
+    assert seen[0][1] == "0/300 runs; training judges and reader of beacon-v1: 45 %"
     assert seen[1] == (0.99, "299/300 runs; ram, seed 299: stage 2: 99 %")
     assert seen[2] == (1.0, "300/300 runs")

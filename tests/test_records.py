@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from conftest import Beacon
+from conftest import Alone, Beacon, judged_by
 from forged import JUDGE, guess, judged_by_a_guess, make_honest, save
 from glimpsebench.bench import judgements, leaderboard, metrics, records, store
-from glimpsebench.bench.judgements import Alone
 from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.run import Spec, run, standings
 from glimpsebench.bench.suites import Suite, read_suite
@@ -51,9 +50,7 @@ def by_size(view: Mapping[str, Array]) -> Array:
 def made(beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     """A record on the toy task, judged by `by_size`."""
     monkeypatch.setitem(tasks.TASKS, "beacon", Beacon(count=62))
-    for place in ("run", "judgements"):
-        monkeypatch.setattr(f"glimpsebench.bench.{place}.judge_of", lambda *_: Alone(JUDGE, by_size))
-        monkeypatch.setattr(f"glimpsebench.bench.{place}.judge_name", lambda _: JUDGE)
+    judged_by(monkeypatch, Alone(JUDGE, by_size))
     return run(Spec("raster", "beacon", 0, FEW), root, iter)
 
 
@@ -95,7 +92,7 @@ def test_members_of_a_judge_are_told_apart_and_averaged(made: Record) -> None:
 
 def test_the_key_of_a_record_does_not_depend_on_the_judge(made: Record, root: Path, monkeypatch: Any) -> None:
     spec = Spec("raster", "beacon", 0, FEW)
-    monkeypatch.setattr("glimpsebench.bench.run.judge_name", lambda _: OTHER)
+    monkeypatch.setattr("glimpsebench.bench.judges.name_of", lambda _: OTHER)
     assert spec.folder(root) == made.folder
     assert standings([spec], root)[0].done
 
@@ -103,9 +100,9 @@ def test_the_key_of_a_record_does_not_depend_on_the_judge(made: Record, root: Pa
 def test_a_table_takes_todays_judge_or_says_that_it_cannot(made: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     judgements.judge_record(made, records.task_of(made.about), Three())
     assert Record.read(made.folder).about["evaluator"] == JUDGE
-    monkeypatch.setattr("glimpsebench.bench.judgements.judge_name", lambda _: OTHER)
+    monkeypatch.setattr("glimpsebench.bench.judges.name_of", lambda _: OTHER)
     assert Record.read(made.folder).about["evaluator"] == OTHER
-    monkeypatch.setattr("glimpsebench.bench.judgements.judge_name", lambda _: "0" * 16)
+    monkeypatch.setattr("glimpsebench.bench.judges.name_of", lambda _: "0" * 16)
     with pytest.raises(UsageError, match=f"judged by {JUDGE}, {OTHER}, none of them today's judge"):
         Record.read(made.folder)
 
@@ -225,7 +222,7 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
     (tmp_path / "scan.toml").write_text(f"floors = false\n{base}")
     judged: list[Path] = []
 
-    def noted(records: Sequence[Record], *_: Any) -> list[str]:
+    def noted(records: Any, *_: Any) -> list[str]:
         judged.extend(one.folder for one in records)
         return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor, VecTransposeImage
 
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseEnv, GlimpseVectorEnv, Observation
@@ -160,14 +161,29 @@ def test_ppo_learns_on_it_and_equal_seeds_give_equal_weights() -> None:
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_a_monitor_around_it_counts_the_same_episodes() -> None:
-    with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
-        env = VecMonitor(VecGlimpse(batch()))
-    env.reset()
+def test_a_monitor_around_it_counts_the_same_episodes(tmp_path: Path) -> None:
+    """SB3 warns where two count, or nobody does where somebody should; here warnings are errors."""
+    own, theirs = VecGlimpse(batch()), VecGlimpse(batch(), monitor=False)
+    monitored = VecMonitor(theirs, str(tmp_path / "log"))
+    for env in (own, theirs):
+        env.seed(0)
+    own.reset(), monitored.reset()
     rng = np.random.default_rng(0)
     for _ in range(12):
-        _, _, done, infos = env.step(rng.uniform(-1, 1, (4, 2)))
+        action = rng.uniform(-1, 1, (4, 2))
+        _, _, done, infos = own.step(action)
+        their_infos = monitored.step(action)[3]
         assert [("episode" in info) for info in infos] == done.tolist()
+        for info, their_info in zip(infos, their_infos, strict=True):
+            if "episode" in info:
+                assert their_info["episode"]["l"] == info["episode"]["l"]
+                assert their_info["episode"]["r"] == pytest.approx(info["episode"]["r"])
+    monitored.close()
+    assert len((tmp_path / "log.monitor.csv").read_text().splitlines()) > 10
+    learner = PPO("MultiInputPolicy", VecGlimpse(batch()), n_steps=8, batch_size=16, n_epochs=1, device="cpu")
+    evaluate_policy(learner, VecMonitor(VecGlimpse(batch(), monitor=False)), n_eval_episodes=4)
+    with pytest.warns(UserWarning, match="not wrapped with a ``Monitor``"):
+        evaluate_policy(learner, VecGlimpse(batch(), monitor=False), n_eval_episodes=4)
 
 
 def test_a_learner_is_not_left_without_a_reward_in_silence() -> None:
@@ -198,11 +214,11 @@ def test_success_reaches_the_evaluation_callback(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["canvas", "image"])
-def test_a_convolutional_policy_reads_small_pictures(kind: Any) -> None:
-    env = VecGlimpse(batch(2, observation=kind, image_format="uint8_HWC", view="glimpses"))
+def test_a_convolutional_policy_reads_small_pictures_and_is_evaluated_on_them(kind: Any) -> None:
+    env, other = (VecGlimpse(batch(2, observation=kind, image_format="uint8_HWC", view="glimpses")) for _ in range(2))
     extractor = {"features_extractor_class": SmallImageExtractor, "features_extractor_kwargs": {"features_dim": 32}}
     learner = PPO("MultiInputPolicy", env, n_steps=8, batch_size=16, n_epochs=1, policy_kwargs=extractor, device="cpu")
-    learner.learn(16)
+    learner.learn(16, EvalCallback(VecTransposeImage(other), n_eval_episodes=2, eval_freq=8, verbose=0))
     picture = learner.policy.features_extractor.convolutions[0].weight  # type: ignore[union-attr, index]
     assert picture.shape[1] == {"canvas": 2, "image": 1}[kind]
     assert picture.grad is not None

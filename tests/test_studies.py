@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Beacon, hurried
+from conftest import Alone, Beacon, hurried, judged_by
 from glimpsebench import agents
 from glimpsebench.agents.common.masks import MaskAgent
 from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.mask_penalty import CURVE_POINTS, MaskPenalty, mask_loss
 from glimpsebench.bench import cli, studies
-from glimpsebench.bench import run as runner
-from glimpsebench.bench.judgements import Alone
 from glimpsebench.bench.records import Record, canonical, read_all, settings_of
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.studies import mask_penalty
@@ -96,7 +94,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Record]]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tasks.TASKS, "beacon", Beacon(count=8))
-        patch.setattr(runner, "judge_of", lambda *_: Alone("0" * 16, judge))
+        judged_by(patch, Alone("0" * 16, judge))
         for seed in (0, 1):
             for one in settings:
                 assert run(Spec("mask_penalty", "beacon", seed, few | one), root, iter).done

@@ -11,7 +11,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Diverged, Progress, tensors
+from glimpsebench.agents.common.base import Diverged, Progress, report, tensors
 from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
@@ -54,6 +54,8 @@ LARGEST_WEIGHT = 1e9
 """A policy with a larger weight puts out infinities."""
 CURVE_POINTS = 20
 """Of the learning curve among the findings."""
+LOSSES = ("train/loss", "train/actor_loss", "train/critic_loss")
+"""What Stable-Baselines3 logs of PPO's loss and of SAC's two, by its names."""
 NO_LOG = 1 << 60
 """Rollouts or episodes between two log entries: never."""
 
@@ -177,15 +179,30 @@ class ActorNet(nn.Module):
 
 
 class TrainingCallback(BaseCallback):
-    """Moves the bench's progress bar with each rollout, keeps the mean returns, notices a policy that diverges."""
+    """Goes on in the bench's loop with each rollout, keeps the mean returns, notices a policy that diverges.
 
-    def __init__(self, progress_bar: Iterator[int]) -> None:
+    Args:
+        progress_bar: of as many items as there are rollouts.
+        episodes: in a rollout.
+    """
+
+    def __init__(self, progress_bar: Iterator[int], episodes: int) -> None:
         super().__init__()
-        self.progress_bar = progress_bar
+        self.progress_bar, self.episodes = progress_bar, episodes
         self.returns: list[float] = []
+        self.reported = 0
 
     def _on_rollout_start(self) -> None:
+        self.advance()
+
+    def advance(self) -> None:
+        """A rollout and its update are over, or the first is to come; called once more after the last."""
         self.check_weights()
+        if self.returns:
+            logged, steps = self.model.logger.name_to_value, self.num_timesteps - self.reported
+            losses = {name.removeprefix("train/"): logged[name] for name in LOSSES if name in logged}
+            report("policy", images=self.episodes, steps=steps, mean_return=self.returns[-1], **losses)
+        self.reported = self.num_timesteps
         next(self.progress_bar, None)
 
     def _on_rollout_end(self) -> None:
@@ -226,7 +243,7 @@ class ActorCriticAgent(PredictorAgent):
         features_dim: width of features extractor, policy and critic (D).
         random_share: of the images on which a predictor is trained between rounds, those with random windows in place
             of the policy's.
-        predictor_steps, batch, lr, width: of each predictor, as for every agent.
+        predictor_init, predictor_steps, predictor_lr, batch, width: of each predictor, as for every agent.
     """
 
     size: Positive = 8
@@ -243,6 +260,9 @@ class ActorCriticAgent(PredictorAgent):
     gamma: Share = 0.9
     features_dim: Positive = renamed(128, "features")
     random_share: Share = renamed(0.5, "explore")
+
+    in_training: BaseAlgorithm | None = field(default=None, init=False, repr=False, compare=False)
+    """Stable-Baselines3's algorithm while it learns."""
 
     def sensor(self) -> Sensor:
         return Window(self.size, self.scales, border="inside")
@@ -338,29 +358,37 @@ class ActorCriticAgent(PredictorAgent):
 
         `learn` begins new episodes, so that no reward compares two predictors.
         """
-        callback = TrainingCallback(iter(progress(range(self.rollouts_per_round))))
+        rollouts = iter(progress(range(self.rollouts_per_round)))
+        callback = TrainingCallback(rollouts, self.rollout_steps() // self.glimpses)
+        self.in_training = learner
         try:
             learner.learn(self.rollouts_per_round * self.rollout_steps(), callback, log_interval=NO_LOG)
         except ValueError:  # how torch's distributions and the env refuse NaN
             callback.check_weights()
             raise
-        callback.check_weights()
-        next(callback.progress_bar, None)  # so that the bar ends
+        else:
+            callback.advance()  # so that the loop ends
+        finally:
+            self.in_training = None
+        self.take_over(learner)
+        return callback.returns
+
+    def take_over(self, learner: BaseAlgorithm) -> None:
+        """Copy the actor's weights into the agent's own net."""
         extractor, parameters = self.actor(learner)
         self.nets.extractor.load_state_dict(extractor.state_dict())
         with torch.no_grad():
             for own, trained in zip(self.nets.policy_head.parameters(), parameters, strict=True):
                 own.copy_(trained)
-        return callback.returns
 
-    def env_after_glimpses(self, images: Array, random_share: float, rng: np.random.Generator) -> GlimpseVectorEnv:
+    def env_after_glimpses(self, images: Split, random_share: float, rng: np.random.Generator) -> GlimpseVectorEnv:
         """An env with one episode an image, each of a random number of glimpses, 1 to T.
 
         Fixations are the policy's, or uniform for a random share of the images.
         """
         count = len(images)
         env = GlimpseVectorEnv(
-            Split(images),
+            images,
             count,
             sensor=self.sensor(),
             observation=self.observation,
@@ -382,18 +410,19 @@ class ActorCriticAgent(PredictorAgent):
     def fit_predictor(self, task: Task, random_share: float, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Train the predictor on random windows for a share of the images, and on the policy's."""
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
+        def canvases(images: Split) -> tuple[Tensor, Tensor]:
             view = tensors(self.env_after_glimpses(images, random_share, rng).observe("canvas"))
             return view["canvas"], view["mask"]
 
-        self.train_predictor(self.nets.predictor, task, canvases, rng, progress)
+        stage = "predictor" if random_share < 1 else "predictor, random windows"
+        self.train_predictor(self.nets.predictor, task, canvases, rng, progress, stage)
 
     def fit_extractor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Pretrain the features extractor with labels, on random windows: rewards alone teach it slowly."""
         net = self.nets
 
         def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            seen = tensors(self.env_after_glimpses(images, 1.0, rng).observe(self.observation))
+            seen = tensors(self.env_after_glimpses(Split(images), 1.0, rng).observe(self.observation))
             return F.cross_entropy(net.classifier(net.extractor(seen)), labels_B)
 
         optimise(
@@ -405,7 +434,19 @@ class ActorCriticAgent(PredictorAgent):
             lr=self.extractor_lr,
             rng=rng,
             progress=progress,
+            stage="extractor",
         )
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if self.in_training is not None:
+            self.take_over(self.in_training)  # into the copy's net: the env of the training watches the agent's own
+        if stage not in ("extractor", "predictor, random windows"):
+            return super().validation_logits(images, stage)
+        env = self.env_after_glimpses(images.unlabelled, 1.0, np.random.default_rng(0))
+        if stage == "extractor":
+            features_BD = self.nets.extractor(tensors(env.observe(self.observation)))
+            return self.nets.classifier(features_BD), "classifier on the features of random windows"
+        return self.predict(env.observe("canvas")), "predictor on random windows"
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

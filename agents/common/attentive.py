@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Progress, tensor
-from glimpsebench.agents.common.masks import MaskAgent, MaskNet
+from glimpsebench.agents.common.masks import Array, MaskAgent, MaskNet
 from glimpsebench.agents.common.nets import conv, to_float
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Score = Literal["gradient", "last", "energy"]
 Make = Callable[[int], nn.Module]
@@ -171,10 +171,10 @@ class AttentiveAgent(MaskAgent):
 
     Settings:
         selector_steps: of the attentive classifier.
-        predictor_steps, batch, lr, width: as for every mask selector.
+        batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         return F.cross_entropy(self.attentive.logits(image_BCHW), labels_B)
@@ -184,7 +184,7 @@ class AttentiveAgent(MaskAgent):
         """The untrained classifier."""
 
     def build(self) -> nn.Module:
-        return MaskNet(self.shape[0], self.classes, self.width, scorer=self.attentive_net())
+        return MaskNet(self.attentive_net(), self.new_predictor())
 
     @property
     def attentive(self) -> AttentiveNet:
@@ -195,6 +195,11 @@ class AttentiveAgent(MaskAgent):
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         super().fit_selector(task, rng, progress)
         self.findings = dict(self.measured(task))
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "selector":
+            return super().validation_logits(images, stage)
+        return self.attentive.logits(to_float(images.images_NCHW)), "attentive classifier on whole images"
 
     @torch.no_grad()
     def measured(self, task: Task) -> dict[str, float]:

@@ -47,7 +47,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Progress, tensor
-from glimpsebench.agents.common.masks import MaskAgent, MaskNet, Weight
+from glimpsebench.agents.common.masks import Array, MaskAgent, MaskNet, Weight
 from glimpsebench.agents.common.nets import Rate, conv, to_float
 from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
@@ -164,17 +164,18 @@ class AttributionAgent(MaskAgent):
     Settings:
         pool: of the features, over positions.
         loss: of the classifier, over softmax or sigmoids.
-        selector_steps, predictor_steps, batch, lr, width: as for every mask selector; the selector is the classifier.
+        selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every mask selector; the
+            selector is the classifier.
     """
 
     pool: Pool = "max"
     loss: Loss = "cross_entropy"
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def build(self) -> nn.Module:
         classifier = Classifier(self.shape[0], self.classes, self.width, self.pool)
-        return MaskNet(self.shape[0], self.classes, self.width, Explainer(classifier))
+        return MaskNet(Explainer(classifier), self.new_predictor())
 
     @property
     def classifier(self) -> Classifier:
@@ -189,6 +190,11 @@ class AttributionAgent(MaskAgent):
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         super().fit_selector(task, rng, progress)
         self.findings |= self.validated(task.val())
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "selector":
+            return super().validation_logits(images, stage)
+        return self.classifier(to_float(images.images_NCHW)), "classifier on whole images"
 
     @torch.no_grad()
     def validated(self, split: Split) -> dict[str, float]:
@@ -230,7 +236,8 @@ class GuidedAgent(AttributionAgent):
             stream's parameters are constants, so that L_am falls only by an attention that covers more.
         threshold: σ, the attention at which half of a pixel is erased.
         sharpness: ω of equation 4.
-        pool, loss, selector_steps, predictor_steps, batch, lr, width: as for every attribution selector.
+        pool, loss, selector_steps, batch, lr, width, predictor_init, predictor_steps, predictor_lr: as for every
+            attribution selector.
     """
 
     mining_weight: Weight = renamed(1.0, "alpha")

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Agent, Progress, tensors
+from glimpsebench.agents.common.base import CURVE_BUDGET, Agent, Progress, tensors
 from glimpsebench.agents.common.nets import Positive, Rate, optimise, to_float
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.sensors import Window
 from glimpsebench.envs.settings import renamed
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 
@@ -285,7 +285,19 @@ class BagNetAgent(Agent):
             return representation_loss(logits_BPK, labels_B, self.representation_loss)
 
         common: dict[str, Any] = {"batch": self.batch, "rng": rng, "progress": progress}
-        optimise(self.bagnet, task, loss_of, steps=self.representation_steps, lr=self.representation_lr, **common)
+        steps, lr = self.representation_steps, self.representation_lr
+        optimise(self.bagnet, task, loss_of, steps=steps, lr=lr, stage="representation", **common)
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if self.observation != "image":
+            return super().validation_logits(images, stage)
+        # What it would be through the env, which would run the network on the whole image for each glimpse.
+        fitting = int(CURVE_BUDGET * np.prod(self.shape[1:])) // self.geometry[0] ** 2
+        count = max(1, min(fitting, self.horizon()))
+        image_BCHW = self.crop_to_grid(to_float(images.images_NCHW))
+        logits_BPK = per_cell(self.bagnet(image_BCHW)[2])
+        cells_BT = self.scanpath(image_BCHW, count)
+        return gather_cells(logits_BPK, cells_BT).mean(1), f"own prediction, its first cells: {count}"
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

@@ -10,18 +10,20 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from glimpsebench.envs.glimpse import Currency, Kind, Observation
+from glimpsebench.envs.glimpse import Currency, GlimpseVectorEnv, Kind, Observation
 from glimpsebench.envs.sensors import Sensor, Shape
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -36,6 +38,46 @@ class Diverged(Exception):
 
 Progress = Callable[[Iterable[T]], Iterator[T]]
 """Wraps a training loop's iterable and passes it through; the bench draws a progress bar with it."""
+
+CURVE_BUDGET = 0.2
+"""The share of an image that an agent may touch where the training curve has its validation accuracy."""
+
+
+class Listener(Protocol):
+    """What keeps a training curve (`report`)."""
+
+    def report(self, stage: str, *, images: int, steps: int, **measures: float) -> None:
+        """One step of a training loop, or several together."""
+
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def reporting_to(listener: Listener) -> Iterator[None]:
+    """Within, this one keeps what `report` is told."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def report(stage: str, *, images: int, steps: int = 1, **measures: float) -> None:
+    """Tell how training goes, from within a loop over `progress(...)`; without anybody who listens it does nothing.
+
+    `optimise` does it for the loops that it is. Validation accuracy is measured by who listens.
+
+    Args:
+        stage: what this loop trains, in a word.
+        images: labelled training images that were passed through since the last report; one that is looked at several
+            times in an episode counts once.
+        steps: of training since then, such as gradient steps or env steps.
+        measures: `loss`, and whatever else tells how it goes, such as `mean_return`.
+    """
+    if (listener := _listener.get()) is not None:
+        listener.report(stage, images=images, steps=steps, **measures)
+
 
 Finding = float | list[float]
 """A number that an agent measured about itself, or a curve of it over its training, evenly spaced."""
@@ -149,6 +191,40 @@ class Agent(ABC):
     def predict(self, view: Observation) -> Array | None:
         """Class logits (B, K) from what has been revealed (kind `view`), or None without a predictor."""
         return None
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[torch.Tensor | Array | None, str]:
+        """For the training curve: class logits (B, K) of validation images by what has been learned so far.
+
+        By default the agent as it stands looks through the env, as at test, with at most `CURVE_BUDGET` touched, or the
+        next of its budgets within which it sees anything, and predicts once. To be overridden where a stage trains
+        something that this does not show. It is called on a copy in eval mode, without gradients, and torch's global
+        generator is put back afterwards: nothing that it does may reach the training.
+
+        Returns:
+            The logits, or None without a predictor; and what they are the prediction of, in a few words.
+        """
+        budgets = [budget for budget in self.budgets if budget >= CURVE_BUDGET] or [self.budgets[-1]]
+        for budget in budgets:
+            env = GlimpseVectorEnv(
+                images.unlabelled,
+                len(images),
+                sensor=self.sensor(),
+                observation=self.observation,
+                glimpses=self.horizon(),
+                budget=budget,
+                currency=self.currency,
+                autoreset_mode=AutoresetMode.DISABLED,
+            )
+            rng, over_B = np.random.default_rng(0), np.zeros(len(images), bool)
+            observation, _ = env.reset(options={"index": np.arange(len(images))})
+            for _ in range(self.horizon()):
+                observation, _, terminated_B, truncated_B, _ = env.step(self.act(observation, rng))
+                over_B |= terminated_B | truncated_B
+                if over_B.all():
+                    break
+            if env.touched_pixels.any():
+                break
+        return self.predict(env.observe(self.view)), f"own prediction, at most {100 * budget:g} % {self.currency}"
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors; nothing to write for an agent without a network.

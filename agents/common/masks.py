@@ -18,23 +18,25 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Progress, tensor, tensors
+from glimpsebench.agents.common.base import Progress, tensors
 from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
     PredictorAgent,
+    best_pixels,
     conv,
     linear_decay,
     masked_canvas,
     optimise,
     predict_canvas,
+    random_room,
     to_float,
     with_whole_images,
 )
 from glimpsebench.envs.glimpse import Kind, Observation
-from glimpsebench.envs.sensors import Mask, Sensor, k_best
+from glimpsebench.envs.sensors import Mask, Sensor
 from glimpsebench.envs.settings import renamed
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 Count = Annotated[int, Field(ge=0)]
@@ -62,12 +64,11 @@ class Scorer(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """Selector and predictor. A method whose scores come from elsewhere brings its own scorer."""
+    """Selector and predictor."""
 
-    def __init__(self, channels: int, classes: int, width: int, scorer: nn.Module | None = None) -> None:
+    def __init__(self, scorer: nn.Module, predictor: CanvasNet) -> None:
         super().__init__()
-        self.scorer: nn.Module = Scorer(channels, width) if scorer is None else scorer
-        self.predictor = CanvasNet(channels, classes, width)
+        self.scorer, self.predictor = scorer, predictor
 
     def classify_masked(self, image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
         """Logits (B, K) of image × mask. The mask may be soft; a product hands it a gradient."""
@@ -81,9 +82,9 @@ class MaskAgent(PredictorAgent):
 
     Settings:
         selector_steps: of the selector's training, which comes first; `selection_loss` is its loss.
-        predictor_steps: of the predictor's, from new weights, on the k best pixels of the frozen scores at every budget
-            of the grid, so that one selector gives a whole curve.
-        batch, lr, width: of both, as for every predictor.
+        lr, batch, width: of the selector; the batch also of the predictor.
+        predictor_init, predictor_steps, predictor_lr: of the predictor's training, which comes second, on the k best
+            pixels of the frozen scores at every budget of the grid, so that one selector gives a whole curve.
         extra_budgets: shares of the pixels to be scored at, beside the grid's.
     """
 
@@ -106,7 +107,7 @@ class MaskAgent(PredictorAgent):
         return Mask()
 
     def build(self) -> nn.Module:
-        return MaskNet(self.shape[0], self.classes, self.width)
+        return MaskNet(Scorer(self.shape[0], self.width), self.new_predictor())
 
     @property
     def nets(self) -> MaskNet:
@@ -138,6 +139,7 @@ class MaskAgent(PredictorAgent):
             lr=self.lr,
             rng=rng,
             progress=progress,
+            stage="selector",
         )
 
     def random_canvases(self, images: Array, share: float | None) -> tuple[Tensor, Tensor]:
@@ -160,22 +162,26 @@ class MaskAgent(PredictorAgent):
             )
             return F.cross_entropy(net.predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
 
-        optimise(net.predictor, task, loss_of, steps=steps, batch=self.batch, lr=self.lr, rng=rng, progress=progress)
+        common: dict[str, Any] = {"batch": self.batch, "lr": self.lr, "rng": rng, "progress": progress}
+        optimise(net.predictor, task, loss_of, steps=steps, stage="pretraining", **common)
 
     def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
         """Freeze the scores and train the predictor on their k best pixels, k drawn from the budgets."""
         net = self.nets
         net.scorer.requires_grad_(False)
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
-            image_BCHW = to_float(images)
+        def canvases(images: Split) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
-                scores_BP = net.scorer(image_BCHW).flatten(1).cpu().numpy()
-            sizes = np.floor(rng.choice(self.budgets, len(images)) * scores_BP.shape[1]).astype(int)
-            mask_B1HW = tensor(k_best(scores_BP, sizes)).reshape(-1, 1, *self.shape[1:])
-            return masked_canvas(image_BCHW, mask_B1HW), mask_B1HW
+                scores_BHW = net.scorer(to_float(images.images_NCHW))[:, 0].cpu().numpy()
+            return best_pixels(scores_BHW, images, random_room(images, self.budgets, rng))
 
         self.train_predictor(net.predictor, task, canvases, rng, progress)
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "pretraining":
+            return super().validation_logits(images, stage)
+        canvas_BCHW, mask_B1HW = self.random_canvases(images.images_NCHW, None)
+        return self.nets.predictor(canvas_BCHW, mask_B1HW.float()), "predictor on random masks of every size"
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:

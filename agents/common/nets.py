@@ -7,9 +7,9 @@ differs between them is the looking. Shapes: B batch, C H W image, K classes.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, tensor, tensors
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, report, tensor, tensors
 from glimpsebench.envs.glimpse import Observation
+from glimpsebench.envs.predictors import reader_state
+from glimpsebench.envs.sensors import Mask
 from glimpsebench.envs.settings import renamed
 from glimpsebench.envs.tasks import Split, Task
 
@@ -59,6 +61,7 @@ def optimise(
     rng: np.random.Generator,
     progress: Progress[int],
     weight_decay: float = 0.01,
+    stage: str = "training",
 ) -> None:
     """`optimise_on` for a loss of images and labels: (images uint8 BCHW, labels (B,), step) → loss."""
 
@@ -67,7 +70,7 @@ def optimise(
         return loss_of(split.images_NCHW[rows_B], tensor(split.labels_N[rows_B]), step)
 
     stream = batches(task, steps, batch, rng)
-    optimise_on(net, stream, loss_on, steps=steps, lr=lr, progress=progress, weight_decay=weight_decay)
+    optimise_on(net, stream, loss_on, steps=steps, lr=lr, progress=progress, weight_decay=weight_decay, stage=stage)
 
 
 def optimise_on(
@@ -79,13 +82,15 @@ def optimise_on(
     lr: float,
     progress: Progress[int],
     weight_decay: float = 0.01,
+    stage: str = "training",
 ) -> None:
-    """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5.
+    """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5; it reports.
 
     Args:
         net: its trainable parameters are optimised; left in eval mode.
         stream: what to learn from, as `batches` gives it.
         loss_on: (an epoch's split, rows (B,) of it, step) → loss.
+        stage: its name in the training curve.
 
     Raises:
         Diverged: the loss is not finite.
@@ -95,7 +100,8 @@ def optimise_on(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     net.train()
     for step in progress(range(steps)):
-        loss = loss_on(*next(stream), step)
+        split, rows_B = next(stream)
+        loss = loss_on(split, rows_B, step)
         if not torch.isfinite(loss):
             raise Diverged(f"the loss is {loss.item()} at step {step} of {steps}")
         optimiser.zero_grad()
@@ -103,6 +109,7 @@ def optimise_on(
         nn.utils.clip_grad_norm_(trained, 5.0)
         optimiser.step()
         schedule.step()
+        report(stage, images=len(rows_B), loss=loss.item())
     net.eval()
 
 
@@ -133,13 +140,31 @@ class Backbone(nn.Module):
         return features
 
 
-class CanvasNet(nn.Module):
-    """Class logits from what was shown: the canvas and, as one more channel, where it was shown."""
+READER_WIDTH = 32
+"""Of a task's reader, and so of every predictor that begins from it."""
 
-    def __init__(self, channels: int, classes: int, width: int) -> None:
+
+class CanvasNet(nn.Module):
+    """Class logits from what was shown: the canvas and, as one more channel, where it was shown.
+
+    Attributes:
+        frozen_statistics: batch norm uses the averages that it has, in training too: what was trained on every kind of
+            canvas is fine-tuned on one kind without another normalisation.
+    """
+
+    frozen_statistics = False
+
+    def __init__(self, channels: int, classes: int, width: int = READER_WIDTH) -> None:
         super().__init__()
         self.backbone = Backbone(channels + 1, width)
         self.head = nn.Linear(self.backbone.features, classes)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.modules() if self.frozen_statistics else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def forward(self, canvas_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
         logits: Tensor = self.head(self.backbone(torch.cat([canvas_BCHW, mask_B1HW], 1)))
@@ -159,6 +184,21 @@ def masked_canvas(images_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
     return torch.where(mask_B1HW, images_BCHW, torch.zeros(()))
 
 
+PIXELS = Mask()
+
+
+def random_room(images: Split, budgets: Sequence[float], rng: np.random.Generator) -> Array:
+    """How many of each image's own pixels may be touched, int64 (B,), at budgets drawn from these."""
+    room_B: Array = np.floor(rng.choice(budgets, len(images)) * images.own_pixels_N + 1e-9).astype(np.int64)
+    return room_B
+
+
+def best_pixels(scores_BHW: Array, images: Split, room_B: Array, sensor: Mask = PIXELS) -> tuple[Tensor, Tensor]:
+    """What a mask sensor shows of these scores: canvases (B, C, H, W) and masks (B, 1, H, W, boolean)."""
+    mask_B1HW = tensor(sensor.aim(scores_BHW, images.images_NCHW.shape[1:], room_B, images.boxes_N4))[:, None]
+    return masked_canvas(to_float(images.images_NCHW), mask_B1HW), mask_B1HW
+
+
 def with_whole_images(
     canvas_BCHW: Tensor, mask_B1HW: Tensor, image_BCHW: Tensor, share: float, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -176,10 +216,10 @@ def linear_decay(step: int, steps: int, until: float = 0.5, rest: float = 0.1) -
     return max(rest, 1 - step / (until * steps))
 
 
-PREDICTOR_STEPS = 1500
+PREDICTOR_STEPS = 300
 """Of training a canvas predictor, unless an agent's settings say otherwise."""
 WHOLE_SHARE = 0.25
-"""The share of whole images among a predictor's canvases to which training comes down (`linear_decay`)."""
+"""The share of whole images among a predictor's canvases; training from random weights comes down to it."""
 
 
 @dataclass
@@ -187,43 +227,63 @@ class PredictorAgent(Agent):
     """An agent whose predictor is a `CanvasNet`, trained as every other agent's is.
 
     Settings:
-        predictor_steps, batch, lr, width: of the predictor's training.
+        predictor_init: where the predictor begins: the task's `reader`, a network that reads any canvas and is the same
+            for every agent, or `random` weights.
+        predictor_steps, predictor_lr, batch: of the predictor's training on the agent's own selections; random weights
+            need more of both.
+        width: of other networks, and of a predictor that begins from random weights.
     """
 
+    predictor_init: Literal["reader", "random"] = "reader"
     predictor_steps: Positive = renamed(PREDICTOR_STEPS, "steps")
+    predictor_lr: Rate = 3e-4
     batch: Positive = 64
     lr: Rate = 1.5e-2
     width: Positive = 16
 
     def new_predictor(self) -> CanvasNet:
         """An untrained predictor."""
-        return CanvasNet(self.shape[0], self.classes, self.width)
+        return CanvasNet(self.shape[0], self.classes, READER_WIDTH if self.predictor_init == "reader" else self.width)
+
+    def initialise(self, predictor: CanvasNet, task: Task) -> None:
+        """Give the predictor the weights that it begins from; whatever it has learned before is discarded."""
+        predictor.frozen_statistics = self.predictor_init == "reader"
+        if predictor.frozen_statistics:
+            predictor.load_state_dict(reader_state(task))
+        else:
+            reinitialise(predictor)
 
     def train_predictor(
         self,
         predictor: CanvasNet,
         task: Task,
-        canvases: Callable[[Array], tuple[Tensor, Tensor]],
+        canvases: Callable[[Split], tuple[Tensor, Tensor]],
         rng: np.random.Generator,
         progress: Progress[int],
+        stage: str = "predictor",
     ) -> None:
-        """Train the predictor from new initial weights on what the agent's own selections show.
+        """Train the predictor on what the agent's own selections show.
 
-        Whole images are mixed in: all canvases at first, then fewer, down to `WHOLE_SHARE`.
+        Whole images are mixed in: a share of `WHOLE_SHARE`; from random weights all canvases at first, then fewer.
 
         Args:
-            predictor: trained in place; whatever it has learned before is discarded.
-            canvases: images (uint8 BCHW) → canvases (B, C, H, W) and masks (B, 1, H, W, boolean), all budgets mixed.
+            predictor: trained in place, from the weights that `initialise` gives it.
+            canvases: B images → canvases (B, C, H, W) and masks (B, 1, H, W, boolean), all budgets mixed.
+            stage: its name in the training curve.
         """
-        reinitialise(predictor)
+        self.initialise(predictor, task)
+        from_reader = self.predictor_init == "reader"
 
-        def loss_of(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            whole = linear_decay(step, self.predictor_steps, rest=WHOLE_SHARE)
-            canvas_BCHW, mask_B1HW = with_whole_images(*canvases(images), to_float(images), whole, rng)
-            return F.cross_entropy(predictor(canvas_BCHW, mask_B1HW.float()), labels_B)
+        def loss_on(split: Split, rows_B: Array, step: int) -> Tensor:
+            images = split.some(rows_B)
+            whole = WHOLE_SHARE if from_reader else linear_decay(step, steps, rest=WHOLE_SHARE)
+            image_BCHW = to_float(images.images_NCHW)
+            canvas_BCHW, mask_B1HW = with_whole_images(*canvases(images), image_BCHW, whole, rng)
+            assert split.labels_N is not None
+            return F.cross_entropy(predictor(canvas_BCHW, mask_B1HW.float()), tensor(split.labels_N[rows_B]))
 
-        steps, batch, lr = self.predictor_steps, self.batch, self.lr
-        optimise(predictor, task, loss_of, steps=steps, batch=batch, lr=lr, rng=rng, progress=progress)
+        steps, stream = self.predictor_steps, batches(task, self.predictor_steps, self.batch, rng)
+        optimise_on(predictor, stream, loss_on, steps=steps, lr=self.predictor_lr, progress=progress, stage=stage)
 
 
 def reinitialise(net: nn.Module) -> None:
@@ -241,13 +301,13 @@ class CanvasAgent(PredictorAgent):
     (`canvases`) and how to choose (`act`).
 
     Settings:
-        predictor_steps, batch, lr, width: of the predictor's training, the same for everyone.
+        predictor_init, predictor_steps, predictor_lr, batch, width: of the predictor, the same for everyone.
     """
 
     accelerated: ClassVar[bool] = True
 
     @abstractmethod
-    def canvases(self, images_BCHW: Array, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Canvases (B, C, H, W) and masks (B, 1, H, W, boolean) as this agent would be shown, all budgets mixed."""
 
     def build(self) -> nn.Module:

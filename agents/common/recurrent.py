@@ -34,7 +34,7 @@ from glimpsebench.agents.common.nets import (
 )
 from glimpsebench.envs.glimpse import Kind, Observation
 from glimpsebench.envs.settings import renamed
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 Reward = Literal["correct", "likelihood"]
@@ -179,7 +179,7 @@ class RecurrentAgent(PredictorAgent):
             their windows; all windows together count as touched.
         predictor: `shared`, the canvas network that all agents have, trained on this policy's windows; or `core`, the
             paper's own classifier on h_t.
-        predictor_steps, batch, lr, width: of the shared predictor, as for every agent.
+        predictor_init, predictor_steps, predictor_lr, batch, width: of the shared predictor, as for every agent.
     """
 
     size: Positive = 8
@@ -270,7 +270,8 @@ class RecurrentAgent(PredictorAgent):
         def recurrent_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
             return self.recurrent_loss(images, labels_B, rng)
 
-        def canvases(images: Array) -> tuple[Tensor, Tensor]:
+        def canvases(batch: Split) -> tuple[Tensor, Tensor]:
+            images = batch.images_NCHW
             with torch.no_grad():
                 episodes = [self.episode(images, rng, self.test_std) for _ in range(self.rollouts)]
                 aims = [aim for episode in episodes for _, aim, _, _ in episode]
@@ -284,13 +285,19 @@ class RecurrentAgent(PredictorAgent):
         shared, net.shared = net.shared, None  # each is trained by an optimiser of its own
         # Where no gradient can reach the location network, weight decay alone must not move it either.
         net.location.requires_grad_(self.trains_location)
-        optimise(
-            net, task, recurrent_loss, steps=self.policy_steps, batch=self.policy_batch, lr=self.policy_lr, **common
-        )
+        steps, batch, lr = self.policy_steps, self.policy_batch, self.policy_lr
+        optimise(net, task, recurrent_loss, steps=steps, batch=batch, lr=lr, stage="policy", **common)
         net.location.requires_grad_(True)
         if shared is not None:
             net.shared = shared
             self.train_predictor(shared, task, canvases, **common)
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "policy":
+            return super().validation_logits(images, stage)
+        assert isinstance(self.net, RAMNet)
+        *_, last = self.episode(images.images_NCHW, np.random.default_rng(0), 0.0)
+        return self.net.classifier(last.hidden_BU), "core network's classifier after the last glimpse"
 
     def episode(self, images: Array, rng: np.random.Generator, std: float) -> Iterator[Step]:
         """The `glimpses` steps of one batch of images, with a policy of this std."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.mask_penalty import MaskPenalty
+from glimpsebench.bench import terminal
 from glimpsebench.bench.compare import pipe
 from glimpsebench.bench.figures import STYLE
 from glimpsebench.bench.records import Record, rebuilt
@@ -395,7 +396,7 @@ def _soft(record: Record, images: int) -> Array:
     task, agent = rebuilt(record)
     assert isinstance(agent, MaskPenalty)
     if not weights.exists():
-        print(f"no masks of {record.name}: {weights} is not here", file=sys.stderr)
+        print(terminal.folded(f"no masks of {record.name}: {weights} is not here"), file=sys.stderr)
         return np.zeros((0, *task.shape[1:]))
     agent.load(weights, task)
     with torch.no_grad():

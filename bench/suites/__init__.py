@@ -21,6 +21,7 @@ The files lie beside this module; `read_suite` takes a name of theirs or the pat
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 import tomllib
@@ -32,7 +33,7 @@ from typing import Any
 from glimpsebench import agents
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.leaderboard import labels_of
-from glimpsebench.bench.records import canonical, settings_of
+from glimpsebench.bench.records import settings_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.envs import settings as of_settings
 from glimpsebench.envs.errors import UsageError, unknown
@@ -51,7 +52,7 @@ class Suite:
     """A named list of runs, and the comparisons that are to be written beside their leaderboard.
 
     Attributes:
-        notes: what of changes from the command line some agents lack, or which comparisons no longer fit.
+        notes: what of changes from the command line is not applied to which agents, or which comparisons no longer fit.
     """
 
     name: str
@@ -151,11 +152,12 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     for spec in floors:
         specs.setdefault(_key(spec), spec)
     wanted: list[Comparison] = []
-    notes = [
-        f"{key}: {', '.join(sorted(without))} {'have' if len(without) > 1 else 'has'} no such setting"
-        for key, names in applied.items()
-        if (without := {spec.agent for spec in specs.values()} - names) and key.startswith("agent.")
-    ]
+    notes = []
+    for key in changes:
+        whose, _, setting = key.partition(".")
+        without = {spec.agent for spec in specs.values() if setting not in spec.agent_settings}
+        if whose == "agent" and without:
+            notes.append(f"{key}: not applied to {', '.join(sorted(without))}")
     labels = labels_of([spec.about() for spec in {_key(spec, seed=False): spec for spec in specs.values()}.values()])
     for number, table in enumerate(comparisons, 1):
         where = f"compare {number}"
@@ -175,7 +177,7 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
 
 
 _KEYS = ("title", "floors", "base", "matrix", "compare")
-_TRAINING = ("predictor_steps", "batch", "lr", "width")
+_TRAINING = ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width")
 
 
 def _at(where: str, read: Any, value: Any) -> Any:
@@ -188,7 +190,8 @@ def _at(where: str, read: Any, value: Any) -> Any:
 
 def _key(spec: Spec, seed: bool = True) -> str:
     """Equal for equal runs; without seed for those of a row."""
-    return canonical([spec.agent, spec.task, spec.agent_settings, spec.task_settings, spec.seed if seed else None])
+    parts = [spec.agent, spec.task, spec.agent_settings, spec.task_settings, spec.seed if seed else None]
+    return json.dumps(parts, sort_keys=True)
 
 
 def flat(table: Table) -> dict[str, Any]:
@@ -250,7 +253,8 @@ def floors_for(specs: Sequence[Spec], base: Table, wanted: bool | Sequence[str])
     names = [*(_TRAINING if "agent.predictor_steps" in base else ()), "size"]
     shared = {name: base[f"agent.{name}"] for name in names if f"agent.{name}" in base}
     added: list[Spec] = []
-    for task, settings in {canonical([s.task, s.task_settings]): (s.task, s.task_settings) for s in specs}.values():
+    tasks = {json.dumps([s.task, s.task_settings], sort_keys=True): (s.task, s.task_settings) for s in specs}
+    for task, settings in tasks.values():
         here = [spec for spec in specs if (spec.task, spec.task_settings) == (task, settings)]
         seeds = base.get("seed", sorted({spec.seed for spec in here}))
         for name in references if wanted else []:

@@ -4,7 +4,9 @@ The env is a camera (`glimpsebench.envs`), the agent points it (`glimpsebench.ag
 (`glimpsebench.bench`), and every number on the leaderboard comes from a record on disk.
 """
 
-PREDICTORS = {"random-masks": "glimpsebench.bench.evaluators:reader"}
+READER = "glimpsebench.bench.judges:reader_state"
+"""module:function, called with a task → the weights of its reader (`envs.predictors`)."""
+PREDICTORS = dict.fromkeys(["reader", "random-masks"], "glimpsebench.bench.judges:Reader")
 """Names that an env's `predictor` may have → module:function, called with the task (`envs.predictors`)."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,17 @@
-"""`python -m glimpsebench` is the same as `glimpse`."""
+"""The command line: `glimpse`, the same as `python -m glimpsebench`."""
 
-from glimpsebench.bench.cli import main
+import gc
+
+
+def main() -> None:
+    """Import the commands and run one."""
+    gc.disable()  # imports make many objects and no rubbish, for which the collector would look in vain
+    from glimpsebench.bench import cli
+
+    gc.freeze()
+    gc.enable()
+    cli.main()
+
 
 if __name__ == "__main__":
     main()
