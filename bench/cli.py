@@ -576,14 +576,14 @@ def verify_command(
 
     Exit code 0: nothing; 1: doubts; 2: a record is refused. Nothing that a record names is imported.
     """
-    from glimpsebench.bench import verify
+    from glimpsebench.bench import reports, verify
 
     _import(modules)
     checked = verify.verify(paths, judge, rerun, _bar("verifying", "record"))
     if as_json:
-        print(json.dumps(verify.as_json(checked), indent=1))
+        print(json.dumps(reports.as_json(checked), indent=1))
     else:
-        print("\n".join(verify.text(checked)))
+        print("\n".join(reports.text(checked)))
     if code := verify.code(checked):
         raise typer.Exit(code)
 
@@ -596,11 +596,11 @@ def challenge_command(
     task: OneTask = None,
 ) -> None:
     """Print what somebody else must run to lower a row or to confirm it."""
-    from glimpsebench.bench import compare, leaderboard, verify
+    from glimpsebench.bench import compare, leaderboard, reports
 
     rows = compare.on_task(leaderboard.rows_of(_view(root, suite)[0]), task)
     for row in compare.named(rows, contender):
-        print(*verify.challenge(row), sep="\n")
+        print(*reports.challenge(row), sep="\n")
 
 
 @app.command("retabulate")

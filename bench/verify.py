@@ -1,13 +1,13 @@
 """`glimpse verify`: what of a record is claimed, and what was found out again.
 
-Levels, each with all that is below it:
+Levels:
 
 - *claimed*: the record is whole, agrees with itself and, where its task is at hand, with the task's test images.
 - *recounted*: its selections, carried out again by the bench's own sensor, take and touch what it says.
-- *judged again*: today's judge says of them what the record's judgement says; and black-out: with the values of the
-  same places blanked, neither judge nor own predictor is right more often than the largest class is, or else the
-  places tell the label.
-- *run again*: training it anew gave about the same accuracies.
+- *judged again*: recounted, and today's judge says of them what the record's judgement says. Also black-out: with the
+  values of the same places blanked, neither judge nor own predictor is right more often than the largest class is, or
+  else the places tell the label.
+- *run again*: recounted, and training it anew gave about the same accuracies.
 
 A record that is forged or damaged is *refused*, in one line that names file and field. What a record on its own or
 beside the others of its row may have an honest reason for is a *doubt*. Nothing in a record imports a module.
@@ -17,12 +17,9 @@ Shapes: S seeds, F budgets, N images.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import json
-import shlex
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +31,11 @@ from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import escape, judgements, judges, localisation
+from glimpsebench.bench import judgements, judges, localisation
 from glimpsebench.bench.arrays import read_judgement
-from glimpsebench.bench.leaderboard import Row
 from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.bench.run import Spec, content_hash, run
-from glimpsebench.bench.terminal import columned, width
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
@@ -402,85 +397,7 @@ def _run_again(one: Checked, progress: Progress[Any]) -> None:
             away = float(np.nanmean([*np.abs(again.accuracy("own") - record.accuracy("own")), 0.0]))
             if away > RUN_AGAIN:
                 one.doubts.append(f"run again: own accuracies are {100 * away:.1f} points away on average")
-    one.level = LEVELS[3]
-
-
-def challenge(row: Row) -> list[str]:
-    """What somebody else must run to lower a row or to confirm it, as lines for a shell."""
-    record = row.records[0]
-    agent, task = record.about["agent"], record.about["task"]
-    software = record.about["software"]
-    code = f"version {agent['version']}, source {agent['source'] or 'unknown'}, GlimpseBench {software['glimpsebench']}"
-    commit = f", commit {software['commit']}" if "commit" in software else ""
-    settings = {f"agent.{name}": value for name, value in agent["changed"].items()}
-    settings |= {f"task.{name}": value for name, value in task["settings"].items() if name not in tasks.IDENTITY}
-    seeds = ",".join(str(one.seed) for one in row.records)
-    words = ["glimpse", "run", "--agent", agent["name"], "--task", record.task, "--seeds", seeds, "--root", "challenge"]
-    for name, value in settings.items():
-        words += ["--set", f"{name}={json.dumps(value)}"]
-    return [
-        escape.terminal(f"# {row.name} on {record.task}: {code}{commit}"),
-        "# The same runs, from the same code; more seeds beside them lower a row that was lucky:",
-        shlex.join(words),
-        "# What they looked at, counted and judged again, and the same places with their values blanked:",
-        "glimpse verify challenge --judge",
-        "# Beside this row:",
-        "glimpse leaderboard --root challenge",
-    ]
-
-
-def summary(checked: Sequence[Checked]) -> tuple[list[str], list[list[str]]]:
-    """The head and the lines of a table: of each row its levels."""
-    rows: dict[tuple[str, str], list[Checked]] = defaultdict(list)
-    for one in checked:
-        if one.record is not None and not one.refused:
-            rows[one.record.task, one.record.name].append(one)
-    lines = []
-    for (task, name), row in rows.items():
-        levels = [f"{level} {count}" for level in LEVELS if (count := sum(one.level == level for one in row))]
-        lines.append([name, task, str(len(row)), ", ".join(levels), str(sum(bool(one.doubts) for one in row) or "")])
-    return ["contender", "task", "records", "level", "doubted"], lines
-
-
-def text(checked: Sequence[Checked]) -> list[str]:
-    """The report for people: a line for each row, then one for each refusal, doubt, and reason to go no further."""
-    refused = [one for one in checked if one.refused]
-    lines = []
-    if len(refused) < len(checked):
-        lines += [*columned(*summary(checked), width(), right=[False, False, True, False, True]), ""]
-    lines += [f"refused: {escape.terminal(one.refused)}" for one in refused]
-    lines += [f"doubt: {one.folder}: {escape.terminal(doubt)}" for one in checked for doubt in one.doubts]
-    notes = Counter(note for one in checked for note in one.notes)
-    lines += [f"no further, {count} records: {escape.terminal(note)}" for note, count in notes.items()]
-    doubted = sum(bool(one.doubts) for one in checked)
-    return [*lines, f"{len(checked)} records: {len(refused)} refused, {doubted} doubted"]
-
-
-def as_json(checked: Sequence[Checked]) -> dict[str, Any]:
-    """The same as data."""
-    return {
-        "code": code(checked),
-        "records": [
-            {
-                "folder": str(one.folder),
-                "task": one.record.task if one.record else None,
-                "contender": one.record.name if one.record else None,
-                "seed": one.record.seed if one.record else None,
-                "sha256": _hash(one.folder),
-                "level": one.level or None,
-                "refused": one.refused or None,
-                "doubts": one.doubts,
-                "notes": one.notes,
-            }
-            for one in checked
-        ],
-    }
-
-
-def _hash(folder: Path) -> str | None:
-    """Of record.json and images.npz, so that a report is of these and no others; None where one cannot be read."""
-    try:
-        parts = [path.read_bytes() for name in ("record.json", "images.npz") if (path := folder / name).is_file()]
-    except OSError:
-        return None
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    if one.level == LEVELS[0]:
+        one.notes.append("run again, but without its selections nothing was recounted")
+    else:
+        one.level = LEVELS[3]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
-from glimpsebench.bench import cli, leaderboard, terminal, verify
+from glimpsebench.bench import cli, leaderboard, reports, terminal, verify
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.suites import expand
 from glimpsebench.envs.errors import UsageError
@@ -223,7 +223,7 @@ def test_uncommitted_code_is_doubted(copy: Path) -> None:
     assert doubts_of(copy.parents[3]) == ""
     said("software.commit", "0123456789ab-dirty")(copy)
     assert doubts_of(copy.parents[3]) == "made by code that differs from its commit"
-    code, out = verify.code(verify.verify([copy])), "\n".join(verify.text(verify.verify([copy])))
+    code, out = verify.code(verify.verify([copy])), "\n".join(reports.text(verify.verify([copy])))
     assert code == 1
     assert "1 records: 0 refused, 1 doubted" in out
 
