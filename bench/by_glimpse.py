@@ -27,10 +27,10 @@ from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench.compare import cell, named, pipe
 from glimpsebench.bench.evaluators import evaluator, identity
 from glimpsebench.bench.figures import STYLE, ending_of, outside, rebuilt, shade, styled
-from glimpsebench.bench.leaderboard import SCORES, Row, shown
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import Predict, replay_steps
-from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
+from glimpsebench.bench.rows import SCORES, Row, shown
+from glimpsebench.bench.stats import Difference, Interval, crossed, holm, interval
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import Kind
@@ -42,8 +42,9 @@ AGREEMENT = 0.99
 """The least share of recorded predictions that a replay must repeat: other machines differ in a logit's last bits."""
 
 _NOTE = """
-Per cent on the same test images after each glimpse, mean over seeds ± 95 % t interval. An episode that ended early
-keeps its last prediction and mask. *touched*: the mean share of the image. ·: fewer glimpses, or no predictor.
+Per cent on the same test images after each glimpse, mean over seeds. ±: how far the 95 % interval reaches over
+images and seeds. An episode that ended early keeps its last prediction and mask. *touched*: the mean share of the
+image. ·: fewer glimpses, or no predictor.
 """
 _AGAINST = """
 Differences: each image counts with its mean over a contender's seeds; ±: 95 % interval over images and seeds.
@@ -67,8 +68,9 @@ class Replayed:
     correct: dict[str, Array]
 
     def accuracy(self, by: str) -> list[Interval]:
-        """Over seeds, after each glimpse; [] without this score."""
-        return [over_seeds(seeds_S) for seeds_S in self.correct[by].mean(1).T] if by in self.correct else []
+        """After each glimpse, with its interval over images and seeds; [] without this score."""
+        right = self.correct.get(by, np.zeros((0, 0, 0)))
+        return [interval(right[:, None, :, t]) for t in range(right.shape[2])]
 
     def minus(self, other: Replayed, by: str) -> list[tuple[Difference, int]]:
         """The paired difference after each glimpse that both have, and the seeds of the side with fewer."""
@@ -76,7 +78,7 @@ class Replayed:
             return []
         mine, theirs = self.correct[by], other.correct[by]
         both = range(min(mine.shape[2], theirs.shape[2]))
-        return [(crossed(mine[..., t], theirs[..., t]), min(len(mine), len(theirs))) for t in both]
+        return [(crossed(mine[:, None, :, t], theirs[:, None, :, t]), min(len(mine), len(theirs))) for t in both]
 
 
 def chosen(rows: Sequence[Row], labels: Sequence[str], against: str | None) -> list[Row]:
@@ -215,8 +217,7 @@ def _table(here: Sequence[Replayed], heading: str, cells: Sequence[Sequence[str]
 
 
 def _accuracy(value: Interval) -> str:
-    spread = f" ± {50 * (value.high - value.low):.1f}" if value.low == value.low else ""
-    return f"{100 * value.mean:.1f}{spread}"
+    return f"{100 * value.mean:.1f} ± {100 * value.reach:.1f}"
 
 
 def _marked(columns: Sequence[Sequence[tuple[Difference, int]]]) -> list[list[str]]:
@@ -225,7 +226,7 @@ def _marked(columns: Sequence[Sequence[tuple[Difference, int]]]) -> list[list[st
 
 
 def picture(results: Sequence[Replayed], path: Path) -> Path:
-    """Accuracy after each glimpse, one task: lines with shaded 95 % t intervals over seeds.
+    """Accuracy after each glimpse, one task: lines with shaded 95 % intervals over images and seeds.
 
     Gated contenders are solid, open ones dashed, references dotted, as in the curve.
     """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, training_on
-from glimpsebench.bench import localisation, records
+from glimpsebench.bench import costs, localisation, records
 from glimpsebench.bench.evaluators import Recipe, evaluator, identity
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.rollout import Episodes, footprints_of, replay, rollout
@@ -188,6 +188,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name}
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
+    speed: dict[str, float] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
     try:
         torch.manual_seed(spec.seed)
@@ -195,12 +196,14 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
             agent.prepare(task)
             trainable = agent.trainable
             stages.training(agent, 0 if has_evaluator(task, root) else Recipe().steps)
-            with training_on(device, agent):
+            with training_on(device, agent), costs.counted() as cost:
                 agent.fit(task, spec.seed, stages)
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
+            about["costs"] = cost | costs.flops(agent, test, spec.seed)
+            speed = costs.milliseconds(agent, test, spec.seed)
         stages.judging(task.id)
         judge = evaluator(task, root, stages)
         stages.now("scoring")
@@ -232,7 +235,7 @@ def run(spec: Spec, root: Path, progress: Progress[int], device: str = "cpu") ->
     with records.replacing(folder) as temporary:
         (temporary / "record.json").write_text(records.canonical(about))
         seconds = dict(zip(("fit", "rollout", "score"), np.diff(clock).round(3).tolist(), strict=False))
-        (temporary / "timings.json").write_text(records.canonical(seconds))
+        (temporary / "timings.json").write_text(records.canonical(seconds | speed))
         if arrays:
             np.savez_compressed(temporary / "images.npz", **arrays)
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)

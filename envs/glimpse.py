@@ -20,6 +20,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from glimpsebench.envs import sensors, tasks
+from glimpsebench.envs.base import USE
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Envs, Steps, inside
 from glimpsebench.envs.pictures import Box, as_text, box_of, picture
@@ -287,6 +288,8 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
 
     def _open(self, epoch: int) -> _World:
         split = self.task if isinstance(self.task, Split) else self.task.render(self.half, epoch)
+        if isinstance(self.task, Task) and self.half == "train":
+            USE.images += len(split)
         return _World(split, self.sensor)
 
     def _cap(self) -> Array:
@@ -441,6 +444,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         before = self._touched.copy()
         refused, glimpse = self._look(aim, looking)
         self._steps += acting
+        USE.steps += int(np.count_nonzero(acting))
         ended = acting & (refused | ~looking)
         if not self.predict:
             ended |= acting & ((self._count >= self.horizon) | (self._spent >= self.cap))
