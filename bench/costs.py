@@ -58,9 +58,16 @@ def flops(agent: Agent, images: Split, seed: int = 0) -> dict[str, int]:
     """Floating-point operations per image: `selector_flops`, `predictor_flops`."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    counters = {who: FlopCounterMode(display=False) for who in ("selector", "predictor")}
-    count = _look(agent, images, seed, counters.__getitem__)
-    return {f"{who}_flops": round(counter.get_total_flops() / count) for who, counter in counters.items()}
+    operations = {"selector": 0, "predictor": 0}
+
+    @contextmanager
+    def counter(who: str) -> Iterator[None]:
+        with FlopCounterMode(display=False) as counting:
+            yield
+        operations[who] += counting.get_total_flops()
+
+    count = _look(agent, images, seed, counter)
+    return {f"{who}_flops": round(number / count) for who, number in operations.items()}
 
 
 def milliseconds(agent: Agent, images: Split, seed: int = 0) -> dict[str, float]:

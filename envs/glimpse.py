@@ -53,6 +53,12 @@ class _World:
         self.read = sensor.reader(images)
 
 
+def _split(task: Task | Split, half: Half, epoch: int) -> Split:
+    if isinstance(task, Split):
+        return task
+    return task.train(epoch) if half == "train" else task.render(half, epoch)
+
+
 class _PlainSpec:
     """Keeps what Gymnasium was asked for as plain data where it can be: a sensor, and a predictor that is shared."""
 
@@ -214,7 +220,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
 
-        split = self.task if isinstance(self.task, Split) else self.task.render(half, 0)
+        split = _split(self.task, half, 0)
         self.sensor = sensors.make(sensor, split.images_NCHW.shape[1:])
         self.num_envs, self.horizon, self.budget, self.currency = num_envs, glimpses, budget, currency
         self.kind, self.half, self.render_mode = observation, half, render_mode
@@ -287,10 +293,7 @@ class GlimpseVectorEnv(_PlainSpec, VectorEnv[Observation, Array, Array]):
         self._low, self._high = actions.low, actions.high
 
     def _open(self, epoch: int) -> _World:
-        split = self.task if isinstance(self.task, Split) else self.task.render(self.half, epoch)
-        if isinstance(self.task, Task) and self.half == "train":
-            USE.images += len(split)
-        return _World(split, self.sensor)
+        return _World(_split(self.task, self.half, epoch), self.sensor)
 
     def _cap(self) -> Array:
         """The largest number of pixels (or values) within the budget of each env: int64 (B,)."""
