@@ -6,7 +6,7 @@ the budget was used up or the next glimpse would have exceeded it, keeps its las
 without a glimpse counts as wrong. Runs that did not end well count as chance, as on the leaderboard.
 
 Contenders are compared after as many glimpses, whatever these touch; `compare` does it at equal budgets.
-Shapes: S seeds, N images, T glimpses.
+Shapes: S seeds, M members of the judge (one of own scores), N images, T glimpses.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import escape, judges
 from glimpsebench.bench.compare import cell, named, pipe
 from glimpsebench.bench.figures import STYLE, ending_of, outside, shade, styled
-from glimpsebench.bench.leaderboard import SCORES, Row, shown
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import Predict, replay_steps
-from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
+from glimpsebench.bench.rows import SCORES, Row, shown
+from glimpsebench.bench.stats import Difference, Interval, crossed, holm, interval
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import Kind
@@ -42,8 +42,9 @@ AGREEMENT = 0.99
 """The least share of recorded predictions that a replay must repeat: other machines differ in a logit's last bits."""
 
 _NOTE = """
-Per cent on the same test images after each glimpse, mean over seeds ± 95 % t interval. An episode that ended early
-keeps its last prediction and mask. *touched*: the mean share of the image. ·: fewer glimpses, or no predictor.
+Per cent on the same test images after each glimpse, mean over seeds. ±: how far the 95 % interval reaches over
+images and seeds. An episode that ended early keeps its last prediction and mask. *touched*: the mean share of the
+image. ·: fewer glimpses, or no predictor.
 """
 _AGAINST = """
 Differences: each image counts with its mean over a contender's seeds; ±: 95 % interval over images and seeds.
@@ -59,7 +60,7 @@ class Replayed:
     Attributes:
         row: of the leaderboard.
         touched_T: the mean touched fraction.
-        correct: by score, which images were right, (S, N, T); a score that the row has not is missing.
+        correct: by score, which images were right, (S, M, N, T); a score that the row has not is missing.
     """
 
     row: Row
@@ -67,15 +68,16 @@ class Replayed:
     correct: dict[str, Array]
 
     def accuracy(self, by: str) -> list[Interval]:
-        """Over seeds, after each glimpse; [] without this score."""
-        return [over_seeds(seeds_S) for seeds_S in self.correct[by].mean(1).T] if by in self.correct else []
+        """After each glimpse, with its interval over images and seeds; [] without this score."""
+        right = self.correct.get(by, np.zeros((0, 0, 0, 0)))
+        return [interval(right[..., t]) for t in range(right.shape[3])]
 
     def minus(self, other: Replayed, by: str) -> list[tuple[Difference, int]]:
         """The paired difference after each glimpse that both have, and the seeds of the side with fewer."""
         if by not in self.correct or by not in other.correct:
             return []
         mine, theirs = self.correct[by], other.correct[by]
-        both = range(min(mine.shape[2], theirs.shape[2]))
+        both = range(min(mine.shape[3], theirs.shape[3]))
         return [(crossed(mine[..., t], theirs[..., t]), min(len(mine), len(theirs))) for t in both]
 
 
@@ -124,7 +126,7 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
         for by in SCORES:
             if len(record.correct_MFN(by)):
                 correct_MNT, touched_NT = _steps(record, agent, test, by, *views[by])
-                correct[by].append(correct_MNT.mean(0) if len(correct_MNT) > 1 else correct_MNT[0])
+                correct[by].append(correct_MNT)
         touched.append((touched_NT / test.own_pixels_N[:, None]).mean(0))
     stacked = {by: row.with_failed(np.stack(runs)) for by, runs in correct.items() if runs}
     return Replayed(row, np.mean(touched, axis=0), stacked)
@@ -226,8 +228,7 @@ def _table(here: Sequence[Replayed], heading: str, cells: Sequence[Sequence[str]
 
 
 def _accuracy(value: Interval) -> str:
-    spread = f" ± {50 * (value.high - value.low):.1f}" if value.low == value.low else ""
-    return f"{100 * value.mean:.1f}{spread}"
+    return f"{100 * value.mean:.1f} ± {100 * value.reach:.1f}"
 
 
 def _marked(columns: Sequence[Sequence[tuple[Difference, int]]]) -> list[list[str]]:
@@ -236,7 +237,7 @@ def _marked(columns: Sequence[Sequence[tuple[Difference, int]]]) -> list[list[st
 
 
 def picture(results: Sequence[Replayed], path: Path) -> Path:
-    """Accuracy after each glimpse, one task: lines with shaded 95 % t intervals over seeds.
+    """Accuracy after each glimpse, one task: lines with shaded 95 % intervals over images and seeds.
 
     Gated contenders are solid, open ones dashed, references dotted, as in the curve.
     """

@@ -18,29 +18,31 @@ from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import escape
-from glimpsebench.bench.leaderboard import Row, shown
+from glimpsebench.bench.rows import SCORES, Row, shown
 from glimpsebench.bench.stats import Difference, crossed, holm, welch
 from glimpsebench.envs.errors import UsageError, unknown
 
 Array = NDArray[Any]
 
-FINDINGS = "findings"
+FINDINGS, AREA = "findings", "area"
 MEASURES = ("own", "evaluator", "iou", "on_object", "pointed", FINDINGS)
 ALL = "all"
 
 _NOTE = """
 Per cent on the same test images. Each image counts with its scores averaged over a contender's seeds; a run that did
-not end well counts as chance in accuracies and is left out of the rest. ±: 95 % interval over images and seeds.
-Bold: it excludes zero. ★: it does so after Holm's correction for all differences of the table. ¹: a side has one seed,
-so its interval leaves out that seeds differ, and it has no ★. ·: a budget that one of the two does not reach. †: by
-values delivered.
+not end well counts as chance in accuracies and is left out of the rest. ±: 95 % interval over images, seeds and, of the
+evaluator, members. Bold: it excludes zero. ★: the difference stands after Holm's correction for all differences of the
+table. ¹: a side has one seed, so its interval leaves out that seeds differ, and it has no ★. ·: a budget that one of
+the two does not reach. *area*: under accuracy over log-fraction, where both reach the same budgets. *detectable*: the
+true difference that would be found with 80 % power, by the first step of Holm's correction. †: by values delivered.
 """
 
 
 _FINDINGS_NOTE = """
 What both measured about themselves while they trained, on validation images, as their files in agents/ explain: the
 difference of the means over seeds. ±: 95 % interval over seeds (Welch's t). Bold: it excludes zero. ★: it does so after
-Holm's correction for all differences of the table. Runs that did not end well are left out.
+Holm's correction for all differences of the table. *detectable*: the true difference that would be found with 80 %
+power, by the first step of Holm's correction. Runs that did not end well are left out.
 """
 
 
@@ -110,8 +112,17 @@ def claims(mine: Row, theirs: Row, measure: str) -> list[Claim]:
     for at, budget in _points(measure).items():
         a, b = scores(mine, measure, budget), scores(theirs, measure, budget)
         if a is not None and b is not None:
-            found.append(Claim(at, float(a.mean()), float(b.mean()), crossed(a, b), min(len(a), len(b))))
+            found.append(_claim(at, a, b))
+    if measure in SCORES and mine.covered == theirs.covered:
+        a, b = mine.area_scores(measure), theirs.area_scores(measure)
+        if a is not None and b is not None:
+            found.append(_claim(AREA, a, b))
     return found
+
+
+def _claim(at: str, a_SMN: Array, b_SMN: Array) -> Claim:
+    seeds = min(len(a_SMN), len(b_SMN))
+    return Claim(at, float(a_SMN.mean()), float(b_SMN.mean()), crossed(a_SMN, b_SMN), seeds)
 
 
 def findings_of(row: Row) -> dict[str, Array]:
@@ -127,24 +138,23 @@ def _finding(name: str, mine_S: Array, theirs_S: Array) -> Claim:
 
 
 def _points(measure: str) -> dict[str, float]:
+    """What is compared: a column's name → the budget."""
     return {"first look": 0.0} if measure == "pointed" else {f"{100 * budget:g} %": budget for budget in BUDGETS}
 
 
 def scores(row: Row, measure: str, budget: float) -> Array | None:
-    """Per image, (S, N); None unless every run reaches the budget and has this measure."""
-    if measure in ("own", "evaluator"):
-        correct_SN = row.correct(measure, budget)
-        return None if correct_SN is None else row.with_failed(correct_SN)
+    """Per seed, member and image, (S, M, N); None unless every run reaches the budget and has this measure."""
+    if measure in SCORES:
+        return row.scores(measure, budget)
     if measure == "pointed":
-        return row.pointed()
+        pointed_SN = row.pointed()
+        return None if pointed_SN is None else pointed_SN[:, None]
     if not row.runs or any(measure not in record.arrays for record in row.runs):
         return None
-    if budget not in row.runs[0].budgets:
+    if budget not in row.reached:
         return None
     at = row.runs[0].budgets.index(budget)
-    if not all(record.reached_F[at] for record in row.runs):
-        return None
-    return np.stack([record.arrays[measure][at] for record in row.runs])
+    return np.stack([record.arrays[measure][at] for record in row.runs])[:, None]
 
 
 def named(rows: Sequence[Row], label: str) -> list[Row]:
@@ -214,7 +224,8 @@ def markdown(rows: Sequence[Row], label: str, other: str, measure: str, task: st
         found = [(row, some) for row, some in found if some and not (label == ALL and row is theirs)]
         if not found:
             continue
-        adjusted = iter(holm(np.array([claim.difference.p for _, some in found for claim in some])).tolist())
+        differences = [claim.difference for _, some in found for claim in some]
+        adjusted = iter(holm(np.array([difference.p for difference in differences])).tolist())
         write_cell = finding_cell if measure == FINDINGS else cell
         cells = [
             {claim.at: write_cell(claim.difference, next(adjusted), claim.seeds) for claim in some} for _, some in found
@@ -222,7 +233,11 @@ def markdown(rows: Sequence[Row], label: str, other: str, measure: str, task: st
         who = [theirs] if label == ALL else [found[0][0], theirs]
         seeds = "; ".join(f"{shown(row)}: {_seeds(row)}" for row in who)
         images = theirs.records[0].about["task"]["test_images"]
-        table = _wide(found, cells, measure) if label == ALL else _long(found[0], theirs, cells[0], measure)
+        table = (
+            _wide(found, cells, measure, len(differences))
+            if label == ALL
+            else _long(found[0], theirs, cells[0], measure)
+        )
         parts.append(f"\n## {escape.markdown(theirs.task)}\n\n{seeds}; {images} test images.\n\n{table}")
     if len(parts) == 1:
         raise UsageError(f"{title}: no task and budget at which both have that")
@@ -236,18 +251,33 @@ def _long(found: tuple[Row, list[Claim]], theirs: Row, cells: dict[str, str], me
         head, values = "finding", [[f"{claim.mine:.3g}", f"{claim.theirs:.3g}"] for claim in some]
     else:
         head, values = "at most", [[f"{100 * claim.mine:.1f}", f"{100 * claim.theirs:.1f}"] for claim in some]
-    lines = [[claim.at, *pair, cells[claim.at]] for claim, pair in zip(some, values, strict=True)]
-    return pipe([head, shown(mine), shown(theirs), "difference"], lines)
+    lines = [
+        [claim.at, *pair, cells[claim.at], _size(claim.difference.detectable(len(some)), measure)]
+        for claim, pair in zip(some, values, strict=True)
+    ]
+    return pipe([head, shown(mine), shown(theirs), "difference", "detectable"], lines)
 
 
-def _wide(found: Sequence[tuple[Row, list[Claim]]], cells: Sequence[dict[str, str]], measure: str) -> str:
-    """Many rows: a line for each, with the difference at each budget."""
-    possible = dict.fromkeys(at for line in cells for at in line) if measure == FINDINGS else _points(measure)
+def _size(value: float, measure: str) -> str:
+    return f"{value:.2g}" if measure == FINDINGS else f"{100 * value:.1f}"
+
+
+def _wide(
+    found: Sequence[tuple[Row, list[Claim]]], cells: Sequence[dict[str, str]], measure: str, differences: int
+) -> str:
+    """Many rows: a line for each, with the difference at each budget, and the median of what is detectable."""
+    possible = [*({} if measure == FINDINGS else _points(measure)), *(at for line in cells for at in line)]
+    possible = list(dict.fromkeys(possible))
     points = [at for at in possible if any(at in line for line in cells)]
     lines = [
         [shown(row), row.track, *(line.get(at, "·") for at in points), _seeds(row)]
         for (row, _), line in zip(found, cells, strict=True)
     ]
+    smallest = {
+        at: np.median([c.difference.detectable(differences) for _, some in found for c in some if c.at == at])
+        for at in points
+    }
+    lines.append(["detectable", "", *(_size(float(smallest[at]), measure) for at in points), ""])
     return pipe(["contender", "track", *points, "seeds"], lines)
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from glimpsebench.bench.compare import pipe
 from glimpsebench.bench.figures import STYLE, ending_of, outside, styled
-from glimpsebench.bench.leaderboard import Row, shown
 from glimpsebench.bench.records import Record
+from glimpsebench.bench.rows import Row, shown
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from glimpsebench.agents.common.base import BUDGETS, Agent
-from glimpsebench.bench.leaderboard import Row, rows_of
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import footprints_of
+from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.pictures import box_of, picture, sheet

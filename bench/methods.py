@@ -16,7 +16,7 @@ import numpy as np
 from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import escape, store
-from glimpsebench.bench.leaderboard import Row, rows_of
+from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.bench.stats import Interval
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.published import ELSEWHERE, PUBLISHED, Published
@@ -24,11 +24,12 @@ from glimpsebench.envs.published import ELSEWHERE, PUBLISHED, Published
 BEGIN, END = "<!-- scores: written by `glimpse methods`; do not edit -->", "<!-- /scores -->"
 
 _LEGEND = """
-Top-1 accuracy on the **test** images in per cent: mean over seeds ± half of its 95 % interval (Student's t over seeds;
-none with one seed). A column is a cap: at most this share of each image is touched. *own*: by the agent's predictor;
-*evaluator*: by the bench's classifier, trained on random masks. ·: budget not reached. *best IoU*: of what is touched
-with the object, over the budgets. *pointing*: how often the first look lies on the object. *training*: seconds of one
-run with two significant digits, mean over seeds, as measured beside other jobs on the same machine, and the device.
+Top-1 accuracy on the **test** images in per cent: mean over seeds; ±: how far the 95 % interval over images, seeds and,
+of the evaluator, members reaches. A column is a cap: at most this share of each image is touched. *own*: by the agent's
+predictor; *evaluator*: by the bench's classifier, trained on random masks. ·: budget not reached. *best IoU*: of what
+is touched with the object, over the budgets. *pointing*: how often the first look lies on the object. *training*:
+seconds of one run with two significant digits, mean over seeds, as measured beside other jobs on the same machine, and
+the device.
 """
 
 
@@ -145,8 +146,7 @@ def _where(row: Row, budgets: Sequence[float]) -> list[str]:
 def _accuracy(value: Interval) -> str:
     if np.isnan(value.mean):
         return "·"
-    half = value.high - value.mean
-    return f"{100 * value.mean:.1f}" + ("" if np.isnan(half) else f" ± {100 * half:.1f}")
+    return f"{100 * value.mean:.1f} ± {100 * value.reach:.1f}"
 
 
 def _cost(row: Row) -> str:

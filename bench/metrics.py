@@ -25,17 +25,15 @@ def accuracy(predicted_FN: Array, labels_N: Array, reached_F: Array) -> Array:
     return np.where(reached_F, correct_FN.mean(1), np.nan)
 
 
-def balanced_accuracy(predicted_FN: Array, labels_N: Array, reached_F: Array) -> Array:
-    """The mean over classes of the accuracy on each class's images, at each budget; NaN where it is not reached.
+def balanced_accuracy(correct: Array, labels_N: Array) -> Array:
+    """The mean over classes of the accuracy on each class's images: (…) of right or wrong (…, N).
 
     A guess of the most frequent class scores 1/K, however frequent that is.
 
-    >>> balanced_accuracy(np.array([[1, 1, 1, 1]]), np.array([1, 1, 1, 0]), np.array([True])).tolist()
-    [0.5]
+    >>> float(balanced_accuracy(np.array([1, 1, 1, 0]), np.array([1, 1, 1, 0])))
+    0.5
     """
-    correct_FN: Array = predicted_FN == labels_N
-    by_class = [correct_FN[:, labels_N == label].mean(1) for label in np.unique(labels_N)]
-    return np.where(reached_F, np.mean(by_class, axis=0), np.nan)
+    return np.mean([correct[..., labels_N == label].mean(-1) for label in np.unique(labels_N)], axis=0)
 
 
 def reached(touched_FN: Array, budgets: Sequence[float]) -> Array:
@@ -53,22 +51,38 @@ def reached(touched_FN: Array, budgets: Sequence[float]) -> Array:
     return (touched_FN.min(1) > 0) & (mean_F > floor_F + 1e-12)
 
 
-def area_under_curve(accuracy_F: Array, budgets: Sequence[float]) -> float:
-    """Mean accuracy over log-fraction, by trapezoids over the whole grid; NaN unless every budget is reached.
+def log_weights(budgets: Sequence[float]) -> Array:
+    """What each budget counts in `area_under_curve`: (F,), sum 1. The trapezoid rule over the logarithm of budgets.
 
-    >>> area_under_curve(np.array([0.5, 0.5, 0.5]), [0.01, 0.1, 1.0])
+    >>> log_weights([0.01, 0.1, 1.0]).round(3).tolist()
+    [0.25, 0.5, 0.25]
+    """
+    half_steps = np.diff(np.log(np.asarray(budgets, float))) / 2
+    weights: Array = (np.append(half_steps, 0) + np.append(0, half_steps)) / (2 * half_steps.sum())
+    return weights
+
+
+def area_under_curve(accuracy_F: Array, budgets: Sequence[float]) -> float:
+    """Mean accuracy over the logarithm of the fraction, from the smallest budget that is reached to the largest.
+
+    Nothing is extrapolated: it is normalised by the span that the contender covers, so two areas are comparable if
+    both cover the same budgets, and only then. NaN if fewer than two are reached.
+
+    >>> area_under_curve(np.array([np.nan, 0.4, 0.6]), [0.01, 0.1, 1.0])
     0.5
     """
-    log_f = np.log(np.asarray(budgets, float))
-    return float(np.trapezoid(accuracy_F, log_f) / (log_f[-1] - log_f[0]))
+    reached_F = ~np.isnan(accuracy_F)
+    if reached_F.sum() < 2:
+        return float("nan")
+    return float(accuracy_F[reached_F] @ log_weights(np.asarray(budgets, float)[reached_F].tolist()))
 
 
-def smallest_sufficient(accuracy_F: Array, budgets: Sequence[float], ceiling: float, share: float = 0.95) -> float:
+def acc95(accuracy_F: Array, budgets: Sequence[float], ceiling: float, share: float = 0.95) -> float:
     """ACC95: the smallest budget from which accuracy is and stays ≥ share × ceiling; NaN if there is none.
 
     Budgets that are not reached say nothing either way.
 
-    >>> smallest_sufficient(np.array([0.5, 0.96, np.nan, 0.97]), [0.01, 0.1, 0.2, 1.0], ceiling=1.0)
+    >>> acc95(np.array([0.5, 0.96, np.nan, 0.97]), [0.01, 0.1, 0.2, 1.0], ceiling=1.0)
     0.1
     """
     best = float("nan")
@@ -79,3 +93,67 @@ def smallest_sufficient(accuracy_F: Array, budgets: Sequence[float], ceiling: fl
             break
         best = float(budget)
     return best
+
+
+def sufficient_fraction(correct_FN: Array, budgets: Sequence[float]) -> Array:
+    """For each image the smallest budget from which it is, and stays, right: (…, N) of (…, F, N); ∞ if it never is.
+
+    Sufficient input subsets (Carter et al., AISTATS 2019), among those that the contender chose.
+
+    >>> sufficient_fraction(np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1]], bool), [0.1, 0.2, 0.5]).tolist()
+    [0.5, inf, 0.1]
+    """
+    stays = np.flip(np.logical_and.accumulate(np.flip(correct_FN, -2), axis=-2), -2).sum(-2)
+    return np.array([*np.asarray(budgets, float)[::-1], np.inf])[np.where(stays == 0, len(budgets), stays - 1)]
+
+
+def quantile(values: Array, q: float) -> float:
+    """The smallest of the values that a share q of them do not exceed; ∞ may be among them.
+
+    >>> quantile(np.array([0.1, 0.2, np.inf]), 0.5), quantile(np.array([0.1, 0.2, np.inf]), 0.9)
+    (0.2, inf)
+    """
+    return float(np.quantile(np.ravel(values), q, method="inverted_cdf"))
+
+
+def calibration_error(confidence_N: Array, correct_N: Array, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al., ICML 2017): |confidence − accuracy|, averaged over bins of confidence.
+
+    Args:
+        confidence_N: the probability that was given to the predicted class, in (0, 1].
+        correct_N: whether that class was right.
+        bins: of equal width.
+
+    >>> round(calibration_error(np.array([0.9, 0.9, 0.6, 0.6]), np.array([1, 1, 1, 0])), 3)
+    0.1
+    """
+    bin_N = np.minimum(np.ceil(np.asarray(confidence_N, float) * bins).astype(int), bins)
+    gap_b = np.bincount(bin_N, np.asarray(correct_N, float) - confidence_N, bins + 1)
+    return float(np.abs(gap_b).sum() / len(bin_N))
+
+
+def interquartile_mean(scores: Array) -> float:
+    """IQM: the mean of the middle half of all scores, runs and tasks together (Agarwal et al., NeurIPS 2021).
+
+    A quarter of them, rounded down, is left out at either end.
+
+    >>> interquartile_mean(np.array([[0.0, 0.5], [0.7, 1.0]]))
+    0.6
+    """
+    ordered = np.sort(np.ravel(scores))
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def performance_profile(scores_RT: Array, levels: Sequence[float]) -> Array:
+    """The share of runs that score above each level, averaged over tasks: (levels,) (Agarwal et al., NeurIPS 2021).
+
+    Args:
+        scores_RT: R runs of each of T tasks.
+        levels: τ.
+
+    >>> performance_profile(np.array([[0.2, 0.6], [0.4, 0.8]]), [0.3, 0.7]).tolist()
+    [0.75, 0.25]
+    """
+    above: Array = np.stack([(np.asarray(scores_RT) > level).mean(0).mean() for level in levels])
+    return above

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from glimpsebench.agents.common.base import Agent, Progress
+from glimpsebench.envs.base import USE
 from glimpsebench.envs.tasks import Split, Task
 
 VALIDATION_IMAGES = 500
@@ -134,8 +135,9 @@ class Recorder:
         points.seconds.append(round(self._now, 3))
 
     def _measure(self, stage: _Stage) -> None:
-        began = time.perf_counter()
+        began, steps = time.perf_counter(), USE.steps
         accuracy, stage.scored = self._accuracy(stage.name)
+        USE.steps = steps  # which are those of the training
         self.seconds += time.perf_counter() - began
         if accuracy is not None:
             self._keep(stage, "accuracy", accuracy)

@@ -30,7 +30,7 @@ import re
 import shutil
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -230,16 +230,12 @@ class Record:
         """At which budgets every image has an answer: boolean (F,)."""
         return np.asarray((self.arrays["steps"] > 0).all(1) & (len(self.correct_MFN(by)) > 0))
 
-    def accuracy(self, by: str, measure: Callable[[Array, Array, Array], Array] = metrics.accuracy) -> Array:
-        """Top-1 accuracy at each budget (F,), or another measure, the mean over members.
-
-        NaN where a budget is not reached, or nothing is predicted.
-        """
-        correct_MFN, labels_N = self.correct_MFN(by), self.arrays["labels"]
+    def accuracy(self, by: str) -> Array:
+        """Top-1 accuracy at each budget (F,), the mean over members; NaN where not reached or nothing is predicted."""
+        correct_MFN = self.correct_MFN(by)
         if not len(correct_MFN):
             return np.full(len(self.budgets), np.nan)
-        as_if = [measure(np.where(correct_FN, labels_N, -1), labels_N, self.reached_F) for correct_FN in correct_MFN]
-        return np.mean(as_if, axis=0)
+        return np.where(self.reached_F, correct_MFN.mean((0, 2)), np.nan)
 
     @cached_property
     def unchosen_F(self) -> Array:

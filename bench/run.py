@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import glimpsebench
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
-from glimpsebench.bench import judgements, judges, localisation, records
+from glimpsebench.bench import costs, judgements, judges, localisation, records
 from glimpsebench.bench.arrays import predictions, smallest
 from glimpsebench.bench.audit.recount import expected, recounted
 from glimpsebench.bench.progress import Stages
@@ -194,6 +194,7 @@ def run(
     about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name, "schema": records.SCHEMA}
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
+    speed: dict[str, float] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
     curves = Recorder(agent, task, stages)
     try:
@@ -207,12 +208,14 @@ def run(
                 for each in networks:
                     each.run(stages)
             stages.training(agent)
-            with training_on(device, agent), reporting_to(curves):
+            with training_on(device, agent), reporting_to(curves), costs.counted() as cost:
                 agent.fit(task, spec.seed, curves)
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
             clock.append(time.perf_counter())
+            about["costs"] = cost | costs.flops(agent, test, spec.seed)
+            speed = costs.milliseconds(agent, test, spec.seed)
         stages.now("judging")
         judgement = recounted(before, test, episodes)
         clock.append(time.perf_counter())
@@ -229,7 +232,7 @@ def run(
         seconds = dict(zip(("fit", "rollout", "score"), np.diff(clock).round(3).tolist(), strict=False))
         if "fit" in seconds:
             seconds |= {"fit": round(seconds["fit"] - curves.seconds, 3), "validation": round(curves.seconds, 3)}
-        (temporary / "timings.json").write_text(records.compact({**seconds, "curves": curves.timings}))
+        (temporary / "timings.json").write_text(records.compact({**seconds, **speed, "curves": curves.timings}))
         (temporary / "curves.json").write_text(records.compact(curves.curves))
         if arrays:
             np.savez_compressed(temporary / "images.npz", **arrays)

@@ -93,6 +93,7 @@ class About(_Table):
     budgets: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=100)]
     evaluator: Hash | None = None
     findings: dict[Label, Number | list[Number]] = {}
+    costs: dict[Name, Whole] = {}
     parameters: Whole = 0
     trainable: Whole | None = None
     software: dict[Text, Text]
@@ -127,12 +128,14 @@ Points = Annotated[list[Number | None], Field(max_length=10_000)]
 
 class Timings(_Table):
     """Seconds: of training, of validation during it, of looking at the test images, of judging, and of the points of
-    the training curves."""
+    the training curves; milliseconds per image of selector and predictor."""
 
     fit: Seconds | None = None
     validation: Seconds | None = None
     rollout: Seconds | None = None
     score: Seconds | None = None
+    selector_ms: Seconds | None = None
+    predictor_ms: Seconds | None = None
     curves: Annotated[list[dict[Label, Points]], Field(max_length=1000)] = []
 
 

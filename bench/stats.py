@@ -1,14 +1,33 @@
-"""Statistics: intervals over seeds and paired differences over test images. S seeds, N images."""
+"""Statistics: one interval for every score, over images, seeds and members of the judge.
+
+A score is an array (S, M, N): what each of S seeds has on each of N test images by each of M members of the judge; an
+own accuracy has one member, a score without a judge too. The three are crossed random factors: images are a sample of
+images, members a sample of judges made by the same recipe, seeds a sample of trainings. So an interval speaks of the
+method on other images of the kind, before another judge of the kind, trained anew; not of this judge's members and of
+these networks. That is the setting of multi-reader multi-case studies (readers: members; cases: images; Obuchowski and
+Rockette 1995; Gallas 2006), with trained networks as a third factor. Each side's components of variance are those of
+the crossed analysis of variance, and a sum of them has Satterthwaite's degrees of freedom (Searle, Casella and
+McCulloch, Variance Components, 1992). `benchmarks/coverage.py` simulates how often the interval covers.
+
+Images right or wrong without exception would have an interval without width. What images contribute is therefore
+taken with a few images added: to a row two that are right and two that are wrong for everybody (Agresti and Coull
+1998), to a difference one in favour of either side (Bonett and Price 2012).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+SEEDS, MEMBERS, IMAGES = -3, -2, -1
+"""The axes of scores."""
+LEVEL = 0.95
+POWER = 0.8
 
 
 def _t() -> Any:
@@ -25,9 +44,58 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    @property
+    def reach(self) -> float:
+        """How far the interval reaches from the mean, on the farther side: what tables print after ±."""
+        return max(self.high - self.mean, self.mean - self.low)
+
+
+NOTHING = Interval(float("nan"), float("nan"), float("nan"))
+
+
+class Difference(NamedTuple):
+    """A difference of means, its 95 % interval, the p-value of there being none, and what the latter follows from.
+
+    The p-value is for claims, after `holm`: it is a little stricter than the interval (`Estimate`).
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    error: float = float("nan")
+    """The standard error."""
+    freedom: float = float("nan")
+    """Of the p-value: degrees of freedom of Student's t."""
+
+    def detectable(self, claims: int = 1) -> float:
+        """The true difference of which such a comparison finds 80 %, if it is one of so many (Bonferroni).
+
+        Holm's correction finds as many or more.
+        """
+        t = _t()
+        return float(self.error * (t.isf((1 - LEVEL) / 2 / claims, self.freedom) + t.ppf(POWER, self.freedom)))
+
+
+class Estimate(NamedTuple):
+    """Means (…) of scores or of differences, the variances of these means, and their degrees of freedom.
+
+    Attributes:
+        freedom: for intervals: Satterthwaite's, with one less for every level, since their spreads are estimates.
+        tail: for claims: the levels' degrees of freedom, each weighed by its share of the variance. Holm's correction
+            looks far out in the tails, where Satterthwaite's are too many as soon as members or seeds matter.
+        added_mean: the mean with the added images.
+    """
+
+    mean: Array
+    variance: Array
+    freedom: Array
+    tail: Array
+    added_mean: Array
+
 
 def over_seeds(values_S: Array) -> Interval:
-    """The mean over seeds with a t interval.
+    """The mean over seeds with a t interval: for what has one value a seed.
 
     With few seeds the percentile bootstrap's intervals are far too short, the t interval's are not.
 
@@ -38,17 +106,8 @@ def over_seeds(values_S: Array) -> Interval:
     mean = float(values.mean())
     if len(values) < 2 or np.isnan(values).any():
         return Interval(mean, float("nan"), float("nan"))
-    half = float(_t().ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(_t().ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
-
-
-class Difference(NamedTuple):
-    """A difference of means, its 95 % interval, and the p-value of there being none."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
 
 
 def welch(values_S: Array, other_S: Array) -> Difference:
@@ -58,51 +117,161 @@ def welch(values_S: Array, other_S: Array) -> Difference:
         values_S: two values or more.
         other_S: those to compare with; as many or not.
 
-    >>> tuple(round(x, 3) for x in welch(np.array([2.0, 3.0, 4.0]), np.array([0.9, 1.0, 1.1])))
+    >>> tuple(round(x, 3) for x in welch(np.array([2.0, 3.0, 4.0]), np.array([0.9, 1.0, 1.1]))[:4])
     (2.0, -0.45, 4.45, 0.073)
     """
     sides = [np.asarray(side, float) for side in (values_S, other_S)]
+    parts = [side.var(ddof=1) / len(side) for side in sides]
+    variance = sum(parts)
+    squares = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
     mean = float(sides[0].mean() - sides[1].mean())
-    return _difference(mean, [(side.var(ddof=1) / len(side), len(side) - 1) for side in sides])
+    freedom = float(variance**2 / squares) if squares else 1.0
+    return _difference(mean, float(variance), freedom, freedom)
 
 
-def _difference(mean: float, parts: Sequence[tuple[float, int]]) -> Difference:
-    """A mean whose variance has these parts, each with its degrees of freedom; together they have Satterthwaite's."""
-    variance = float(sum(part for part, _ in parts))
+def _difference(mean: float, variance: float, freedom: float, tail: float) -> Difference:
     if variance == 0:
-        return Difference(mean, mean, mean, float(mean == 0))
-    freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    half = float(_t().ppf(0.975, freedom)) * variance**0.5
-    return Difference(mean, mean - half, mean + half, float(2 * _t().sf(abs(mean) / variance**0.5, freedom)))
+        return Difference(mean, mean, mean, float(mean == 0), 0.0, tail)
+    error = variance**0.5
+    half = float(_t().ppf((1 + LEVEL) / 2, freedom)) * error
+    p = float(2 * _t().sf(abs(mean) / error, tail))
+    return Difference(mean, mean - half, mean + half, p, error, tail)
 
 
-def crossed(scores_SN: Array, other_SN: Array) -> Difference:
-    """The difference between two methods on the same test images, with an interval over images and seeds.
-
-    Images are paired: each contributes the difference of its two mean scores over seeds. Seeds are not: the same
-    number means something else to another method, so each side adds the variance of its own seeds' means, less what
-    chance on single images explains of it (that part is in the images' variance already). Degrees of freedom are
-    Satterthwaite's. A side with one seed adds nothing: the interval then speaks of that one trained network.
-
-    In simulated comparisons it covers the difference about as often as it says from 3 seeds on, which a test holds,
-    and a little too seldom with 2.
+def mean_squares(values: Array, factors: int) -> dict[tuple[int, ...], tuple[Array, int]]:
+    """The crossed analysis of variance, one value a cell: effect → its mean square (…) and degrees of freedom.
 
     Args:
-        scores_SN: each seed's score on each image, such as right or wrong; the numbers of seeds may differ.
-        other_SN: the same for the method to compare with.
+        values: (…, I, J, …), the last axes being the factors.
+        factors: how many of them. Those with one level have no effect.
+
+    Returns:
+        Effects are named by their axes from the end: (-2, -1) is the interaction of the last two factors.
+
+    >>> squares = mean_squares(np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 6.0]]), 2)
+    >>> {effect: (float(square), freedom) for effect, (square, freedom) in squares.items()}
+    {(-2,): (6.0, 1), (-1,): (6.5, 2), (-2, -1): (1.5, 2)}
     """
-    sides = [np.asarray(side, float) for side in (scores_SN, other_SN)]
-    difference_N = sides[0].mean(0) - sides[1].mean(0)
-    images, mean = len(difference_N), float(difference_N.mean())
-    parts = [(difference_N.var(ddof=1) / images, images - 1)]
+    axes = [axis for axis in range(-factors, 0) if values.shape[axis] > 1]
+    cells = int(np.prod(values.shape[-factors:]))
+    everything = tuple(range(-factors, 0))
+    grand = values.mean(everything, keepdims=True)
+    deviations: dict[tuple[int, ...], Array] = {(): grand}
+    found: dict[tuple[int, ...], tuple[Array, int]] = {}
+    rest = np.square(values).sum(everything) - cells * np.square(grand).reshape(values.shape[:-factors])
+    for size in range(1, len(axes) + 1):
+        for effect in itertools.combinations(axes, size):
+            freedom = int(np.prod([values.shape[axis] - 1 for axis in effect]))
+            if size == len(axes):  # what is left: spares an array of the values' own size
+                found[effect] = np.maximum(rest, 0.0) / freedom, freedom
+                break
+            others = tuple(axis for axis in everything if axis not in effect)
+            below = [part for k in range(size) for part in itertools.combinations(effect, k)]
+            deviation = values.mean(others, keepdims=True) - sum(deviations[part] for part in below)
+            deviations[effect] = deviation
+            repeats = cells / np.prod([values.shape[axis] for axis in effect])
+            squares = np.square(deviation).sum(everything) * repeats
+            found[effect], rest = (squares / freedom, freedom), rest - squares
+    return found
+
+
+def estimate(scores_SMN: Array, other_SMN: Array | None = None) -> Estimate:
+    """The mean of a row's scores, or the difference of two rows', with its variance: the base of every interval.
+
+    Two rows share members and images, which are paired; seeds are not: the same number means something else to another
+    method. With D the (difference of the) means over seeds, (M, N), and MS the mean squares of its members, of its
+    images and of their interaction,
+
+        Var = MS_images / MN + max(0, MS_members − MS_members×images) / MN + Σ over rows of what their seeds add,
+        seeds add: max(0, MS_seeds − MS_seeds×members − MS_seeds×images + MS_seeds×members×images) / SMN.
+
+    The subtracted part is what chance on single members and images explains of a level's spread; it is in the other
+    terms already. A level with one member, or one seed, adds nothing: the interval then speaks of that one.
+
+    Args:
+        scores_SMN: (…, S, M, N), in [0, 1]; axes before them are repetitions, such as simulated experiments.
+        other_SMN: of the row to compare with: the same members and images, as many seeds or not.
+    """
+    sides = [np.asarray(scores_SMN, float), *([] if other_SMN is None else [np.asarray(other_SMN, float)])]
+    means = [side.mean(SEEDS) for side in sides]
+    levels = means[0] if other_SMN is None else means[0] - means[1]
+    added = _added(levels, alone=other_SMN is None)
+    padded = np.concatenate([levels, np.broadcast_to(added, (*levels.shape[:-1], added.shape[-1]))], IMAGES)
+    squares = mean_squares(padded, 2)
+    nothing = np.zeros(levels.shape[:-2]), 1
+    parts = [[squares[IMAGES,]], [squares.get((MEMBERS,), nothing), squares.get((MEMBERS, IMAGES), nothing)]]
+    sizes = [padded.shape[MEMBERS] * padded.shape[IMAGES]] * 2
     for side in sides:
-        seeds = len(side)
-        if seeds > 1:
-            means_S = side.mean(1)
-            rest_SN = side - side.mean(0) - means_S[:, None] + means_S.mean()
-            noise = (rest_SN**2).sum() / ((seeds - 1) * (images - 1)) / (seeds * images)
-            parts.append((max(means_S.var(ddof=1) / seeds - noise, 0.0), seeds - 1))
-    return _difference(mean, parts)
+        of_seeds = mean_squares(side, 3)
+        effects = [(SEEDS,), (SEEDS, MEMBERS), (SEEDS, IMAGES), (SEEDS, MEMBERS, IMAGES)]
+        parts.append([of_seeds.get(effect, nothing) for effect in effects])
+        sizes.append(int(np.prod(side.shape[-3:])))
+    variance = squared = shares = np.zeros(levels.shape[:-2])
+    fewest = np.full(levels.shape[:-2], np.inf)
+    for terms, size in zip(parts, sizes, strict=True):
+        total = sum(sign * square for sign, (square, _) in zip((1, -1, -1, 1), terms, strict=False)) / size
+        there = total > 1e-15
+        variance = variance + np.where(there, total, 0.0)
+        of_terms = sum(np.square(square / size) / max(freedom - 1, 0.5) for square, freedom in terms)
+        squared = squared + np.where(there, of_terms, 0.0)
+        shares = shares + terms[0][0] / size / terms[0][1]
+        fewest = np.where(there, np.minimum(fewest, terms[0][1]), fewest)
+    # Subtracted terms can take the formulas below the degrees of freedom of the smallest level.
+    freedom, tail = np.maximum(variance**2 / squared, fewest), np.maximum(variance / shares, fewest)
+    return Estimate(levels.mean((MEMBERS, IMAGES)), variance, freedom, tail, padded.mean((MEMBERS, IMAGES)))
+
+
+def _added(levels_MN: Array, alone: bool) -> Array:
+    """The images that are added so that no interval is without width (see the top): (…, 1, 2 or 4).
+
+    To a difference, one for either side, as large as those images' that differ are in root mean square; 1 if none does.
+    """
+    if alone:
+        return np.array([[1.0, 1.0, 0.0, 0.0]])
+    squares_N = np.square(levels_MN.mean(MEMBERS, keepdims=True))
+    differ = (squares_N > 1e-12).sum(IMAGES, keepdims=True)
+    size = np.sqrt(np.where(differ > 0, squares_N.sum(IMAGES, keepdims=True) / np.maximum(differ, 1), 1.0))
+    return np.concatenate([size, -size], IMAGES)
+
+
+def interval(scores_SMN: Array) -> Interval:
+    """The mean of a row's scores with its interval over images, seeds and members (`bounds`); never of width 0.
+
+    Args:
+        scores_SMN: in [0, 1], such as right or wrong.
+
+    >>> tuple(round(x, 3) for x in interval(np.ones((1, 1, 500))))
+    (1.0, 0.992, 1.0)
+    """
+    found = estimate(scores_SMN)
+    low, high = bounds(found)
+    return Interval(float(found.mean), float(low), float(high))
+
+
+def bounds(found: Estimate) -> tuple[Array, Array]:
+    """The 95 % interval of rows' means: Wilson's (1927) score interval, which is within [0, 1] and leans towards 1/2.
+
+    The number of trials is that of independent images which would have the estimated variance, and Student's t stands
+    for the normal quantile, as for proportions in surveys (Korn and Graubard 1998).
+    """
+    quantile, p = _t().ppf((1 + LEVEL) / 2, found.freedom), found.mean
+    images = found.added_mean * (1 - found.added_mean) / found.variance
+    weight = quantile**2 / images
+    centre = (p + weight / 2) / (1 + weight)
+    half = quantile / (1 + weight) * np.sqrt((p * (1 - p) + weight / 4) / images)
+    # At 0 and 1 the bound is the mean itself, but for rounding.
+    return np.maximum(np.minimum(centre - half, p), 0.0), np.minimum(np.maximum(centre + half, p), 1.0)
+
+
+def crossed(scores_SMN: Array, other_SMN: Array) -> Difference:
+    """The difference between two rows on the same test images before the same members, with its interval (`estimate`).
+
+    Args:
+        scores_SMN: in [0, 1], such as right or wrong.
+        other_SMN: the same for the row to compare with; the numbers of seeds may differ.
+    """
+    mean, variance, freedom, tail, _ = map(float, estimate(scores_SMN, other_SMN))
+    return _difference(mean, variance, freedom, tail)
 
 
 def holm(p_M: Array) -> Array:

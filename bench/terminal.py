@@ -57,7 +57,7 @@ def _cells(line: str) -> list[str]:
 
 def _cell(text: str, marks: tuple[str, str]) -> str:
     text = re.sub(r"\*\*(.+?)\*\*", rf"\1{marks[0]}", text)
-    text = re.sub(r"(?<!\*)\*([^* ]+)\*(?!\*)", rf"\1{marks[1]}", text).replace("`", "")
+    text = re.sub(r"(?<!\*)\*([^* ][^*]*)\*(?!\*)", rf"\1{marks[1]}", text).replace("`", "")
     return escape.plain(text)
 
 
@@ -195,17 +195,19 @@ def _blocks(table: Sequence[Cells], columns: int, right: Sequence[bool]) -> list
 def _folded(table: Sequence[Cells], columns: int, right: Sequence[bool]) -> list[str]:
     """Each row's label on a line of its own, with what stands in the last columns where these do not fit."""
     head, *body = table
-    for moved in range(min(4, len(head) - 2)):
+    for split, moved, gap in itertools.product((False, True), range(min(4, len(head) - 2)), (2, 1)):
         end = len(head) - moved
-        inner = [row[1:end] for row in table]
-        for gap in (2, 1):
-            if 2 + _width(inner, gap) <= columns:
-                top, *lines = _aligned(inner, right[1:end], gap)
-                folded = [f"  {top}"]
-                for row, line in zip(body, lines, strict=True):
-                    folded += _label("; ".join([row[0], *_named(head[end:], row[end:])]), columns) if row[0] else []
-                    folded.append(f"  {line}")
-                return folded
+        if split and any(" ± " in cell for row in body for cell in row[end:]):
+            break  # rather a list than a label that goes on with figures
+        parts = [_split(row[1:end]) if split else [row[1:end]] for row in table]
+        inner = [line for part in parts for line in part]
+        if 2 + _width(inner, gap) <= columns:
+            aligned = iter(_aligned(inner, right[1:end], gap))
+            folded = [f"  {next(aligned)}"]
+            for row, part in zip(body, parts[1:], strict=True):
+                folded += _label("; ".join([row[0], *_named(head[end:], row[end:])]), columns) if row[0] else []
+                folded += [f"  {next(aligned)}" for _ in part]
+            return folded
     long = {at for row in body for at, cell in enumerate(row) if len(cell) > columns // 3}
     beside = [at for at in range(1, len(head)) if at in long]
     inside = [at for at in range(1, len(head)) if at not in long]
@@ -214,6 +216,13 @@ def _folded(table: Sequence[Cells], columns: int, right: Sequence[bool]) -> list
         lines += _label("; ".join([row[0], *_named([head[at] for at in beside], [row[at] for at in beside])]), columns)
         lines += _side_by_side(_named([head[at] for at in inside], [row[at] for at in inside]), columns)
     return lines
+
+
+def _split(row: Cells) -> list[Cells]:
+    """A row, and what its cells have after ± in another below: `71.3 ± 1.2▲` as `71.3▲` and `±1.2`."""
+    parts = [re.fullmatch(r"([-+]?[\d.]+) ± ([\d.]+)(.*)", cell) for cell in row]
+    first = [f"{part[1]}{part[3]}" if part else cell for part, cell in zip(parts, row, strict=True)]
+    return [first, [f"±{part[2]}" if part else "" for part in parts]] if any(parts) else [first]
 
 
 def _named(names: Cells, cells: Cells) -> list[str]:

@@ -24,6 +24,22 @@ IDENTITY = ("name", "version", "base", "grounds")
 """Fields that make a task what it is: they are not settings."""
 
 
+@dataclass
+class Use:
+    """What this process has used so far, for the bench to tell what training took.
+
+    Attributes:
+        images: training images drawn, whole epochs.
+        steps: env steps taken, of each env of a batch.
+    """
+
+    images: int = 0
+    steps: int = 0
+
+
+USE = Use()
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images of one half of a task.
@@ -125,7 +141,9 @@ class Task(ABC):
 
     def train(self, epoch: int = 0) -> Split:
         """The training images of one epoch: placed tasks place them anew in each."""
-        return self.render("train", epoch)
+        drawn = self.render("train", epoch)
+        USE.images += len(drawn)
+        return drawn
 
     def val(self) -> Split:
         """The validation images: the only ones on which to choose anything."""

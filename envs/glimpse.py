@@ -19,6 +19,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from glimpsebench.envs import rewards, seeding, sensors, tasks
+from glimpsebench.envs.base import USE
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.footprints import Envs, Steps, inside
 from glimpsebench.envs.pictures import Box, as_text, box_of, picture
@@ -47,6 +48,12 @@ class _World:
             )
         self.images_NCHW, self.labels_N, self.boxes_N4 = images, split.labels_N, split.boxes_N4
         self.read = sensor.reader(images)
+
+
+def _split(task: Task | Split, half: Half, epoch: int) -> Split:
+    if isinstance(task, Split):
+        return task
+    return task.train(epoch) if half == "train" else task.render(half, epoch)
 
 
 class GlimpseVectorEnv(PlainSpec, VectorEnv[Observation, Array, Array]):
@@ -197,7 +204,7 @@ class GlimpseVectorEnv(PlainSpec, VectorEnv[Observation, Array, Array]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
 
-        split = self.task if isinstance(self.task, Split) else self.task.render(half, 0)
+        split = _split(self.task, half, 0)
         self.sensor = sensors.make(sensor, split.images_NCHW.shape[1:])
         self.num_envs, self.horizon, self.budget, self.currency = num_envs, glimpses, budget, currency
         self.kind, self.half, self.render_mode = observation, half, render_mode
@@ -271,8 +278,7 @@ class GlimpseVectorEnv(PlainSpec, VectorEnv[Observation, Array, Array]):
         self._low, self._high = actions.low, actions.high
 
     def _open(self, epoch: int) -> _World:
-        split = self.task if isinstance(self.task, Split) else self.task.render(self.half, epoch)
-        return _World(split, self.sensor)
+        return _World(_split(self.task, self.half, epoch), self.sensor)
 
     def _cap(self) -> Array:
         """The largest number of pixels (or values) within the budget of each env: int64 (B,)."""
@@ -397,6 +403,7 @@ class GlimpseVectorEnv(PlainSpec, VectorEnv[Observation, Array, Array]):
         before = self._touched.copy()
         refused, glimpse = self._look(aim, looking)
         self._steps += acting
+        USE.steps += int(np.count_nonzero(acting))
         ended = acting & (refused | ~looking)
         if not self.predict:
             ended |= acting & ((self._count >= self.horizon) | (self._spent >= self.cap))

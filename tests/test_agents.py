@@ -264,10 +264,10 @@ def test_a_learned_selector_beats_uniform_and_looks_at_the_beacon(name: str) -> 
     learned, touched = looked(name, task, short, 0.05 if name in FEW else 0.3)
     by_chance, touched_by_chance = floor(task)
     assert touched.any((1, 2)).all()
-    assert crossed(learned[None], by_chance[None]).low > 0
+    assert crossed(learned[None, None], by_chance[None, None]).low > 0
     # Few pixels are compared with as many random ones, not with windows, which lie at the edge more seldom.
     on_object = objects.mean((1, 2)) if name in FEW else share_on_object(touched_by_chance, objects)
-    assert crossed(share_on_object(touched, objects)[None], on_object[None]).low > 0
+    assert crossed(share_on_object(touched, objects)[None, None], on_object[None, None]).low > 0
 
 
 def test_uniform_cells_are_whole_in_training_and_at_test(beacon: Task) -> None:

@@ -320,7 +320,7 @@ def test_points_beside_the_grid_and_findings_stand_in_the_tables(beacon: Task, r
     assert line["touched"] == pytest.approx(7 / 256), "seven pixels of 256 are the most that 3 % affords"
     section = leaderboard.markdown(rows, "A title").split("### Points beside the grid")[1].split("###")[0]
     assert f"| 3 % | {700 / 256:.2f} |" in section
-    assert f"| {100 * own:.2f} |" in section
+    assert f"| {100 * own:.2f} ± " in section
     sizes = [record.about["findings"]["expected_size"] for record in records[:2]]
     section = leaderboard.markdown(rows, "A title").split("### Findings")[1]
     assert f"| {np.mean(sizes):.3g} ({min(sizes):.3g} to {max(sizes):.3g}) |" in section

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glimpsebench.bench import leaderboard
-from glimpsebench.bench.leaderboard import Floors, rows_of
+from glimpsebench.bench import leaderboard, rows
+from glimpsebench.bench.floors import Floors
 from glimpsebench.bench.records import SCHEMA, Record
+from glimpsebench.bench.rows import rows_of
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
@@ -154,8 +155,8 @@ def test_a_row_is_bold_where_it_beats_the_strongest_floor_and_not_the_weakest() 
     assert "*" not in line_of(text, "equal")[AT[0.1]]
     assert "*" not in line_of(text, "good")[AT[1.0]], "with everything touched all show the same"
     floors = Floors(rows, "own")
-    assert {budget: row.name for budget, (row, _) in floors.strongest.items()} == {0.1: "pixels", 0.2: "pixels"}
-    mean = floors.strongest[0.1][1]
+    assert {budget: best.floor.name for budget, best in floors.strongest.items()} == {0.1: "pixels", 0.2: "pixels"}
+    mean = floors.strongest[0.1].accuracy
     assert f"| 10 % | pixels | {100 * mean:.1f} | pixels | {100 * mean:.1f} |" in text
     lines = leaderboard.table(rows)
     (line,) = lines[(lines["contender"] == "good") & (lines["budget"] == 0.1)].to_dict("records")
@@ -182,7 +183,8 @@ def test_with_one_seed_on_a_side_nothing_is_bold(contender_seeds: int) -> None:
 def test_the_ceiling_is_found_whatever_its_settings() -> None:
     everything = record("everything", 0, 1.0, reference="ceiling", changed={"steps": 9}, touched=(0.1, 0.2, 1.0))
     rows = rows_of([everything, *(record("good", seed, 0.97) for seed in range(3))])
-    assert line_of(leaderboard.markdown(rows, "A title"), "good")[9] == "10 %"
+    curves = leaderboard.markdown(rows, "A title").partition("### Curves")[2]
+    assert line_of(curves, "good")[2] == "10 %"
 
 
 def test_what_was_touched_is_shown_where_it_is_well_below_the_cap() -> None:
@@ -218,7 +220,7 @@ def test_classes_of_unequal_size_are_counted_and_accuracy_is_balanced_beside_top
     lazy = record("lazy", labels=labels)
     lazy.arrays["own"][:] = lazy.arrays["evaluator"][:] = 0
     text = leaderboard.markdown(rows_of([lazy, floor("pixels", 0, 0.5, labels=labels)]), "A title")
-    assert line_of(text, "lazy", "own")[AT[0.2]].rstrip("¹") in ("85.0", "*85.0*", "**85.0**")
+    assert line_of(text, "lazy", "own")[AT[0.2]].strip("*¹").startswith("85.0 ± ")
     assert line_of(text, "lazy", "own, balanced")[AT[0.2]] == "25.0"
     assert line_of(text, "majority class", "")[AT[0.2]] == "85.0"
     assert "| images | 340 | 20 | 20 | 20 |" in text
@@ -245,3 +247,121 @@ def test_rows_of_an_older_schema_are_said_to_be() -> None:
     text = leaderboard.markdown(rows_of([record("old", schema=1, source=None), record("new")]), "A title")
     assert "1 of 2 rows were made by an earlier version" in text
     assert "earlier version" not in leaderboard.markdown(rows_of([record("new")]), "A title")
+
+
+def test_every_accuracy_has_an_interval_with_a_width() -> None:
+    made = [record("right", seed, 1.0) for seed in range(3)] + [record("wrong", seed, 0.0) for seed in range(3)]
+    rows = rows_of([*made, *FLOORS])
+    for row in rows:
+        for by in ("own", "evaluator"):
+            assert all(
+                value.low < value.high for value in (*row.accuracy(by), row.area(by)) if value.mean == value.mean
+            )
+    text = leaderboard.markdown(rows, "A title")
+    assert f"100.0 ± {100 * rows[0].accuracy('own')[3].reach:.1f}" in line_of(text, "right", "own")[AT[0.1]]
+    lines = leaderboard.table(rows)
+    for by in ("own", "evaluator"):
+        assert (lines[f"{by}_low"] < lines[f"{by}_high"]).all()
+        assert (lines[f"{by}_area_low"] < lines[f"{by}_area_high"]).all()
+
+
+def test_members_of_the_judge_are_a_level_of_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four members, of which two answer as today's evaluator and two call everything wrong."""
+    one = [record("mine", seed, 0.8) for seed in range(6)]
+    alone = rows_of(one)[0].accuracy("evaluator", [0.1])[0]
+    answers = rows.answers
+
+    def four(run: Record, by: str) -> Array | None:
+        right = answers(run, by)
+        return right if right is None or by == "own" else np.concatenate([right, right, 0 * right, 0 * right])
+
+    monkeypatch.setattr(rows, "answers", four)
+    row = rows_of(one)[0]
+    scores = row.scores("evaluator", 0.1)
+    assert scores is not None
+    assert scores.shape == (6, 4, IMAGES)
+    together = row.accuracy("evaluator", [0.1])[0]
+    assert together.mean == pytest.approx(alone.mean / 2)
+    assert together.reach > 5 * alone.reach
+    assert row.accuracy("own", [0.1])[0].reach < 2 * alone.reach, "an own accuracy has one member"
+
+
+def test_a_failed_run_counts_as_chance_everywhere_and_the_row_says_so() -> None:
+    good = [record("mine", seed, 0.8) for seed in range(3)]
+    failed = Record(Path("failed"), dict(good[0].about) | {"seed": 3, "status": "failed", "error": "x"})
+    made = rows_of([*good, failed, *FLOORS])
+    row = next(row for row in made if row.name == "mine")
+    mean = np.mean([run.correct_FN("own")[0].mean() for run in good])
+    assert row.means("own", [0.1])[0] == pytest.approx((3 * mean + 0.25) / 4)
+    assert row.balanced("own", [0.1])[0] == pytest.approx((3 * mean + 0.25) / 4, abs=0.02)
+    assert row.area("own").mean < rows_of(good)[0].area("own").mean - 0.1
+    assert "failed (seed 3)" in leaderboard.markdown(made, "t")
+    lines = leaderboard.table(made)
+    assert set(lines[lines["contender"] == "mine"]["failed"]) == {1}
+    assert set(lines[lines["contender"] == "pixels"]["failed"]) == {0}
+
+
+def test_what_a_curve_comes_to_is_what_the_arrays_say() -> None:
+    short = [record("short", seed, 0.8, touched=(0.1, 0.2, 0.2)) for seed in range(3)]
+    whole = [record("whole", seed, 0.7) for seed in range(3)]
+    made = rows_of([*short, *whole, record("everything", 0, 1.0, reference="ceiling")])
+    by_name = {row.name: row for row in made}
+    assert by_name["short"].covered == (0.1, 0.2)
+    right_SFN = np.stack([run.correct_FN("own") for run in whole])
+    at = right_SFN.mean((0, 2))
+    area = (0.5 * (at[0] + at[1]) * np.log(2) + 0.5 * (at[1] + at[2]) * np.log(5)) / np.log(10)
+    assert by_name["whole"].area("own").mean == pytest.approx(area)
+    first = right_SFN.all(1)
+    never = ~right_SFN[:, -1]
+    share = first.mean()
+    assert 0.3 < share < 0.5 < (right_SFN[:, 1] & right_SFN[:, 2]).mean() + 0.1 < 1 - never.mean()
+    median, late = by_name["whole"].sufficient("own")
+    assert (median, late) == (0.2 if (right_SFN[:, 1] & right_SFN[:, 2]).mean() >= 0.5 else 1.0, np.inf)
+    text = leaderboard.markdown(made, "t").partition("### Curves")[2]
+    assert line_of(text, "short", "own")[1] == "10–20 %"
+    assert line_of(text, "whole", "own")[0] == f"{100 * area:.1f} ± {100 * by_name['whole'].area('own').reach:.1f}"
+    assert line_of(text, "whole", "own")[-1] == "never"
+    (line,) = leaderboard.table(made).query("contender == 'short' and budget == 0.2").to_dict("records")
+    assert (line["area_from"], line["area_to"]) == (0.1, 0.2)
+
+
+def test_touched_has_a_tail() -> None:
+    run = record("mine")
+    run.arrays["touched"] = run.arrays["touched"].copy()
+    run.arrays["touched"][0] = np.linspace(1, 10, IMAGES)
+    lines = leaderboard.table(rows_of([run]))
+    (line,) = lines[lines["budget"] == 0.1].to_dict("records")
+    assert line["touched"] == pytest.approx(0.055)
+    assert line["touched_p95"] == pytest.approx(0.0955, abs=1e-3)
+    assert line["touched_max"] == pytest.approx(0.1)
+
+
+def test_calibration_is_shown_where_records_have_confidences() -> None:
+    runs = [record("sure", seed, 0.6) for seed in range(3)]
+    assert "| ECE |" not in leaderboard.markdown(rows_of(runs), "t")
+    for run in runs:
+        run.arrays["confidence"] = np.full((len(BUDGETS), IMAGES), 255, np.uint8)
+    row = rows_of(runs)[0]
+    assert row.calibration([0.1])[0] == pytest.approx(1 - row.means("own", [0.1])[0])
+    assert "| ECE |" in leaderboard.markdown([row], "t")
+    assert "own_calibration_error" in leaderboard.table([row])
+
+
+def test_a_table_says_what_it_could_have_found() -> None:
+    made = [record("good", seed, 0.8) for seed in range(6)] + [record("equal", seed, 0.6) for seed in range(6)]
+    every = rows_of([*made, *FLOORS])
+    floors = Floors(every, "own")
+    sizes = [floors.against[name, 0.1].difference.detectable(len(floors.against)) for name in ("good", "equal")]
+    expected = floors.detectable([row for row in every if row.track == "gated"], 0.1)
+    assert expected == pytest.approx(np.median(sizes))
+    assert 0.05 < expected < 0.2
+    line = line_of(leaderboard.markdown(every, "t").partition("### Gated")[2], "detectable", "own")
+    assert line[AT[0.1]] == f"{100 * expected:.1f}"
+
+
+def test_to_be_below_the_best_of_several_floors_needs_more_than_to_be_above_it() -> None:
+    many = [floor(f"f{number}", seed, 0.6) for number in range(8) for seed in range(4)]
+    every = rows_of([*many, *(record("mine", seed, 0.55) for seed in range(4))])
+    (one,) = [each for (_, budget), each in Floors(every, "own").against.items() if budget == 0.1]
+    assert one.difference.mean < 0
+    assert one.adjusted == pytest.approx(min(1.0, 2 * 8 * one.difference.p)) or one.adjusted >= 8 * one.difference.p

@@ -223,7 +223,7 @@ def _differences(settings: Sequence[Setting]) -> str:
         for one, other in members:
             cells = []
             for by, budget in columns:
-                found = crossed(_correct(one, by, budget), _correct(other, by, budget))
+                found = crossed(_correct(one, by, budget)[:, None], _correct(other, by, budget)[:, None])
                 points = f"{100 * found.mean:+.1f} ± {50 * (found.high - found.low):.1f}"
                 clear = found.low > 0 or found.high < 0
                 cells.append(f"**{points}**" if clear else points)

@@ -32,8 +32,8 @@ from typing import Any
 
 from glimpsebench import agents
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
-from glimpsebench.bench.leaderboard import labels_of
 from glimpsebench.bench.records import settings_of
+from glimpsebench.bench.rows import labels_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.envs import settings as of_settings
 from glimpsebench.envs.errors import UsageError, unknown

@@ -1,0 +1,119 @@
+"""Floors and ceiling: what a task's contenders are compared with, and which differences are claimed.
+
+A contender is compared with the strongest floor of its task at a budget; claims are made after Holm's correction for
+all differences of the task by that score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from glimpsebench.agents.common.base import BUDGETS
+from glimpsebench.bench.rows import Row
+from glimpsebench.bench.stats import Difference, crossed, holm
+
+
+class AgainstFloor(NamedTuple):
+    """A row less the strongest floor of its task at one budget, by one score."""
+
+    floor: Row
+    difference: Difference
+    adjusted: float
+    """The p-value after Holm's correction for all differences of the table."""
+    seeds: int
+    """Of the side that has fewer."""
+
+    @property
+    def sign(self) -> int:
+        """1 above the floor, -1 below it, 0 undecided: by the adjusted p-value, and with one seed undecided."""
+        decided = self.seeds > 1 and self.adjusted < 0.05
+        return int(np.sign(self.difference.mean)) if decided else 0
+
+    @property
+    def sign_of_these_networks(self) -> int:
+        """The same where one of the two has one seed: it speaks of the trained networks, not of the methods."""
+        decided = self.seeds == 1 and self.adjusted < 0.05
+        return int(np.sign(self.difference.mean)) if decided else 0
+
+
+class Strongest(NamedTuple):
+    """The strongest floor at a budget, its mean accuracy, and how many floors it is the best of."""
+
+    floor: Row
+    accuracy: float
+    among: int
+
+
+@dataclass(frozen=True)
+class Floors:
+    """The strongest floor of one task at each budget, and how its contenders compare with it, by one score.
+
+    A thumbnail is left out of the choice: its budget counts values delivered, not pixels touched.
+
+    Attributes:
+        rows: of the task.
+        by: `own` or `evaluator`.
+    """
+
+    rows: Sequence[Row]
+    by: str
+
+    @cached_property
+    def strongest(self) -> dict[float, Strongest]:
+        """Budget → the floor of the best mean accuracy there; no entry where no floor has one.
+
+        With the whole image touched all show the same, so 100 % has none.
+        """
+        floors = [row for row in self.rows if row.about["reference"] == "floor" and row.about["currency"] == "touched"]
+        found = {}
+        for budget in BUDGETS[:-1]:
+            means = [(mean, row) for row in floors if not np.isnan(mean := row.means(self.by, [budget])[0])]
+            if means:
+                best, floor = max(means, key=lambda pair: pair[0])
+                found[budget] = Strongest(floor, best, len(means))
+        return found
+
+    @cached_property
+    def against(self) -> dict[tuple[str, float], AgainstFloor]:
+        """(A contender's name, budget) → its difference, where both reach the budget and met the same test images."""
+        found: dict[tuple[str, float], tuple[Row, Difference, int]] = {}
+        p: list[float] = []
+        for row in self.rows:
+            for budget, (floor, _, among) in self.strongest.items():
+                mine, theirs = row.scores(self.by, budget), floor.scores(self.by, budget)
+                same = row.records[0].about["task"]["test_sha256"] == floor.records[0].about["task"]["test_sha256"]
+                if row.track == "reference" or mine is None or theirs is None or not same:
+                    continue
+                difference = crossed(mine, theirs)
+                found[row.name, budget] = floor, difference, min(len(mine), len(theirs))
+                # The best of several is a little too good by chance: to be below it counts after Bonferroni's
+                # correction for the choice.
+                p.append(difference.p if difference.mean > 0 else min(1.0, difference.p * among))
+        return {
+            key: AgainstFloor(floor, difference, float(adjusted), seeds)
+            for (key, (floor, difference, seeds)), adjusted in zip(found.items(), holm(np.array(p)), strict=True)
+        }
+
+    def detectable(self, rows: Sequence[Row], budget: float) -> float:
+        """The true difference from the strongest floor that 80 % of such tables would claim: median of these rows.
+
+        At the level with which Holm's correction begins; NaN if none of them is compared there.
+        """
+        names = {row.name for row in rows}
+        each = [
+            one.difference.detectable(len(self.against))
+            for (name, at), one in self.against.items()
+            if at == budget and name in names and one.seeds > 1
+        ]
+        return float(np.median(each)) if each else float("nan")
+
+
+def ceiling_of(rows: Sequence[Row], task: str) -> Row | None:
+    """The row of a task that sees the whole image; the one of most seeds if there are several."""
+    ceilings = [row for row in rows if row.task == task and row.about["reference"] == "ceiling"]
+    return max(ceilings, key=lambda row: len(row.records), default=None)

@@ -1,0 +1,371 @@
+"""Rows: the runs that differ in the seed alone, and everything that tables say of them, from their records.
+
+Shapes: S seeds, M members of the judge (one for own accuracies), F budgets, N images. A run that did not end well
+counts as chance in every accuracy, and its row says so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glimpsebench.agents.common.base import BUDGETS
+from glimpsebench.bench import escape, metrics
+from glimpsebench.bench.costs import costs_of
+from glimpsebench.bench.records import Record, canonical
+from glimpsebench.bench.stats import NOTHING, Interval, interval
+from glimpsebench.envs.errors import UsageError
+
+Array = NDArray[Any]
+
+SCORES = ("evaluator", "own")
+SETTLED = 5  # seeds; a row with fewer is provisional
+
+
+def answers(record: Record, by: str) -> Array | None:
+    """Which images a run has right, by each member that answers for this score: boolean (M, F, N); None without any."""
+    right_MFN = record.correct_MFN(by)
+    return right_MFN if len(right_MFN) else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender on one task: the runs that differ in the seed alone.
+
+    They have the same settings of agent and task, agent version, source and evaluator (`rows_of`).
+    """
+
+    name: str
+    task: str
+    records: tuple[Record, ...]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        about: dict[str, Any] = self.records[0].about["agent"]
+        return about
+
+    @cached_property
+    def runs(self) -> tuple[Record, ...]:
+        """The runs that ended well."""
+        return tuple(record for record in self.records if record.done)
+
+    @property
+    def track(self) -> str:
+        """`gated` and `open` are not ranked in one list; references are in neither."""
+        return "reference" if self.about["reference"] else str(self.about["track"])
+
+    @property
+    def chance(self) -> float:
+        return 1 / float(self.records[0].about["task"]["classes"])
+
+    @property
+    def note(self) -> str:
+        """Runs that did not end well, few seeds, what it learned from beside labels, and on which other device."""
+        notes = [f"{record.about['status']} (seed {record.seed})" for record in self.records if not record.done]
+        if len(self.runs) < SETTLED:
+            notes.append("provisional")
+        if self.about["supervision"] != "labels":
+            notes.append(escape.terminal(f"learns from {self.about['supervision']}"))
+        devices: dict[str, list[str]] = defaultdict(list)
+        for record in self.records:
+            devices[record.about["machine"]["device"]].append(str(record.seed))
+        for device, seeds in devices.items():
+            if device != "cpu":
+                which = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} " if len(devices) > 1 else ""
+                notes.append(escape.terminal(f"{which}trained on {device}"))
+        return ", ".join(notes)
+
+    @property
+    def labels_N(self) -> Array | None:
+        """The test labels; None if no run ended well."""
+        return self.runs[0].arrays["labels"] if self.runs else None
+
+    @cached_property
+    def reached(self) -> tuple[float, ...]:
+        """The budgets that every run reaches which ended well, ascending."""
+        if not self.runs:
+            return ()
+        reached_F = np.logical_and.reduce([record.reached_F for record in self.runs])
+        return tuple(budget for budget, reached in zip(self.runs[0].budgets, reached_F, strict=True) if reached)
+
+    @property
+    def covered(self) -> tuple[float, ...]:
+        """Those of the grid among them."""
+        return tuple(budget for budget in self.reached if budget in BUDGETS)
+
+    def scores(self, by: str, budget: float) -> Array | None:
+        """Right or wrong, (S, M, N), of every seed at a budget; None if a run does not reach it or has no such score.
+
+        Of a run that did not end well every image counts 1/K.
+        """
+        right = self._answers(by)
+        if right is None or budget not in self.reached:
+            return None
+        at = self.runs[0].budgets.index(budget)
+        if not all(record.answered_F(by)[at] for record in self.runs):
+            return None
+        return self.with_failed(right[:, :, at])
+
+    def _answers(self, by: str) -> Array | None:
+        """(S, M, F, N) of the runs that ended well; None if one of them has none by this score."""
+        if by not in self._kept:
+            each = [answers(record, by) for record in self.runs]
+            known = [one for one in each if one is not None]
+            self._kept[by] = np.stack(known) if known and len(known) == len(each) else None
+        return self._kept[by]
+
+    @cached_property
+    def _kept(self) -> dict[str, Array | None]:
+        return {}
+
+    def with_failed(self, right: Array) -> Array:
+        """Right or wrong (S, …) of the runs that ended well, and chance for those that did not."""
+        failed = len(self.records) - len(self.runs)
+        return np.concatenate([right, np.full((failed, *right.shape[1:]), self.chance)]) if failed else right
+
+    def accuracy(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[Interval]:
+        """At each of these budgets, with its interval over images, seeds and members; NaN where it is not reached."""
+        each = [self.scores(by, budget) for budget in budgets]
+        return [NOTHING if one is None else interval(one) for one in each]
+
+    def means(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """The accuracies alone."""
+        each = [self.scores(by, budget) for budget in budgets]
+        return [float("nan") if one is None else float(one.mean()) for one in each]
+
+    def balanced(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """The means over classes of the accuracy on each class's images."""
+        each = [self.scores(by, budget) for budget in budgets]
+        known = self.labels_N
+        return [
+            float("nan") if one is None or known is None else float(metrics.balanced_accuracy(one, known).mean())
+            for one in each
+        ]
+
+    def area_scores(self, by: str) -> Array | None:
+        """What each image adds to the area under accuracy over log-fraction, (S, M, N): its mean is the area.
+
+        From the smallest budget of the grid that is reached to the largest (`covered`); None with fewer than two.
+        """
+        if len(self.covered) < 2 or self._answers(by) is None:
+            return None
+        weights = metrics.log_weights(self.covered)
+        each = [self.scores(by, budget) for budget in self.covered]
+        return sum(weight * one for weight, one in zip(weights, each, strict=True) if one is not None)
+
+    def area(self, by: str) -> Interval:
+        """The area under accuracy over log-fraction (`metrics.area_under_curve`); NaN without two budgets."""
+        scores_SMN = self.area_scores(by)
+        return NOTHING if scores_SMN is None else interval(scores_SMN)
+
+    def sufficient(self, by: str) -> tuple[float, float]:
+        """Median and 90th percentile, over images, runs and members, of the smallest sufficient fraction; ∞ is never.
+
+        Over the grid's budgets that are reached; NaN if none is. Runs that did not end well are left out.
+        """
+        right = self._answers(by)
+        if right is None or not self.covered:
+            return float("nan"), float("nan")
+        at = [self.runs[0].budgets.index(budget) for budget in self.covered]
+        enough = metrics.sufficient_fraction(right[:, :, at], self.covered)
+        return metrics.quantile(enough, 0.5), metrics.quantile(enough, 0.9)
+
+    def calibration(self, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """The expected calibration error of its own predictor, mean over runs; [] if records have no confidences."""
+        if not self.runs or any("confidence" not in record.arrays for record in self.runs):
+            return []
+
+        def error(record: Record) -> Array:
+            confidence_FN, right_FN = record.arrays["confidence"] / 255, record.correct_FN("own")
+            pairs = zip(confidence_FN, right_FN, strict=True)
+            return np.array([metrics.calibration_error(*pair) for pair in pairs])
+
+        return self._mean(error, budgets)
+
+    def acc95(self, by: str, ceiling: Row | None) -> float:
+        """The smallest budget with 95 % of the ceiling's accuracy on the whole image, to stay; NaN if not reached."""
+        if ceiling is None:
+            return float("nan")
+        return metrics.acc95(np.array(self.means(by)), BUDGETS, ceiling.means(by)[-1])
+
+    def touched(self, budgets: Sequence[float] = BUDGETS) -> list[tuple[float, float, float]]:
+        """Mean, 95th percentile and maximum over images and runs of the touched fraction; [] without runs."""
+        if not self.runs:
+            return []
+        every_SFN = np.stack([record.fraction_FN("touched") for record in self.runs])
+        found = []
+        for budget in budgets:
+            if budget in self.reached:
+                at_SN = every_SFN[:, self.runs[0].budgets.index(budget)]
+                found.append((float(at_SN.mean()), metrics.quantile(at_SN, 0.95), float(at_SN.max())))
+            else:
+                found.append((float("nan"),) * 3)
+        return found
+
+    @cached_property
+    def cost(self) -> dict[str, float]:
+        """What a run cost, mean over runs, as far as records tell: some of `costs.NAMES` → a number."""
+        told: dict[str, list[float]] = defaultdict(list)
+        for record in self.runs:
+            for name, value in costs_of(record).items():
+                told[name].append(value)
+        return {name: float(np.mean(values)) for name, values in told.items()}
+
+    def mean_fraction(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """Mean `touched`, `delivered` or `seen` over images and seeds, at each of these budgets."""
+        return self._mean(lambda record: record.fraction_FN(name).mean(1), budgets)
+
+    def unchosen(self, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """The share of the images that show only what was given without a choice, at each of these budgets."""
+        return self._mean(lambda record: record.unchosen_F, budgets)
+
+    def localisation(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
+        """Mean `iou` or `on_object` over images and seeds, at each of these budgets; [] without objects."""
+        if not self.runs or any(name not in record.arrays for record in self.runs):
+            return []
+        return self._mean(lambda record: record.arrays[name].mean(1), budgets)
+
+    def pointed(self) -> Array | None:
+        """Whether the first look by choice lies on the object, (S, N); None without objects or without such a look.
+
+        The ceiling and a thumbnail look nowhere, and older records have the first look, be it given or chosen.
+        """
+        nowhere = self.about["reference"] == "ceiling" or self.about["currency"] == "delivered"
+        given = any(record.about["schema"] < 2 and record.about["agent"]["given"] for record in self.runs)
+        if not self.runs or nowhere or given or any("pointed" not in record.arrays for record in self.runs):
+            return None
+        return np.stack([record.arrays["pointed"] for record in self.runs])
+
+    @property
+    def pointing(self) -> float:
+        """How often the first look by choice lies on the object; NaN without."""
+        hits_SN = self.pointed()
+        return float("nan") if hits_SN is None else float(hits_SN.mean())
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """The budgets beside the grid at which it enters."""
+        return tuple(sorted({*self.records[0].budgets} - {*BUDGETS}))
+
+    def _mean(self, value_F: Callable[[Record], Array], budgets: Sequence[float]) -> list[float]:
+        """The mean over the runs of a value at each of these budgets; [] without a run."""
+        rows = [np.where(record.reached_F, value_F(record), np.nan) for record in self.runs]
+        return [float(column.mean()) for column in self._at(rows, budgets)] if rows else []
+
+    def _at(self, rows: Iterable[Array], budgets: Sequence[float]) -> list[Array]:
+        """Values at the contender's own budgets, at these: for each the values of all runs."""
+        at = {budget: number for number, budget in enumerate(self.records[0].budgets)}
+        stacked = np.stack(list(rows))
+        nothing = np.full(len(stacked), np.nan)
+        return [stacked[:, at[budget]] if budget in at else nothing for budget in budgets]
+
+
+def rows_of(records: Iterable[Record]) -> list[Row]:
+    """Records grouped into rows, best first within each track; the floors and the ceiling come last.
+
+    Raises:
+        UsageError: two runs of one seed in a row.
+    """
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[canonical(_what_makes_a_row(record.about))].append(record)
+    for group in groups.values():
+        first: dict[int, Record] = {}
+        for record in group:
+            if (other := first.setdefault(record.seed, record)) is not record:
+                raise UsageError(
+                    f"{record.name} on {record.task} has two runs of seed {record.seed}, {other.folder} and "
+                    f"{record.folder}: remove one"
+                )
+    labels = labels_of([group[0].about for group in groups.values()])
+    rows = [
+        Row(name, task, tuple(sorted(group, key=lambda record: record.seed)))
+        for (task, name), group in zip(labels, groups.values(), strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row.task, row.track == "reference", row.track, -_rank(row), row.name))
+
+
+def _what_makes_a_row(about: Mapping[str, Any]) -> dict[str, Any]:
+    agent, task = about["agent"], about["task"]
+    return {
+        "agent": {key: agent[key] for key in ("name", "settings", "version", "source")},
+        "task": {key: task[key] for key in ("id", "settings")},
+        "evaluator": about["evaluator"],
+    }
+
+
+def labels_of(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """How tables call each of several rows: its task and its name, from what its records say.
+
+    A name has the settings that differ from the agent's defaults and, if others would be called the same, in brackets
+    too what tells them apart: other settings (of which the default has changed) and version; if that does not do, the
+    file of a contender from outside; if that does not do, the hash of its source.
+    """
+    tasks = _told_apart(
+        [(about["task"]["id"], {}) for about in abouts],
+        [[about["task"]["settings"] | {"evaluator": about["evaluator"]} for about in abouts]],
+        lambda number: "",
+    )
+    agents = [about["agent"] for about in abouts]
+    names = _told_apart(
+        [(agent["name"], dict(sorted(agent["changed"].items()))) for agent in agents],
+        [
+            [agent["settings"] | {"version": agent["version"]} for agent in agents],
+            [{"file": agent.get("file")} for agent in agents],
+            [{"source": (agent["source"] or "unknown")[:8]} for agent in agents],
+        ],
+        lambda number: tasks[number],
+    )
+    return list(zip(tasks, names, strict=True))
+
+
+def _told_apart(
+    called: Sequence[tuple[str, Mapping[str, Any]]],
+    stages: Sequence[Sequence[Mapping[str, Any]]],
+    within: Callable[[int], str],
+) -> list[str]:
+    """Labels "name (key=value, …)". At each stage those of one label get the entries in which they differ.
+
+    Args:
+        called: for each its name and the entries that it has in any case.
+        stages: for each stage and each of them, further entries.
+        within: those of another value need not be told apart.
+    """
+
+    entries_of = [dict(entries) for _, entries in called]
+
+    def label(number: int) -> str:
+        name, entries = called[number][0], entries_of[number]
+        text = f"{name} ({', '.join(f'{key}={value}' for key, value in entries.items())})" if entries else name
+        return escape.terminal(text)
+
+    for entries in stages:
+        alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for number in range(len(called)):
+            both = within(number), label(number)
+            alike[both].append(number)
+        for numbers in alike.values():
+            keys = list(dict.fromkeys(key for number in numbers for key in entries[number]))
+            for key in keys:
+                values = [entries[number].get(key) for number in numbers]
+                if any(value != values[0] for value in values):
+                    for number in numbers:
+                        entries_of[number][key] = entries[number].get(key)
+    return [label(number) for number in range(len(called))]
+
+
+def shown(row: Row) -> str:
+    """The name as tables print it, in Markdown."""
+    return escape.markdown(row.name) + ("†" if row.about["currency"] == "delivered" else "")
+
+
+def _rank(row: Row) -> float:
+    """The evaluator's mean accuracy up to half of the image; a budget that is not reached counts as chance."""
+    values = row.means("evaluator", [budget for budget in BUDGETS if budget <= 0.5])
+    return float(np.mean([row.chance if np.isnan(value) else value for value in values]))
