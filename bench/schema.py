@@ -94,6 +94,7 @@ class About(_Table):
     evaluator: Hash | None = None
     findings: dict[Label, Number | list[Number]] = {}
     parameters: Whole = 0
+    costs: dict[Name, Whole] = {}
     trainable: Whole | None = None
     software: dict[Text, Text]
     machine: Machine
@@ -127,12 +128,14 @@ Points = Annotated[list[Number | None], Field(max_length=10_000)]
 
 class Timings(_Table):
     """Seconds: of training, of validation during it, of looking at the test images, of judging, and of the points of
-    the training curves."""
+    the training curves. Milliseconds an image, of selector and predictor."""
 
     fit: Seconds | None = None
     validation: Seconds | None = None
     rollout: Seconds | None = None
     score: Seconds | None = None
+    selector_ms: Seconds | None = None
+    predictor_ms: Seconds | None = None
     curves: Annotated[list[dict[Label, Points]], Field(max_length=1000)] = []
 
 
