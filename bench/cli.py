@@ -551,7 +551,7 @@ def rejudge_command(
     _import(modules)
     folder = results_folder(root)
     records = judgements.lacking(_records(folder), again)
-    left_out = list(judgements.rejudge(records, folder, workers, _bar("judging", "record"), modules or ()))
+    left_out = list(judgements.rejudge(records, workers, _bar("judging", "record"), modules or ()))
     print(f"{len(records) - len(left_out)} judged of {len(records)} that were to be, in {folder}")
     print(*map(terminal.folded, left_out), sep="\n", end="\n" * bool(left_out))
     if left_out:
@@ -795,7 +795,7 @@ def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
     keys = {spec.folder(root).name for spec in suite.specs}
     records = [record for record in read_all(root) if record.question in keys]
     whole = [one for one in judgements.lacking(records) if (one.folder / "selections.npz").exists()]
-    for left_out in judgements.rejudge(whole, root, workers, _bar("judging", "record")) if whole else ():
+    for left_out in judgements.rejudge(whole, workers, _bar("judging", "record")) if whole else ():
         print(terminal.folded(left_out))
 
 

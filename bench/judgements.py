@@ -133,13 +133,12 @@ def lacking(records: Iterable[Record], again: bool = False) -> list[Record]:
 
 
 def rejudge(
-    records: Sequence[Record], root: Path, workers: int, progress: Progress[Any], modules: Sequence[str] = ()
+    records: Sequence[Record], workers: int, progress: Progress[Any], modules: Sequence[str] = ()
 ) -> Iterator[str]:
     """Judge records by today's judges of their tasks, `workers` at a time; nobody is trained again.
 
     Args:
         records: each that lacks what a judgement needs is left out.
-        root: where judges that must be trained first are left.
         modules: contenders from outside that may be imported.
 
     Yields:
@@ -151,7 +150,7 @@ def rejudge(
     context = multiprocessing.get_context("spawn")
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with ProcessPoolExecutor(workers, context, _import, (list(modules),)) as pool:
-        found = pool.map(_rejudge, [record.folder for record in ordered], [root] * len(ordered))
+        found = pool.map(_rejudge, [record.folder for record in ordered])
         yield from filter(None, progress(found))
 
 
@@ -161,16 +160,16 @@ def _import(modules: Iterable[str]) -> None:
 
 
 @functools.lru_cache(1)
-def _judge(task: Task, root: Path) -> Judge:
+def _judge(task: Task) -> Judge:
     return judges.judge(task, iter)
 
 
-def _rejudge(folder: Path, root: Path) -> str:
+def _rejudge(folder: Path) -> str:
     torch.set_num_threads(1)  # as in `run`
     try:
         record = Record.read(folder)
         task = task_of(record.about)
-        judge_record(record, task, _judge(task, root))
+        judge_record(record, task, _judge(task))
     except UsageError as error:
         return str(error)
     return ""

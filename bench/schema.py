@@ -93,8 +93,8 @@ class About(_Table):
     budgets: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=100)]
     evaluator: Hash | None = None
     findings: dict[Label, Number | list[Number]] = {}
-    costs: dict[Name, Whole] = {}
     parameters: Whole = 0
+    costs: dict[Name, Whole] = {}
     trainable: Whole | None = None
     software: dict[Text, Text]
     machine: Machine

@@ -149,7 +149,7 @@ def _read(folder: Path) -> Checked:
         agent, key = record.about["agent"]["name"], record.about["key"]
         if folder.resolve().parts[-3:] != folder_of(Path(), record.task, agent, key).parts[-3:]:
             raise UsageError(f"{folder / 'record.json'}: key: the folder is not that of its task, agent and key")
-        _ = record.timings
+        _ = record.timings, record.curves
         if record.done:
             for name in judges_of(folder):
                 read_judgement(folder / f"judgement.{name}.npz", record.arrays["steps"])

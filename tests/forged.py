@@ -270,6 +270,8 @@ def filled(value: float) -> Callable[[dict[str, Array]], None]:
     return change
 
 
+CURVES = '[{"stage": "1", "scored": "", "measures": {"accuracy": "<script>"}}]'
+
 ALONE: dict[str, tuple[str, Forgery]] = {
     # name → what its line says, and how it is made
     "json cut short": ("not a readable record", text(lambda whole: whole[:200])),
@@ -317,6 +319,9 @@ ALONE: dict[str, tuple[str, Forgery]] = {
     "a processor that is a table": ("machine.processor", said("machine.processor", {})),
     "seconds below 0": ("fit", text(lambda whole: '{"fit": -1.0}', "timings.json")),
     "seconds that are text": ("fit", text(lambda whole: '{"fit": "<script>"}', "timings.json")),
+    "training curves that are text": ("measures", text(lambda whole: CURVES, "curves.json")),
+    "training curves that are a table": ("not a table", text(lambda whole: "{}", "curves.json")),
+    "costs below 0": ("costs", said("costs", {"env_steps": -5})),
     "no arrays": (r"images\.npz: no such file", lambda folder: (folder / "images.npz").unlink()),
     "arrays cut short": ("NPZ file", raw(lambda whole: whole[: len(whole) // 2])),
     "arrays of nothing": ("NPZ file", raw(lambda whole: b"")),
