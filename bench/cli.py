@@ -493,6 +493,7 @@ def audit_command(
     It is fitted without the test images; its selector and its predictor are processes of their own. What it does there
     is compared with its record, which is made first if it is not there. Exit code 1 if it leaks or encodes.
     """
+    from glimpsebench.bench import escape
     from glimpsebench.bench.audit.audits import audit, read
     from glimpsebench.bench.audit.verdict import CHECKS
     from glimpsebench.bench.suites import expand
@@ -510,7 +511,7 @@ def audit_command(
         print(terminal.folded(f"Not caught: {found.not_caught}."))
     print(f"verdict: {found.verdict}\nWritten: {folder / 'audit.json'}")
     if found.reasons:
-        raise Failed("; ".join(found.reasons))
+        raise Failed(escape.terminal("; ".join(found.reasons)))
 
 
 @app.command("leaderboard")

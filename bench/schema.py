@@ -126,9 +126,27 @@ Seconds = Annotated[Number, Field(ge=0)]
 Points = Annotated[list[Number | None], Field(max_length=10_000)]
 
 
+class AuditTimings(_Table):
+    """Seconds of an audit: of training again, and of everything after it."""
+
+    fit: Seconds | None = None
+    checks: Seconds | None = None
+
+
+class AboutAudit(_Table):
+    """The contents of audit.json; `audit.audits.Audit` says what they are."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    verdict: Literal["gated", "open", "encodes", "leaks"]
+    reasons: Annotated[list[Text], Field(max_length=100)]
+    figures: dict[Name, Number]
+    decoupled: Annotated[list[Number | None], Field(max_length=100)]
+    not_caught: Text
+
+
 class Timings(_Table):
-    """Seconds: of training, of validation during it, of looking at the test images, of judging, and of the points of
-    the training curves; milliseconds per image of selector and predictor."""
+    """Seconds: of training, of validation during it, of looking at the test images, of judging, of an audit, and of the
+    points of the training curves. Milliseconds an image, of selector and predictor."""
 
     fit: Seconds | None = None
     validation: Seconds | None = None
@@ -136,6 +154,7 @@ class Timings(_Table):
     score: Seconds | None = None
     selector_ms: Seconds | None = None
     predictor_ms: Seconds | None = None
+    audit: AuditTimings | None = None
     curves: Annotated[list[dict[Label, Points]], Field(max_length=1000)] = []
 
 

@@ -9,7 +9,6 @@ bit for bit. The result is plain data in `audit.json` beside the record, from wh
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from glimpsebench.bench.audit.rooms import Remote, Subject, limits
 from glimpsebench.bench.audit.verdict import CHECKS, signs, verdict
 from glimpsebench.bench.rollout import Episodes, rollout
 from glimpsebench.bench.run import Spec
+from glimpsebench.bench.schema import AboutAudit, Timings, read_json
 from glimpsebench.envs import tasks
 from glimpsebench.envs.base import Split, Task
 from glimpsebench.envs.errors import UsageError
@@ -72,18 +72,11 @@ def read(folder: Path) -> Audit | None:
     Raises:
         UsageError: the file is none of an audit's.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if not (folder / FILE).is_file():
         return None
-    try:
-        about = json.loads(path.read_text())
-        if about.pop("schema") != SCHEMA or about["verdict"] not in ("gated", "open", "encodes", "leaks"):
-            raise ValueError("not of this version")
-        figures = {name: float(value) for name, value in about["figures"].items() if name in CHECKS}
-        lists = {"reasons": tuple(map(str, about["reasons"])), "decoupled": tuple(about["decoupled"])}
-        return Audit(str(about["verdict"]), figures=figures, not_caught=str(about["not_caught"]), **lists)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: not a readable audit ({error}); `glimpse audit` writes it again") from None
+    about = read_json(folder / FILE, AboutAudit)
+    lists = {name: tuple(about[name]) for name in ("reasons", "decoupled")}
+    return Audit(**{name: value for name, value in (about | lists).items() if name != "schema"})
 
 
 def audit(spec: Spec, root: Path, tell: Callable[[str], None] = lambda text: None) -> Path:
@@ -209,6 +202,5 @@ def _judged(
 def _note_seconds(folder: Path, seconds: list[float]) -> None:
     """Timings are in a file of their own: here, of fitting again and of everything after it."""
     path = folder / "timings.json"
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    kept["audit"] = dict(zip(("fit", "checks"), seconds, strict=False))
-    path.write_text(records.canonical(kept))
+    kept = read_json(path, Timings) if path.is_file() else {}
+    path.write_text(records.compact({**kept, "audit": dict(zip(("fit", "checks"), seconds, strict=False))}))
