@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import arrays, escape, metrics
-from glimpsebench.bench.schema import SCHEMA, About, Curves, Timings, asked, read_json, shown
+from glimpsebench.bench.schema import SCHEMA, About, AboutAudit, Curves, Timings, asked, read_json, shown
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.settings import current
@@ -165,6 +165,12 @@ class Record:
     def curve_seconds(self) -> list[dict[str, list[float]]]:
         """The seconds of training at the points of `curves`; [] for a copy without them."""
         return self.timings.get("curves", [])
+
+    @cached_property
+    def audit(self) -> dict[str, Any] | None:
+        """What an audit of this run found (`audit.audits.Audit`); None without one."""
+        path = self.folder / "audit.json"
+        return read_json(path, AboutAudit) if path.exists() else None
 
     @property
     def done(self) -> bool:

@@ -65,11 +65,20 @@ class Row:
         return 1 / float(self.records[0].about["task"]["classes"])
 
     @property
+    def verdict(self) -> str | None:
+        """The worst that audits of its runs found: `gated` or `open`, `encodes`, `leaks`; None without an audit."""
+        found = [record.audit["verdict"] for record in self.runs if record.audit]
+        return max(found, key=("gated", "open", "encodes", "leaks").index, default=None)
+
+    @property
     def note(self) -> str:
-        """Runs that did not end well, few seeds, what it learned from beside labels, and on which other device."""
+        """Runs that did not end well, few seeds, what an audit found, what it learned from beside labels, and on which
+        other device."""
         notes = [f"{record.about['status']} (seed {record.seed})" for record in self.records if not record.done]
         if len(self.runs) < SETTLED:
             notes.append("provisional")
+        if not self.about["reference"]:
+            notes.append(self.verdict or "not audited")
         if self.about["supervision"] != "labels":
             notes.append(escape.terminal(f"learns from {self.about['supervision']}"))
         devices: dict[str, list[str]] = defaultdict(list)
@@ -366,6 +375,11 @@ def shown(row: Row) -> str:
 
 
 def _rank(row: Row) -> float:
-    """The evaluator's mean accuracy up to half of the image; a budget that is not reached counts as chance."""
+    """The evaluator's mean accuracy up to half of the image; a budget that is not reached counts as chance.
+
+    A row that leaks has no rank: it comes last.
+    """
+    if row.verdict == "leaks":
+        return -1.0
     values = row.means("evaluator", [budget for budget in BUDGETS if budget <= 0.5])
     return float(np.mean([row.chance if np.isnan(value) else value for value in values]))

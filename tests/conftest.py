@@ -17,7 +17,12 @@ torch.set_num_threads(1)
 
 from glimpsebench import agents  # noqa: E402
 from glimpsebench.agents.common.base import Agent  # noqa: E402
-from glimpsebench.bench import judges  # noqa: E402
+from glimpsebench.bench import judgements, judges  # noqa: E402
+from glimpsebench.bench import run as runner  # noqa: E402
+from glimpsebench.bench.audit.declaration import Stand  # noqa: E402
+from glimpsebench.bench.audit.recount import Expected  # noqa: E402
+from glimpsebench.bench.records import Judgement  # noqa: E402
+from glimpsebench.bench.rollout import Episodes  # noqa: E402
 from glimpsebench.envs import own, tasks  # noqa: E402
 from glimpsebench.envs.datasets import Half  # noqa: E402
 from glimpsebench.envs.tasks import Split, Task  # noqa: E402
@@ -110,6 +115,11 @@ def judged_by(patch: pytest.MonkeyPatch, judge: Alone) -> None:
     patch.setattr(judges, "judge", lambda *_: judge)
     patch.setattr(judges, "name_of", lambda _: judge.name)
     patch.setattr(judges, "missing", lambda _: [])
+
+    def recounted(before: Expected, images: Split, episodes: Episodes) -> Judgement:
+        return judgements.judged(Stand(before.says), images, episodes, judge)
+
+    patch.setattr(runner, "recounted", recounted)  # no other process has this judge
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def test_the_note_says_what_else_a_row_learned_from_and_where() -> None:
         record("told", 0, supervision="labels, object masks"),
         record("told", 1, supervision="labels, object masks"),
     ]
-    assert rows_of(made)[0].note == "provisional, learns from labels, object masks"
+    assert rows_of(made)[0].note == "provisional, not audited, learns from labels, object masks"
     mixed = [record("fast", seed, device="cpu" if seed < 4 else "A GPU") for seed in range(6)]
     assert rows_of(mixed)[0].note == "seeds 4, 5 trained on A GPU"
     assert rows_of([record("fast", seed, device="A GPU") for seed in range(6)])[0].note == "trained on A GPU"
