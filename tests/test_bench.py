@@ -250,9 +250,9 @@ def test_only_accelerated_agents_train_on_the_device(beacon: Task, root: Path, m
 
 
 def test_a_run_that_diverges_is_a_row_that_says_so(beacon: Task, root: Path) -> None:
-    record = run(Spec("full", "beacon", 0, QUICK | {"lr": 1e30}), root, iter)
+    record = run(Spec("full", "beacon", 0, QUICK | {"predictor_lr": 1e30}), root, iter)
     assert record.about["status"] == "diverged"
-    assert not is_done(Spec("full", "beacon", 0, QUICK | {"lr": 1e30}), root)
+    assert not is_done(Spec("full", "beacon", 0, QUICK | {"predictor_lr": 1e30}), root)
     text = leaderboard.markdown(leaderboard.rows_of([record]), "t")
     assert "diverged (seed 0)" in text
     row = leaderboard.rows_of([record])[0]

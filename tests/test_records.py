@@ -117,7 +117,7 @@ def test_records_of_two_judges_are_not_mixed_in_a_row(made: Record, root: Path) 
 
 
 def test_a_run_that_failed_stands_with_those_that_were_judged(made: Record, root: Path) -> None:
-    failed = run(Spec("raster", "beacon", 1, FEW | {"lr": 1e30}), root, iter)
+    failed = run(Spec("raster", "beacon", 1, FEW | {"predictor_lr": 1e30}), root, iter)
     assert failed.about["status"] == "diverged"
     (row,) = (row for row in leaderboard.rows_of(read_all(root)) if row.records[0].seed == 1)
     assert row.task == "beacon-v1"
