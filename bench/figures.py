@@ -66,8 +66,8 @@ def curve_data(rows: Sequence[Row]) -> pd.DataFrame:
 def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
     """Accuracy against fraction of the image used, log scale, one task: STEM.pdf and STEM.png.
 
-    Lines are means over seeds with a 95 % t interval; gated contenders are solid, open ones dashed, floors
-    dotted, and the ceiling is a grey line across.
+    Lines are means over seeds with their 95 % intervals over images, seeds and members (`stats`); gated contenders are
+    solid, open ones dashed, floors dotted, and the ceiling is a grey line across.
     """
     mpl.use("Agg")
     import matplotlib.pyplot as plt
@@ -101,12 +101,18 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
                     dashes=dashes,
                     palette={name: colour for name, (colour, _) in styles.items()},
                     markers={name: marker for name, (_, marker) in styles.items()},
-                    errorbar=_t_interval,
-                    err_kws={"alpha": shade(len(names))},
+                    errorbar=None,
                     markersize=4,
                     legend=by == "own",
                     ax=axis,
                 )
+            for row in [row for row in rows if row.name in styles]:
+                at = lines[lines["contender"] == row.name].groupby("budget")["fraction"].first()
+                intervals = np.array(row.accuracy(by, at.index.tolist()))
+                if len(intervals):
+                    _, low, high = intervals.T.tolist()
+                    colour, alpha = styles[row.name][0], shade(len(names))
+                    axis.fill_between(at.tolist(), low, high, color=colour, alpha=alpha, lw=0)
             ceiling = part[part["contender"].isin(ceilings)]["accuracy"]
             if len(ceiling):
                 axis.axhline(ceiling.mean(), color="0.6", lw=1, zorder=0)
@@ -155,13 +161,6 @@ def outside(axis: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
     lines = [textwrap.fill(label, 3 * LONG) for label in labels]
     figure.set_figheight(figure.get_figheight() + 0.2 * sum(line.count("\n") + 1 for line in lines))
     figure.legend(handles, lines, loc="outside lower left", frameon=False, fontsize=8)
-
-
-def _t_interval(values: Any) -> tuple[float, float]:
-    from glimpsebench.bench.stats import over_seeds
-
-    interval = over_seeds(np.asarray(values))
-    return interval.low, interval.high
 
 
 def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 8) -> Path | None:

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
-from glimpsebench.bench import costs, escape
+from glimpsebench.bench import costs, escape, metrics
 from glimpsebench.bench.floors import Floors, ceiling_of
 from glimpsebench.bench.records import Record, read_all
-from glimpsebench.bench.rows import SCORES, shown
+from glimpsebench.bench.rows import SCORES, above_chance, shown
 from glimpsebench.bench.rows import Row as Row
 from glimpsebench.bench.rows import rows_of as rows_of
-from glimpsebench.bench.stats import NOTHING, Difference, Interval
+from glimpsebench.bench.stats import NOTHING, Difference, Interval, stratified_bootstrap
 from glimpsebench.envs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -156,7 +156,38 @@ def markdown(rows: Sequence[Row], title: str) -> str:
         first = next((record for row in here for record in row.runs), None)
         if first is not None:
             parts.append(f"\n{first.about['task']['test_images']} test images; evaluator {first.about['evaluator']}.\n")
-    return "".join(parts)
+    return "".join([*parts, _over_tasks(rows)])
+
+
+LEVELS = (0.2, 0.4, 0.6, 0.8)
+"""At which performance profiles are shown."""
+
+
+def _over_tasks(rows: Sequence[Row]) -> str:
+    """Contenders over several tasks, by the evaluator; nothing for those of one, and without any."""
+    names: dict[str, list[Row]] = {}
+    for row in rows:
+        names.setdefault(row.name, []).append(row)
+    lines = []
+    for several in names.values():
+        if len(several) < 2 or len({len(row.records) for row in several}) > 1:
+            continue
+        scores_RT = np.stack([above_chance(row, "evaluator") for row in several], 1)
+        middle = stratified_bootstrap(scores_RT, metrics.interquartile_mean)
+        profile = metrics.performance_profile(scores_RT, LEVELS)
+        about = [shown(several[0]), several[0].track, str(len(several)), str(len(scores_RT))]
+        lines.append(_row([*about, _with_interval(middle), *map(_cell, profile)]))
+    if not lines:
+        return ""
+    head = ["contender", "track", "tasks", "seeds", "IQM", *(f"> {100 * level:g} %" for level in LEVELS)]
+    return (
+        "\n## Over tasks\n\n"
+        "A run's score is its mean accuracy by the evaluator over the budgets up to half of the image, from chance\n"
+        "(0) to all right (100); a budget that is not reached counts as chance. *IQM*: mean of the middle half of\n"
+        "all runs. ±: 95 % bootstrap over runs within tasks, which speaks of these tasks and is too short with few\n"
+        "seeds. *> x %*: the share of runs that score more (performance profile). Contenders of the same tasks can be\n"
+        "compared.\n\n" + "\n".join([_row(head), _row(["---"] * 2 + ["---:"] * (len(head) - 2)), *lines]) + "\n"
+    )
 
 
 def made_by(rows: Sequence[Row]) -> str:

@@ -297,7 +297,17 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
         Row(name, task, tuple(sorted(group, key=lambda record: record.seed)))
         for (task, name), group in zip(labels, groups.values(), strict=True)
     ]
-    return sorted(rows, key=lambda row: (row.task, row.track == "reference", row.track, -_rank(row), row.name))
+    return sorted(
+        rows,
+        key=lambda row: (
+            row.task,
+            row.track == "reference",
+            row.track,
+            row.verdict == "leaks",  # which has no rank
+            -above_chance(row, "evaluator").mean(),
+            row.name,
+        ),
+    )
 
 
 def _what_makes_a_row(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -374,12 +384,12 @@ def shown(row: Row) -> str:
     return escape.markdown(row.name) + ("†" if row.about["currency"] == "delivered" else "")
 
 
-def _rank(row: Row) -> float:
-    """The evaluator's mean accuracy up to half of the image; a budget that is not reached counts as chance.
+def above_chance(row: Row, by: str) -> Array:
+    """Each seed's mean accuracy over the budgets up to half of the image, (S,), from chance (0) to all right (1).
 
-    A row that leaks has no rank: it comes last.
+    A budget that is not reached counts as chance, as does a seed that did not end well.
     """
-    if row.verdict == "leaks":
-        return -1.0
-    values = row.means("evaluator", [budget for budget in BUDGETS if budget <= 0.5])
-    return float(np.mean([row.chance if np.isnan(value) else value for value in values]))
+    each = [row.scores(by, budget) for budget in BUDGETS if budget <= 0.5]
+    chance = np.full(len(row.records), row.chance)
+    mean_S: Array = np.mean([chance if one is None else one.mean((1, 2)) for one in each], axis=0)
+    return (mean_S - row.chance) / (1 - row.chance)

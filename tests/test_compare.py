@@ -74,6 +74,30 @@ def test_a_claim_is_what_the_arrays_say(measure: str, made: Path) -> None:
         assert claims[at].seeds == 2
 
 
+def test_areas_are_compared_where_both_reach_the_same_budgets(made: Path) -> None:
+    uniform, raster = row_of(made, UNIFORM), row_of(made, RASTER)
+    assert compare.AREA not in {claim.at for claim in compare.claims(uniform, raster, "own")}, "other budgets"
+    assert uniform.covered != raster.covered
+    other = replace(uniform, name="other", records=uniform.records[:2])
+    claims = {claim.at: claim for claim in compare.claims(uniform, other, "own")}
+    assert list(claims)[-1] == compare.AREA
+    assert claims[compare.AREA].mine == pytest.approx(uniform.area("own").mean)
+    table = compare.markdown([uniform, other], "all", "other", "own")
+    head = next(line for line in table.splitlines() if line.startswith("| contender"))
+    assert "| area |" in head
+
+
+def test_a_comparison_says_what_it_could_have_found(made: Path) -> None:
+    rows = rows_of(records.read_all(made))
+    claims = compare.claims(row_of(made, UNIFORM), row_of(made, RASTER), "own")
+    lines = compare.markdown(rows, UNIFORM, RASTER, "own").splitlines()
+    assert next(line for line in lines if line.startswith("| at most")).endswith("| difference | detectable |")
+    for claim in claims:
+        size = claim.difference.detectable(len(claims))
+        assert next(line for line in lines if line.startswith(f"| {claim.at} |")).endswith(f"| {100 * size:.1f} |")
+    assert "| detectable |" in compare.markdown(rows, "all", RASTER, "own")
+
+
 def test_the_first_look_has_no_budget(made: Path) -> None:
     uniform, raster = row_of(made, UNIFORM), row_of(made, RASTER)
     (claim,) = compare.claims(uniform, raster, "pointed")

@@ -365,3 +365,22 @@ def test_to_be_below_the_best_of_several_floors_needs_more_than_to_be_above_it()
     (one,) = [each for (_, budget), each in Floors(every, "own").against.items() if budget == 0.1]
     assert one.difference.mean < 0
     assert one.adjusted == pytest.approx(min(1.0, 2 * 8 * one.difference.p)) or one.adjusted >= 8 * one.difference.p
+
+
+def test_contenders_on_several_tasks_are_summed_up_by_the_middle_of_their_runs() -> None:
+    made = []
+    for task, accuracy in (("easy-v1", 0.9), ("hard-v1", 0.5)):
+        for run in (record("mine", seed, accuracy) for seed in range(4)):
+            other = Record(Path(f"{task}-{run.seed}"), {**run.about, "task": {**run.about["task"], "id": task}})
+            other.__dict__["arrays"] = run.arrays
+            made.append(other)
+    every = rows_of(made)
+    text = leaderboard.markdown(every, "t").partition("## Over tasks")[2]
+    line = next(line for line in text.splitlines() if line.startswith("| mine |"))
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    # Two of seven budgets up to a half are reached; the others are chance.
+    scores = np.sort([(2 / 8) * (run.accuracy("evaluator")[:2].mean() - 0.25) / 0.75 for run in made])
+    assert cells[:4] == ["mine", "gated", "2", "4"]
+    assert cells[4].startswith(f"{100 * scores[2:6].mean():.1f} ± ")
+    assert cells[5:] == ["50.0", "0.0", "0.0", "0.0"]
+    assert "Over tasks" not in leaderboard.markdown(every[:1], "t")

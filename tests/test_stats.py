@@ -170,15 +170,18 @@ def test_equal_methods_are_seldom_called_unequal(coverage: Any) -> None:
 
 
 def test_the_committed_simulation_is_complete_and_within_bounds(coverage: Any) -> None:
-    lines = [line.split("|")[1:-1] for line in coverage.PAGE.read_text().splitlines() if line.startswith("| ")]
+    page = coverage.PAGE.read_text()
+    experiments = int(page.partition(" experiments a line")[0].split()[-1].replace(",", ""))
+    noise = 0 if experiments >= coverage.EXPERIMENTS else 250 * (0.05 * 0.95 / experiments) ** 0.5
+    lines = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line] for line in lines]
     rows = [cell for cell in cells if cell[0][0].isdecimal() and len(cell) == len(coverage.HEAD)]
     assert len(rows) == len(coverage.SETTINGS)
     for cell, setting in zip(rows, coverage.SETTINGS, strict=True):
         covers = [float(value) for value in cell[-3:-1]]
-        assert min(covers) >= 93, cell
+        assert min(covers) >= 93 - noise, cell
         # Near 100 %, with 3 seeds, it is wider than it must be.
-        assert max(covers) <= 97.5 or setting.accuracy > 0.9 or setting.seeds < 5, cell
+        assert max(covers) <= 97.5 + noise or setting.accuracy > 0.9 or setting.seeds < 5, cell
     families = [cell for cell in cells if cell[0][0].isdecimal() and len(cell) == len(coverage.FAMILY_HEAD)]
     assert len(families) == len(coverage.FAMILIES)
     assert all(float(cell[-1]) <= 5 for cell in families)
