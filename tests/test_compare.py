@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from conftest import Beacon
+from glimpsebench.agents.common.nets import CanvasNet
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import by_glimpse, compare, judges, records, stats
 from glimpsebench.bench.records import Record, rebuilt
@@ -51,11 +52,11 @@ def row_of(root: Path, name: str) -> Row:
 
 
 def scored(record: Record, measure: str, budget: float) -> Array:
-    """Per image, straight from the record."""
+    """Per member and image, (M, N), straight from the record."""
     at = record.budgets.index(budget)
     if measure == "on_object":
-        return np.asarray(record.arrays[measure][at])
-    return np.asarray(record.correct_FN(measure)[at], float)
+        return np.asarray(record.arrays[measure][at])[None]
+    return np.asarray(record.correct_MFN(measure)[:, at], float)
 
 
 @pytest.mark.parametrize("measure", ["own", "evaluator", "on_object"])
@@ -70,7 +71,7 @@ def test_a_claim_is_what_the_arrays_say(measure: str, made: Path) -> None:
         assert claims[at].mine == pytest.approx(mine.mean())
         assert claims[at].theirs == pytest.approx(theirs.mean())
         assert claims[at].difference.mean == pytest.approx((mine.mean(0) - theirs.mean(0)).mean())
-        assert claims[at].difference == crossed(mine[:, None], theirs[:, None])
+        assert claims[at].difference == crossed(mine, theirs)
         assert claims[at].seeds == 2
 
 
@@ -204,7 +205,7 @@ def test_the_files_of_by_glimpse(made: Path, capsys: pytest.CaptureFixture[str])
         mine, theirs = (results[name].correct["evaluator"][..., t] for name in (RASTER, UNIFORM))
         assert line["evaluator"] == pytest.approx(mine.mean(), abs=1e-6)
         found = [line[f"evaluator_difference{end}"] for end in ("", "_low", "_high")]
-        assert found == pytest.approx(crossed(mine[:, None], theirs[:, None])[:3], abs=1e-6)
+        assert found == pytest.approx(crossed(mine, theirs)[:3], abs=1e-6)
     assert np.isnan(lines[RASTER, 5]["evaluator_difference"]), "uniform took four"
     assert np.isnan(lines[UNIFORM, 1]["evaluator_difference"]), "not against itself"
     own = results[RASTER].correct["own"][..., 3].mean()
@@ -226,9 +227,10 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
         task, agent = rebuilt(record)
         agent.load(path, task)
         assert agent.net is not None
-        with torch.no_grad():
-            for weight in agent.net.parameters():
-                weight.neg_()
+        assert isinstance(agent.net, CanvasNet)
+        with torch.no_grad():  # the other class
+            for parameter in agent.net.head.parameters():
+                parameter.copy_(parameter.flip(0))
         agent.save(path)
     code, _, err = glimpse("by-glimpse", "--root", str(tmp_path / "copy"), "--agent", RASTER, capsys=capsys)
     assert code == 2
