@@ -220,14 +220,16 @@ def test_a_record_has_the_curve_and_its_seconds_and_older_ones_have_none(beacon:
 
 
 def test_a_learner_at_chance_says_so_and_one_above_it_does_not(beacon: Task, root: Path) -> None:
-    record = run(Spec("straight_through", "beacon", 0, SHORT), root, iter)
+    record = run(Spec("straight_through", "beacon", 0, SHORT | {"predictor_init": "random"}), root, iter)
     said = curves.at_chance(record, root)
     assert said is not None
     assert said.startswith(
-        "straight_through (predictor_steps=2, selector_steps=2) on beacon-v1, seed 0: no better than"
+        "straight_through (predictor_init=random, predictor_steps=2, selector_steps=2) on beacon-v1, seed 0: no better"
     )
     assert f"glimpse curves --root {root}" in said
-    assert said.endswith("settings to look at: agent.lr, agent.predictor_steps, agent.selector_steps")
+    assert said.endswith(
+        "settings to look at: agent.lr, agent.predictor_lr, agent.predictor_steps, agent.selector_steps"
+    )
     assert said.count("\n") == 1
     assert curves.at_chance(run(Spec("dham", "beacon", 0, {"steps": 60}), root, iter), root) is None
     assert curves.at_chance(run(Spec("uniform", "beacon", 0, {"predictor_steps": 2}), root, iter), root) is None
@@ -261,13 +263,13 @@ def test_run_and_sweep_tell_of_a_learner_at_chance(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["--agent", "straight_through", "--task", "beacon", "--root", "here"]
-    few = [f"--set=agent.{name}=1" for name in SHORT]
+    few = [*(f"--set=agent.{name}=1" for name in SHORT), "--set=agent.predictor_init=random"]
     _, out, _ = glimpse("run", *words, *few, capsys=capsys)
     assert "no better than chance" in " ".join(out.split())
     assert "glimpse curves --root here" in " ".join(out.split())
     (tmp_path / "mine.toml").write_text(
         "title = 'Mine'\nfloors = false\n[base]\ntask = 'beacon'\nagent = 'straight_through'\n"
-        "'agent.selector_steps' = 1\n'agent.predictor_steps' = 1\n"
+        "'agent.selector_steps' = 1\n'agent.predictor_steps' = 1\n'agent.predictor_init' = 'random'\n"
     )
     _, out, err = glimpse("sweep", "mine.toml", "--root", "here", capsys=capsys)
     assert "no better than chance" in " ".join(out.split()), err

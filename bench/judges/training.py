@@ -81,8 +81,9 @@ def train(
     Raises:
         Diverged: the loss is not finite.
     """
-    torch.manual_seed(seed)
-    net = new_network(role, task, recipe).to(device).train()
+    with torch.random.fork_rng(devices=[]):  # a run's own random numbers do not depend on who trains its judges
+        torch.manual_seed(seed)
+        net = new_network(role, task, recipe).to(device).train()
     optimiser = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=0.02, fused=True)
     checkpoint = path.with_suffix(".checkpoint")
     about = {"task": task.id, "settings": settings_of(task), "role": role, "seed": seed, **dataclasses.asdict(recipe)}
