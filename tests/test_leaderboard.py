@@ -288,7 +288,7 @@ def test_members_of_the_judge_are_a_level_of_the_interval(monkeypatch: pytest.Mo
 
 def test_a_failed_run_counts_as_chance_everywhere_and_the_row_says_so() -> None:
     good = [record("mine", seed, 0.8) for seed in range(3)]
-    failed = Record(Path("failed"), good[0].about | {"seed": 3, "status": "failed", "error": "x"})
+    failed = Record(Path("failed"), dict(good[0].about) | {"seed": 3, "status": "failed", "error": "x"})
     made = rows_of([*good, failed, *FLOORS])
     row = next(row for row in made if row.name == "mine")
     mean = np.mean([run.correct_FN("own")[0].mean() for run in good])
