@@ -219,7 +219,7 @@ def _folded(table: Sequence[Cells], columns: int, right: Sequence[bool]) -> list
 
 
 def _split(row: Cells) -> list[Cells]:
-    """A row, and what its cells have after ± in another below: `71.3 ± 1.2▲` as `71.3▲` and `±1.2`."""
+    """A row of figures and their marks, and one below it of what its cells have after ±."""
     parts = [re.fullmatch(r"([-+]?[\d.]+) ± ([\d.]+)(.*)", cell) for cell in row]
     first = [f"{part[1]}{part[3]}" if part else cell for part, cell in zip(parts, row, strict=True)]
     return [first, [f"±{part[2]}" if part else "" for part in parts]] if any(parts) else [first]
