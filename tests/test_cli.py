@@ -65,13 +65,13 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["leaderboard", "--root", "nowhere"], "nowhere: no records here"),
         (["figures", "--root", "nowhere"], "nowhere: no records here"),
         (["methods", "--results", "nowhere"], "nowhere: no records in its folders"),
-        (["run", "--agent", "ram", "--set", "agent.lr=Infinity"], "setting 'lr' of agent 'ram': inf does not fit"),
-        (["run", "--agent", "ram", "--set", "agent.lr=NaN"], "nan does not fit"),
+        (["run", "--agent", "ram", "--set", "agent.predictor_lr=Infinity"], "setting 'predictor_lr' of agent 'ram': inf does not fit"),
+        (["run", "--agent", "ram", "--set", "agent.predictor_lr=NaN"], "nan does not fit"),
         (["run", "--agent", "ram", "--set", f"agent.glimpses={10**26}"], "finite number below 2^63"),
         (["run", "--agent", "ram", "--set", "agent.reward=corect"], "did you mean 'correct'?"),
-        (["run", "--agent", "ram", "--set", "agent.lr=1", "--sweep", "agent.lr=1,2"], "agent.lr is said twice"),
+        (["run", "--agent", "ram", "--set", "agent.predictor_lr=1", "--sweep", "agent.predictor_lr=1,2"], "agent.predictor_lr is said twice"),
         (["run", "--agent", "ram", "--set", "agent.="], "begins with 'agent.'"),
-        (["run", "--agent", "ram", "--sweep", "agent.lr="], "a value is missing"),
+        (["run", "--agent", "ram", "--sweep", "agent.predictor_lr="], "a value is missing"),
         (["run", "--agent", "ram", "--seeds", "0-x"], "such as 0-9 or 0,3,5-7"),
         (["run", "--agent", "ram", "--seeds", "9-0"], "must count upwards"),
         (["run", "--agent", "ram", "--seeds", "0-99999999999"], "100,000 seeds are the most"),
@@ -130,7 +130,7 @@ SOUND = "[base]\ntask='digits'\nagent='ram'\n"
             "matrix 1: unknown agent 'rma': did you mean 'ram'?",
         ),
         ("[base]\ntask='digits'\n[[matrix]]\nagnet='ram'", "unknown key 'agnet'"),
-        ("[base]\ntask='digits'\n[[matrix]]\nagent='ram'\n'agent.lr'=[0.1,'x']", "does not fit"),
+        ("[base]\ntask='digits'\n[[matrix]]\nagent='ram'\n'agent.predictor_lr'=[0.1,'x']", "does not fit"),
         ("[base]\ntask='digits'\n[[matrix]]\nagent='ram'\nseed=1.5", "'seed' must be a whole number"),
         ("[base]\ntask='digits'\n[[matrix]]\nagent=3", "'agent' must be text"),
         ("[[matrix]]\nagent='ram'", "a run needs 'task'"),
@@ -154,14 +154,14 @@ SOUND = "[base]\ntask='digits'\nagent='ram'\n"
         (f"title=''\n{SOUND}", "'title' must be text in one line"),
         (f"{SOUND}seed={'1' * 26}", "at most 4294967295"),
         (f"{SOUND}seed=-1", "'seed' must be 0 or more"),
-        (f"{SOUND}'agent.lr'=inf", "setting 'lr' of agent 'ram': inf does not fit"),
-        (f"{SOUND}'agent.lr'=[0.1, nan]", "setting 'lr' of agent 'ram': nan does not fit"),
+        (f"{SOUND}'agent.predictor_lr'=inf", "setting 'predictor_lr' of agent 'ram': inf does not fit"),
+        (f"{SOUND}'agent.predictor_lr'=[0.1, nan]", "setting 'predictor_lr' of agent 'ram': nan does not fit"),
         ("[base]\ntask='digits'\nagent='gdfs'\n'agent.glimpses'=-inf", "does not fit"),
         ("[base]\ntask='digits'\nagent='straight_through'\n'agent.extra_budgets'=[[inf]]", "does not fit"),
         ("[base]\ntask='digits'\n[[matrix]]\nagent='.'", "matrix 1: unknown agent '.'"),
         ("[base]\ntask='digits'\n[[matrix]]\nagent='sys'", "matrix 1: agent 'sys'"),
         ("[base]\ntask='digits'\n[[matrix]]\nagent='ram.py'", "write the module's dotted name"),
-        (f"{SOUND}agent.lr=0.1", 'quote a setting: "agent.lr" = 0.01'),
+        (f"{SOUND}agent.predictor_lr=0.1", 'quote a setting: "agent.lr" = 0.01'),
         (f"{SOUND}[[matrix]]\nagent.steps=1\n'agent.steps'=2", "'agent.steps' is said twice"),
         ("[base]\ntask='digits'\nagent.stepz=1\n[[matrix]]\nagent='dham'", "did you mean 'steps'?"),
         ("[base]\ntask='digits'\n[[matrix]]\nseed=1", "matrix 1: a run needs 'agent'"),
@@ -349,7 +349,7 @@ def test_run_makes_one_run_after_another(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["run", "--agent", "center", "--task", "beacon", "--root", "here", "--set", "agent.predictor_steps=2"]
-    code, out, _ = glimpse(*words, "--seeds", "0-1", "--sweep", "agent.lr=0.01,0.02", capsys=capsys)
+    code, out, _ = glimpse(*words, "--seeds", "0-1", "--sweep", "agent.predictor_lr=0.01,0.02", capsys=capsys)
     assert code == 0
     assert out.count("done in") == len(records.read_all(tmp_path / "here")) == 4
     assert max(map(len, out.splitlines())) <= 80
@@ -385,12 +385,12 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
     monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
     envs_settings._hints.cache_clear()
     (tmp_path / "mine.toml").write_text(
-        f"floors=false\n[base]\ntask='digits'\nagent='ram'\nseed={list(range(50))}\n'agent.lr'=[0.1,0.2]\n"
+        f"floors=false\n[base]\ntask='digits'\nagent='ram'\nseed={list(range(50))}\n'agent.predictor_lr'=[0.1,0.2]\n"
     )
     specs = read_suite(str(tmp_path / "mine.toml")).specs
     folder = specs[0].folder(tmp_path).parent
     for number in range(3):  # other settings of the same agent
-        spec = dataclasses.replace(specs[0], agent_settings={"lr": 1.0 + number})
+        spec = dataclasses.replace(specs[0], agent_settings={"predictor_lr": 1.0 + number})
         path = spec.folder(tmp_path) / "record.json"
         path.parent.mkdir(parents=True)
         about = spec.about()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
-from glimpsebench.bench import cli, leaderboard, reports, terminal, verify
+from glimpsebench.bench import cli, leaderboard, reports, rollout, terminal, verify
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.suites import expand
 from glimpsebench.envs.errors import UsageError
@@ -236,14 +236,21 @@ def test_places_that_tell_the_label_show_when_their_values_are_blanked(
     from glimpsebench.envs import tasks
     from glimpsebench.envs.sensors import Mask
 
-    labels_N = iter(np.asarray(tasks.test_split(tasks.make("digits-clutter")).labels_N).tolist())
+    labels_N = np.asarray(tasks.test_split(tasks.make("digits-clutter")).labels_N)
+    looks = [0]  # how many test images it has been shown
 
     def act(self: Any, observation: dict[str, np.ndarray], rng: Any) -> np.ndarray:
         scores = np.zeros((len(observation["left"]), 32, 32), np.float32)
-        if self.__dict__.setdefault("told", []) is not None:
-            labels = [next(labels_N, 0) for _ in scores]
-            scores[np.arange(len(scores)), 0, labels] = 1
+        numbers = (looks[0] + np.arange(len(scores))) % len(labels_N)
+        looks[0] += len(scores)
+        scores[np.arange(len(scores)), 0, labels_N[numbers]] = 1
         return scores
+
+    def from_the_first(*words: Any) -> Any:
+        looks[0] = 0
+        return rollout.rollout(*words)
+
+    monkeypatch.setattr("glimpsebench.bench.run.rollout", from_the_first)
 
     def predict(self: Any, view: dict[str, np.ndarray]) -> np.ndarray:
         return np.asarray(view["mask"][:, 0, 0, :10] > 0, np.float32)

@@ -23,6 +23,7 @@ from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
     PredictorAgent,
+    Rate,
     best_pixels,
     conv,
     linear_decay,
@@ -89,6 +90,7 @@ class MaskAgent(PredictorAgent):
     """
 
     selector_steps: Positive = 400
+    lr: Rate = 1.5e-2
     extra_budgets: tuple[Share, ...] = renamed((), "points")
 
     track: ClassVar[Literal["gated", "open"]] = "open"

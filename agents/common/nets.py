@@ -238,7 +238,6 @@ class PredictorAgent(Agent):
     predictor_steps: Positive = renamed(PREDICTOR_STEPS, "steps")
     predictor_lr: Rate = 3e-4
     batch: Positive = 64
-    lr: Rate = 1.5e-2
     width: Positive = 16
 
     def new_predictor(self) -> CanvasNet:
