@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import escape
+from glimpsebench.bench.records import settings_of
 from glimpsebench.bench.rows import SCORES, Row, shown
 from glimpsebench.bench.stats import Difference, crossed, holm, welch
 from glimpsebench.envs.errors import UsageError, unknown
@@ -160,11 +162,33 @@ def scores(row: Row, measure: str, budget: float) -> Array | None:
 def named(rows: Sequence[Row], label: str) -> list[Row]:
     """The rows with this label, one per task. Spaces and the order of settings do not matter, nor the leaderboard's †.
 
-    An agent's name alone will do where its settings are the same in all of its rows.
+    An agent's name alone will do where its settings are the same in all of its rows. A name says what differs from the
+    defaults of the record's time; what differs from today's is understood too.
     """
+    try:
+        name = matching({row.name for row in rows}, label)
+        return [row for row in rows if row.name == name]
+    except UsageError:
+        todays = {row.name: _by_todays_defaults(row) for row in rows}
+        found = {name for name, today in todays.items() if _parts(today) == _parts(label)}
+        if len(found) != 1:
+            raise
+        return [row for row in rows if row.name in found]
 
-    name = matching({row.name for row in rows}, label)
-    return [row for row in rows if row.name == name]
+
+def _by_todays_defaults(row: Row) -> str:
+    """A row's name from the settings that differ from the agent's defaults now."""
+    name, settings = row.about["name"], row.about["settings"]
+    if name not in agents.names():
+        return row.name
+    defaults = settings_of(agents.make(name))
+    changed = {key: value for key, value in settings.items() if key in defaults and defaults[key] != value}
+    return f"{name} ({', '.join(f'{key}={value}' for key, value in changed.items())})" if changed else name
+
+
+def _parts(label: str) -> list[str]:
+    """An agent's name and its settings, in an order that does not depend on theirs."""
+    return sorted(re.split("[(),]", label.replace(" ", "").rstrip("†")))
 
 
 def matching(names: Collection[str], label: str) -> str:
@@ -173,11 +197,7 @@ def matching(names: Collection[str], label: str) -> str:
     Raises:
         UsageError: there is none, or there are several.
     """
-
-    def plain(text: str) -> list[str]:
-        return sorted(re.split("[(),]", text.replace(" ", "").rstrip("†")))
-
-    if found := [name for name in names if plain(name) == plain(label)]:
+    if found := [name for name in names if _parts(name) == _parts(label)]:
         return found[0]
     begun = sorted(name for name in names if name.startswith(f"{label} ("))
     if len(begun) == 1:

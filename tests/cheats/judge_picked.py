@@ -30,7 +30,7 @@ class JudgePicked(Disc):
             canvas_BCHW, mask_B1HW = random_canvases(images, 0.1, rng)
             return F.cross_entropy(net(canvas_BCHW, mask_B1HW.float()), labels_B)
 
-        optimise(net, task, loss_of, steps=self.predictor_steps, batch=64, lr=self.lr, rng=rng, progress=progress)
+        optimise(net, task, loss_of, steps=self.predictor_steps, batch=64, lr=0.015, rng=rng, progress=progress)
 
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         image_BCHW = torch.from_numpy(observation["image"])
