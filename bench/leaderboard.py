@@ -118,10 +118,11 @@ _HEADINGS = {"gated": "Gated track: seen = touched", "open": "Open track: the se
 
 _LEGEND = """
 Top-1 accuracy in per cent on the test images, mean over seeds. A column is a cap: at most this share of an image is
-touched. *evaluator*: the bench's classifier, trained on random masks, on what was selected. *own*: the contender's
-predictor. *touched*: the mean share that was, where that is less than 0.9 of the cap. ±: how far the 95 % interval
-reaches over images, seeds and, of the evaluator, members, all of them crossed random effects; it is clipped to what is
-possible, and it has a width at 0 and 100 as well. A run that failed counts as chance, and the note says so.
+touched. *evaluator*: the task's judge, a frozen ensemble that no contender meets, on what was selected, mean over its
+members. *own*: the contender's predictor. *touched*: the mean share that was, where that is less than 0.9 of the cap.
+±: how far the 95 % interval reaches over images, seeds and, of the evaluator, members, all of them crossed random
+effects; it is clipped to what is possible, and it has a width at 0 and 100 as well. A run that failed counts as chance,
+and the note says so.
 
 Each is compared with the strongest floor of the task at that cap, by the same score (listed below the floors).
 **Bold**: above it, *italic*: below it, by the difference of the two on the same images, after Holm's correction for all
