@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench.records import Record
+from glimpsebench.bench.rollout import BATCH
 from glimpsebench.envs.base import USE, Split
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
 
@@ -38,9 +39,6 @@ NAMES = {
     "predictor_ms": "predictor, ms",
 }
 """What is known of each cost, by the names of the CSV, and what tables call it. At test, all are per image."""
-IMAGES = 100
-"""As many of the test images are looked at to measure."""
-
 Around = Callable[[str], AbstractContextManager[Any]]
 """What is entered around each call: `selector` or `predictor`."""
 
@@ -84,8 +82,11 @@ def milliseconds(agent: Agent, images: Split, seed: int = 0) -> dict[str, float]
 
 
 def _look(agent: Agent, images: Split, seed: int, around: Around) -> int:
-    """One episode of the first images at the largest budget, with something around each call; how many images."""
-    count, rng = min(IMAGES, len(images)), np.random.default_rng([seed, 3])
+    """One episode of a batch of images at the largest budget, with something around each call; how many images.
+
+    The batch is as large as at test, filled up with the last image.
+    """
+    count, rng = BATCH, np.random.default_rng([seed, 3])
     env = GlimpseVectorEnv(
         images.unlabelled,
         count,
@@ -96,7 +97,7 @@ def _look(agent: Agent, images: Split, seed: int, around: Around) -> int:
         currency=agent.currency,
         autoreset_mode=AutoresetMode.DISABLED,
     )
-    observation, _ = env.reset(options={"index": np.arange(count)})
+    observation, _ = env.reset(options={"index": np.minimum(np.arange(count), len(images) - 1)})
     for _ in range(agent.horizon()):
         with around("selector"):
             action = agent.act(observation, rng)

@@ -395,8 +395,8 @@ def test_an_audit_is_read_as_it_was_written_and_a_damaged_one_is_named(tmp_path:
 
 
 BENCHMARK: dict[str, Any] = runpy.run_path(str(ROOT / "benchmarks" / "cheats.py"))
-SHORT = [*dict(zip(CAUGHT.values(), CAUGHT, strict=True)).values()]
-"""A cheat for each check, the last of the corpus."""
+SHORT = ("growing_budgets", "memorised", "asked_before", "label_count")
+"""Cheats of different kinds; `benchmarks/cheats.py` has them all."""
 
 
 @pytest.fixture(scope="module")
@@ -410,12 +410,13 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_a_cheat_is_flagged_by_its_check(name: str, judged: Path) -> None:
+    sys.modules.pop(f"cheats.{name}", None)
     assert CAUGHT[name] in BENCHMARK["outcome"](f"cheats.{name}", 0, judged).flagged
-    assert f"cheats.{name}" not in sys.modules or CAUGHT[name] == RULES, "this process imports no contender"
+    assert f"cheats.{name}" not in sys.modules, "this process imports no contender"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["center", "cheats.brightness", "cheats.follows_light", "ram", "straight_through"])
+@pytest.mark.parametrize("name", ["cheats.follows_light", "straight_through"])
 def test_an_honest_contender_is_not_flagged_and_does_in_rooms_what_it_did_in_its_run(name: str, judged: Path) -> None:
     flagged, audit = BENCHMARK["outcome"](name, 0, judged)
     assert not flagged

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from conftest import Beacon, hurried
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.agents.common.nets import CanvasNet
+from glimpsebench.agents.common.nets import READER_WIDTH, CanvasNet
 from glimpsebench.bench import costs, leaderboard
 from glimpsebench.bench.records import Record
+from glimpsebench.bench.rollout import BATCH
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs import tasks
 from glimpsebench.envs.glimpse import GlimpseVectorEnv, Observation
@@ -55,7 +56,7 @@ def test_operations_are_those_of_a_count_by_hand_over_all_glimpses() -> None:
         agent = prepared(name, task, **({"glimpses": 4} if glimpses == 4 else {}))
         assert isinstance(agent.net, CanvasNet)
         found = costs.flops(agent, images)
-        expected = glimpses * by_hand(1, 16, 16, 2)
+        expected = glimpses * by_hand(1, 16, READER_WIDTH, 2)
         assert found["selector_flops"] == 0, "it chooses without a network"
         assert found["predictor_flops"] == pytest.approx(expected, rel=0.01)
         assert costs.flops(agent, images) == found
@@ -65,17 +66,16 @@ def test_a_selector_that_looks_at_an_image_again_and_again_pays_for_each_pass(mo
     task = Beacon()
     agent = prepared("uniform", task, glimpses=4)
     images, act = tasks.test_split(task), type(agent).act
-    once = by_hand(1, 16, 16, 2)
+    once = by_hand(1, 16, READER_WIDTH, 2)
 
     def deliberating(self: Any, observation: Observation, rng: np.random.Generator) -> Array:
         for _ in range(3):
             self.predict(
-                {"canvas": np.zeros((50, 1, 16, 16), np.float32), "mask": np.ones((50, 1, 16, 16), np.float32)}
+                {"canvas": np.zeros((BATCH, 1, 16, 16), np.float32), "mask": np.ones((BATCH, 1, 16, 16), np.float32)}
             )
         return act(self, observation, rng)
 
     monkeypatch.setattr(type(agent), "act", deliberating)
-    monkeypatch.setattr(costs, "IMAGES", 50)
     found = costs.flops(agent, images)
     assert found["selector_flops"] == pytest.approx(4 * 3 * once, rel=0.01)
     assert found["predictor_flops"] == pytest.approx(4 * once, rel=0.01)
@@ -114,7 +114,7 @@ def test_a_record_tells_what_is_the_same_each_time_and_its_timings_the_rest(made
     # Nine batches of 64 need three epochs of 256 images.
     assert made.about["costs"]["training_images"] == 3 * 256
     assert made.about["costs"]["env_steps"] == 0
-    assert made.about["costs"]["predictor_flops"] == pytest.approx(3 * by_hand(1, 16, 16, 2), rel=0.01)
+    assert made.about["costs"]["predictor_flops"] == pytest.approx(3 * by_hand(1, 16, READER_WIDTH, 2), rel=0.01)
     assert not [name for name in made.about["costs"] if name.endswith(("_ms", "seconds"))]
     assert json.loads((made.folder / "timings.json").read_text()).keys() >= {"fit", "selector_ms", "predictor_ms"}
 
