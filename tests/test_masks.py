@@ -35,7 +35,7 @@ def test_every_shared_predictor_has_the_same_terms_of_training(name: str, init: 
     agent = agents.make(name)
     assert isinstance(agent, PredictorAgent)
     default = agents.make("uniform")
-    for setting in ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width"):
+    for setting in ("predictor_init", "predictor_steps", "predictor_lr", "batch", "width"):
         assert getattr(agent, setting) == getattr(default, setting)
 
     agent = hurried(name, predictor_steps=40, batch=16, predictor_init=init)

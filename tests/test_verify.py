@@ -211,8 +211,8 @@ def all_right(found: dict[str, Any]) -> None:
 
 
 def test_who_is_above_the_ceiling_is_doubted(tmp_path: Path) -> None:
-    make_honest(tmp_path, agent="full")
-    learner = make_honest(tmp_path, agent="straight_through", selector_steps=2)
+    make_honest(tmp_path, agent="full", predictor_init="random")
+    learner = make_honest(tmp_path, agent="straight_through", selector_steps=2, predictor_init="random")
     assert doubts_of(tmp_path) == ""
     arrays(all_right)(learner.folder)
     assert re.fullmatch(r"own accuracy 100.0 %, and the ceiling's is \d+.\d %", doubts_of(tmp_path))

@@ -28,6 +28,7 @@ Array = NDArray[Any]
 IMAGES = 2_000
 """Test images of a card, at most."""
 BATCH = 250
+BEGIN, END = "<!-- page: written by `glimpse judge cards`; do not edit -->", "<!-- /page -->"
 BINS = 15
 """Of confidence, for the calibration error."""
 
@@ -106,6 +107,7 @@ def page(task: Task, found: list[Cell]) -> str:
     abouts = {name: metadata(path) for name, (_, _, path) in files.items()}
     networks = {name: judges.read(path, task) for name, (_, _, path) in files.items()}
     lines = [
+        BEGIN,
         f"# Judge and reader of {task.id}",
         "",
         f"{task.describe()}. {'Shipped' if judges.is_shipped(task) else 'Trained on this machine'}; what judges and",
@@ -144,7 +146,7 @@ def page(task: Task, found: list[Cell]) -> str:
     ]
     for kind, row in by_kind.items():
         lines.append(f"| {kind} | " + " | ".join(f"{100 * cell.calibration:.1f}" for cell in row) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, END]) + "\n"
 
 
 def _spread(cell: Cell) -> float:
