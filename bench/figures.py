@@ -41,13 +41,13 @@ _HEADING = 24  # pixels above a gallery for the names of the classes
 
 
 def curve_data(rows: Sequence[Row]) -> pd.DataFrame:
-    """One line per run and reached budget: where on the x axis, and how accurate, own and evaluator."""
+    """One line per run and budget that all runs of its row reach: where on the x axis, and how accurate."""
     lines = []
     for row in rows:
         for record in row.runs:
             fractions = record.fractions_FN.mean(1)
             scores = {by: record.accuracy(by) for by in ("evaluator", "own")}
-            for at in np.flatnonzero(record.reached_F):
+            for at in [at for at, budget in enumerate(record.budgets) if budget in row.reached]:
                 for by, values in scores.items():
                     lines.append(
                         {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glimpsebench.bench import leaderboard, rows
+from glimpsebench.bench import figures, leaderboard, rows
 from glimpsebench.bench.floors import Floors
 from glimpsebench.bench.records import SCHEMA, Record
 from glimpsebench.bench.rows import rows_of
@@ -385,3 +385,10 @@ def test_contenders_on_several_tasks_are_summed_up_by_the_middle_of_their_runs()
     assert cells[4].startswith(f"{100 * scores[2:6].mean():.1f} ± ")
     assert cells[5:] == ["50.0", "0.0", "0.0", "0.0"]
     assert "Over tasks" not in leaderboard.markdown(every[:1], "t")
+
+
+def test_a_budget_that_not_all_seeds_reach_has_no_point_in_a_curve() -> None:
+    short = (*BUDGETS[:-1], BUDGETS[-2])  # its touched fraction does not grow at the last budget
+    row = next(iter(rows_of([record("mine", 0), record("mine", 1, touched=short)])))
+    drawn = set(figures.curve_data([row])["budget"])
+    assert drawn == set(row.reached) == set(BUDGETS[:-1])
