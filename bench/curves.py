@@ -117,6 +117,7 @@ def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
     """
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     styles = styled([shown(row) for row in rows])
     with mpl.rc_context(STYLE | {"pdf.fonttype": 42}):
@@ -136,9 +137,12 @@ def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
                         axis.plot(mean.images, mean.value, **look, lw=1.5, marker="" if losses else ".", markersize=4)
                         least = min(least, float(np.min(mean.value[np.isfinite(mean.value)], initial=math.inf)))
             note = "" if losses else "\n(dotted: not of the agent's own prediction)"
-            axis.set(xlabel="labelled images passed through", title=f"{title}{note}")
+            axis.set(xlabel="labelled images passed through, thousands", title=f"{title}{note}")
+            axis.xaxis.set_major_locator(MaxNLocator(5))
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
             if losses:
                 axis.set_yscale("log" if least > 0 else "symlog")
+                axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # no mathematics: `parse_math` is off
             else:
                 axis.set_ylim(0, 1.05)
         outside(axes[-1], *axes[-1].get_legend_handles_labels())
