@@ -230,12 +230,6 @@ def test_what_is_shipped_is_small_in_half_precision_and_of_the_named_tasks() -> 
     assert total <= 20e6
 
 
-def test_calibration_error_by_hand() -> None:
-    probability_NK = np.array([[0.9, 0.1], [0.9, 0.1], [0.35, 0.65], [0.35, 0.65]])
-    labels_N = np.array([0, 1, 1, 1])
-    assert cards.calibration_error(probability_NK, labels_N) == pytest.approx(0.5 * 0.4 + 0.5 * 0.35)
-
-
 def test_a_card_has_every_kind_at_every_budget(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cards, "IMAGES", 50)
     page = cards.page(beacon, list(cards.cells(beacon, iter)))

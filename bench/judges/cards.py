@@ -20,6 +20,7 @@ from glimpsebench.agents.common.nets import to_float
 from glimpsebench.bench import judges
 from glimpsebench.bench.judges.canvases import SHARES, of_kind
 from glimpsebench.bench.judges.training import metadata
+from glimpsebench.bench.metrics import calibration_error
 from glimpsebench.envs import tasks
 from glimpsebench.envs.tasks import Split, Task
 
@@ -29,8 +30,6 @@ IMAGES = 2_000
 """Test images of a card, at most."""
 BATCH = 250
 BEGIN, END = "<!-- page: written by `glimpse judge cards`; do not edit -->", "<!-- /page -->"
-BINS = 15
-"""Of confidence, for the calibration error."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +49,6 @@ class Cell:
     accuracy_M: Array
     reader: float
     calibration: float
-
-
-def calibration_error(probability_NK: Array, labels_N: Array) -> float:
-    """Expected calibration error: |confidence − accuracy| of equal-width bins of confidence, weighted by their size.
-
-    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3.
-    """
-    confidence_N, right_N = probability_NK.max(1), probability_NK.argmax(1) == labels_N
-    bin_N = np.minimum((confidence_N * BINS).astype(int), BINS - 1)
-    gaps = [
-        (bin_N == one).mean() * abs(confidence_N[bin_N == one].mean() - right_N[bin_N == one].mean())
-        for one in np.unique(bin_N)
-    ]
-    return float(np.sum(gaps))
 
 
 def cells(task: Task, progress: Progress[int], kinds: tuple[str, ...] = tuple(SHARES)) -> Iterator[Cell]:
@@ -92,12 +77,13 @@ def _cell(judge: judges.Judge, reader: judges.Reader, test: Split, kind: str, bu
         reader_NK.append(reader(view))
     labels_N = np.asarray(test.labels_N)[:count]
     all_MNK = np.concatenate(logits_MNK, 1)
+    mean_NK = softmax(all_MNK, 2).mean(0)
     return Cell(
         kind,
         budget,
         (all_MNK.argmax(2) == labels_N).mean(1),
         float((np.concatenate(reader_NK).argmax(1) == labels_N).mean()),
-        calibration_error(softmax(all_MNK, 2).mean(0), labels_N),
+        calibration_error(mean_NK.max(1), mean_NK.argmax(1) == labels_N),
     )
 
 
