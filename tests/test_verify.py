@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -119,7 +120,8 @@ except SystemExit as stop:
 def by_the_command_line(folder: Path) -> tuple[list[dict[str, Any]], int, float]:
     """What `glimpse verify` says in a process of its own: the report, its exit code, and the most memory in MB."""
     words = [sys.executable, "-c", PROGRAM, folder.name]
-    done = subprocess.run(words, cwd=folder.parent, capture_output=True, text=True)
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}  # a sweep sets some
+    done = subprocess.run(words, cwd=folder.parent, capture_output=True, text=True, env=usual)
     assert "Traceback" not in done.stderr, done.stderr
     code, kilobytes = map(int, done.stderr.split()[-2:])
     return json.loads(done.stdout)["records"], code, kilobytes / 1024
