@@ -38,7 +38,7 @@ TO := results/$(SUITE)
 reference: install
 	@$(BIN)/glimpse sweep $(SUITE) --device $(DEVICE)
 	@rm -rf $(TO) && mkdir -p $(TO)
-	@cd $(FROM) && cp -r $$(ls | grep -v -x evaluators) ../../$(TO)/
+	@cp -r $(FROM)/. $(TO)/
 	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz ')' -delete
 	@$(BIN)/glimpse retabulate results
 	@$(BIN)/glimpse methods

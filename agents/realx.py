@@ -17,7 +17,7 @@ What differs from the source, and why:
   `random_share=any` draws the Bernoulli rate of each image anew, so that the frozen predictor knows masks of the size
   that the selector ends at; the paper's is 0.5.
 * Whole images are mixed with the random masks over the first half of f's training.
-* After the selector the predictor is trained again, from new weights, on the k best pixels at every budget (`masks`);
+* After the selector the predictor is trained again (`predictor_init`), on the k best pixels at every budget (`masks`);
   the paper predicts with f. `test_predictor=random` trains it on random masks alone instead: the paper's judge, EVAL-X.
 
 Track: open. Scores and cost: docs/methods/realx.md.

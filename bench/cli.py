@@ -226,7 +226,6 @@ def judge_train(
     settings: Settings = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each network.")] = None,
     reader_steps: Annotated[int | None, typer.Option(min=1, help="Of the reader, if others.")] = None,
-    members: Annotated[int | None, typer.Option(min=1, help="Judges in the ensemble.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of a judge's first layer.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Of a judge's first layer; 2 for large canvases.")] = None,
     into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to; by default the user's cache.")] = None,
@@ -241,7 +240,7 @@ def judge_train(
 
     usable(device)
     task = _task(name, settings)
-    asked = {"steps": steps, "members": members, "width": width, "stride": stride}
+    asked = {"steps": steps, "width": width, "stride": stride}
     recipe = dataclasses.replace(judges.recipe_of(task), **{key: value for key, value in asked.items() if value})
     for each, path, trained in judges.train_all(task, recipe, reader_steps or recipe.steps, into, _bar, device):
         print(f"{each}: {'trained' if trained else 'here already'}, {path}")

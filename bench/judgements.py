@@ -127,7 +127,7 @@ def lacking(records: Iterable[Record], again: bool = False) -> list[Record]:
     Raises:
         UsageError: this version does not have the task of one of them.
     """
-    name_of = functools.cache(lambda task: judges.name_of(task))
+    name_of = functools.cache(judges.name_of)
     done = [record for record in records if record.done]
     return [one for one in done if again or one.about["evaluator"] != name_of(task_of(one.about))]
 

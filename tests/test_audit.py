@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -453,3 +454,12 @@ def test_a_contender_is_fitted_where_the_test_half_is_absent(clutter: Task) -> N
         agent.fit(clutter, 0, iter)
     assert agent.net is not None
     assert agent.net.state_dict()["table"].any(), "in a run it is there"
+
+
+@needs_namespaces
+def test_python_is_found_in_a_room_by_a_path_that_goes_up_too(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    program = "from glimpsebench.bench.audit.processes import can_enclose; print(can_enclose())"
+    python = f"{os.path.relpath(Path(sys.executable).parent, tmp_path / 'here')}/{Path(sys.executable).name}"
+    done = subprocess.run([python, "-c", program], cwd=tmp_path / "here", capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

@@ -26,7 +26,10 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def trained(name: str, settings: dict[str, Any]) -> Agent:
     """An agent after as many steps as batch norm needs to know its statistics."""
-    steps = {field: 60 for field in agents.find(name).__dataclass_fields__ if field.endswith("steps")}
+    fields = agents.find(name).__dataclass_fields__
+    steps: dict[str, Any] = {field: 60 for field in fields if field.endswith("steps")}
+    if "predictor_init" in fields:  # from the reader its batch norm keeps its averages, so that the modes are one
+        steps |= {"predictor_init": "random", "predictor_lr": 1.5e-2}
     agent = agents.make(name, steps | SMALL.get(name, {}) | settings)
     torch.manual_seed(0)
     agent.prepare(Beacon())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from glimpsebench.bench.judges.networks import JudgeNet
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
+from test_cli import glimpse
 
 TINY = judges.Recipe(members=2, steps=6, batch=16, width=4)
 
@@ -240,3 +242,35 @@ def test_a_card_has_every_kind_at_every_budget(beacon: Task, monkeypatch: pytest
     assert "| reader |" in page
     assert "| judge-1 |" in page
     assert "Whole image:" in page
+
+
+def test_a_shorter_training_leaves_the_checkpoint_of_a_longer_one(
+    beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "KEEP_EVERY_S", -1.0)
+    path = tmp_path / "judge-0.safetensors"
+
+    def cut(steps: Iterable[int]) -> Iterator[int]:
+        for step in steps:
+            if step == 2:
+                raise Interrupted
+            yield step
+
+    with pytest.raises(Interrupted):
+        training.train(path, "judge", beacon, 0, dataclasses.replace(TINY, steps=50), cut)
+    training.train(path, "judge", beacon, 0, TINY, iter)
+    assert len(list(tmp_path.glob("*.checkpoint"))) == 1
+
+
+def test_the_command_trains_what_is_missing(beacon: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["judge", "train", "beacon", "--steps", "3", "--width", "4", "--reader-steps", "2", "--into", str(tmp_path)]
+    code, out, _ = glimpse(*words, capsys=capsys)
+    assert code == 0
+    assert out.count(": trained") == 3
+    assert training.metadata(tmp_path / "judge-1.safetensors")["steps"] == 3
+    assert training.metadata(tmp_path / "reader.safetensors")["steps"] == 2
+    _, out, _ = glimpse(*words, capsys=capsys)
+    assert out.count("here already") == 3
+    _, out, _ = glimpse("judge", "list", capsys=capsys)
+    assert "digits-clutter-v1       shipped" in out
+    assert "beacon-v1" in out

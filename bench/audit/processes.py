@@ -30,6 +30,7 @@ Handlers = Mapping[str, Callable[[dict[str, Any], dict[str, Array]], Message]]
 
 LONGEST_LINE, MOST_BYTES = 1 << 22, 1 << 32
 """Of a message: the bytes of its line of JSON, and of its arrays."""
+PYTHON = os.path.abspath(sys.executable)  # noqa: PTH100 - links stay: a virtual environment's Python is one
 _ENVIRONMENT = dict(os.environ)  # as it was before a contender was imported, which may change it
 
 
@@ -102,7 +103,7 @@ class Process:
         environment.setdefault("PYTHONPATH", str(Path(glimpsebench.__file__).parents[1]))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the process is
         self._process = subprocess.Popen(
-            [*before, sys.executable, "-m", module],
+            [*before, PYTHON, "-m", module],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -183,7 +184,8 @@ def enclosed(folder: Path, place: Path) -> list[str]:
     """
     package = Path(glimpsebench.__file__).parent
     parts = [package, *(path.resolve() for path in package.iterdir() if path.is_dir())]
-    shown = [*map(Path, _SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *parts]
+    prefixes = (Path(os.path.abspath(prefix)) for prefix in (sys.prefix, sys.base_prefix))  # noqa: PTH100
+    shown = [*map(Path, _SYSTEM), *prefixes, *parts]
     paths = list(dict.fromkeys(str(path) for path in shown if path.exists() and not _within(path, shown)))
     blank = [str(file) for file in _image_sets_of_libraries()]
     return [*_UNSHARE, "sh", "-c", _ENCLOSE, "sh", str(folder), str(place), str(len(paths)), *paths, *blank, "--"]
@@ -206,5 +208,5 @@ def can_enclose() -> bool:
     if sys.platform != "linux" or not all(map(shutil.which, ("unshare", "mount", "umount", "pivot_root", "sh"))):
         return False
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as place:
-        command = [*enclosed(Path(folder), Path(place)), "true"]
+        command = [*enclosed(Path(folder), Path(place)), PYTHON, "-c", "pass"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -111,9 +111,6 @@ class Training:
         role, seed, path = files(self.task, recipe)[self.name]
         _ensure(path, role, self.task, seed, recipe, progress)
 
-    def __str__(self) -> str:
-        return f"training {self.name} of {self.task.id}"
-
 
 class Judge:
     """A frozen ensemble of classifiers of one task: canvases to logits.

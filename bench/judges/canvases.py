@@ -58,10 +58,10 @@ def pixels(image_BCHW: Tensor, budget_B: Array, rng: np.random.Generator) -> Ten
     return best_pixels(uniform_noise(*image_BCHW[:, 0].shape, rng=rng), budget_B)
 
 
-def cells(image_BCHW: Tensor, budget_B: Array, rng: np.random.Generator, side: int | None = None) -> Tensor:
+def cells(image_BCHW: Tensor, budget_B: Array, rng: np.random.Generator) -> Tensor:
     """Scattered cells of a grid, all of one side."""
     count, height, width = image_BCHW[:, 0].shape
-    side = side or int(rng.integers(2, max(3, min(height, width) // 4) + 1))
+    side = int(rng.integers(2, max(3, min(height, width) // 4) + 1))
     chosen = best_pixels(uniform_noise(count, -(-height // side), -(-width // side), rng=rng), budget_B)
     return chosen.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, :height, :width]
 
@@ -93,27 +93,25 @@ def blurred(map_B1HW: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(map_B1HW, side, 1, side // 2) if side > 1 else map_B1HW
 
 
-def discs(image_BCHW: Tensor, budget_B: Array, rng: np.random.Generator, centred: float = 0.4) -> Tensor:
-    """The pixels nearest to one place, which is the centre in a share of the images."""
+def discs(image_BCHW: Tensor, budget_B: Array, rng: np.random.Generator) -> Tensor:
+    """The pixels nearest to one place, which is the centre in four of ten images."""
     count, height, width = image_BCHW[:, 0].shape
-    place_B2 = rng.uniform(-1, 1, (count, 2)) * (rng.random((count, 1)) >= centred)
+    place_B2 = rng.uniform(-1, 1, (count, 2)) * (rng.random((count, 1)) >= 0.4)
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
     y_B11, x_B11 = (torch.from_numpy(place_B2[:, axis, None, None].astype(np.float32)) for axis in (0, 1))
     return best_pixels(-((y - y_B11) ** 2 + (x - x_B11) ** 2), budget_B)
 
 
-def windows(image_BCHW: Tensor, budget_B: Array, rng: np.random.Generator, side: int | None = None) -> Tensor:
-    """Unions of windows of one side within each budget, one window at least: scattered, or about one place."""
+def windows(image_BCHW: Tensor, budget_B: Array, rng: np.random.Generator) -> Tensor:
+    """Unions of windows of one side within each budget, one window at least: wide or close about one place."""
     shape: Shape = (image_BCHW.shape[1], image_BCHW.shape[2], image_BCHW.shape[3])
     count, least = len(image_BCHW), min(shape[1:])
-    scattered = side is not None
-    side = side or int(rng.integers(2, max(3, least // 3) + 1))
+    side = int(rng.integers(2, max(3, least // 3) + 1))
     window, most = Window(side), int(np.clip(shape[1] * shape[2] / side**2, 4, 40))
-    fixation_BT2 = rng.uniform(-1, 1, (count, most, 2))
-    if not scattered:
-        middle_B12 = rng.uniform(-1, 1, (count, 1, 2)) * (rng.random((count, 1, 1)) < 0.7)
-        spread_B11 = np.exp(rng.uniform(-2, 1, (count, 1, 1)))
-        fixation_BT2 = np.clip(middle_B12 + spread_B11 * rng.standard_normal((count, most, 2)), -1, 1)
+    rng.uniform(-1, 1, (count, most, 2))  # unused: without it the same seed would not make the shipped judges again
+    middle_B12 = rng.uniform(-1, 1, (count, 1, 2)) * (rng.random((count, 1, 1)) < 0.7)
+    spread_B11 = np.exp(rng.uniform(-2, 1, (count, 1, 1)))
+    fixation_BT2 = np.clip(middle_B12 + spread_B11 * rng.standard_normal((count, most, 2)), -1, 1)
     footprints = window.footprint(window.aim(fixation_BT2.reshape(-1, 2), shape, np.zeros(0)), shape)
     union_BTHW = np.logical_or.accumulate(footprints.reshape(count, most, *shape[1:]), axis=1)
     within_BT = union_BTHW.mean((2, 3)) <= np.maximum(budget_B, side * side / (shape[1] * shape[2]))[:, None]

@@ -51,12 +51,12 @@ class Cell:
     calibration: float
 
 
-def cells(task: Task, progress: Progress[int], kinds: tuple[str, ...] = tuple(SHARES)) -> Iterator[Cell]:
+def cells(task: Task, progress: Progress[int]) -> Iterator[Cell]:
     """The cells of a task's card; networks that are not here are trained first."""
     judge, reader = judges.judge(task, progress), judges.Reader(task)
     test = tasks.test_split(task)
     yield _cell(judge, reader, test, "whole image", 1.0)
-    for kind in kinds:
+    for kind in SHARES:
         for budget in BUDGETS[:-1]:
             yield _cell(judge, reader, test, kind, budget)
 

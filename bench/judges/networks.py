@@ -31,7 +31,7 @@ class JudgeNet(nn.Module):
 
     Args:
         channels, classes: C and K.
-        width: channels at half the resolution, and half of those at a quarter.
+        width: channels at half the resolution; at a quarter there are twice as many.
         stride: of one more convolution before it, for large canvases.
     """
 

@@ -28,7 +28,7 @@ from glimpsebench.agents.common.base import Diverged, Progress
 from glimpsebench.agents.common.nets import CanvasNet
 from glimpsebench.bench.judges.canvases import random_canvases
 from glimpsebench.bench.judges.networks import JudgeNet
-from glimpsebench.bench.records import processor, settings_of
+from glimpsebench.bench.records import digest, processor, settings_of
 from glimpsebench.envs import datasets
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
@@ -85,8 +85,8 @@ def train(
         torch.manual_seed(seed)
         net = new_network(role, task, recipe).to(device).train()
     optimiser = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=0.02, fused=True)
-    checkpoint = path.with_suffix(".checkpoint")
     about = {"task": task.id, "settings": settings_of(task), "role": role, "seed": seed, **dataclasses.asdict(recipe)}
+    checkpoint = path.with_name(f"{path.stem}.{digest(about)}.checkpoint")  # a shorter training leaves a longer one's
     first, seconds = _resumed(checkpoint, net, optimiser, about)
     batch_of = _batches(task, seed, recipe.batch)
     began = kept = time.monotonic()

