@@ -6,6 +6,7 @@
     [base]                       # what all runs share: agent, task, seed, agent.SETTING, task.SETTING
     [[matrix]]                   # the same keys; lists are multiplied out
     [[compare]]                  # name, b, a (every contender unless told), measure: a table beside the leaderboard
+    [tune]                       # what `glimpse tune` searches (`bench.tune`); a sweep ignores it
 
 A setting is `"agent.steps" = 60`, or `agent.steps = 60` where the same table does not say `agent = "…"` too, or stands
 in a table `[base.agent]`: all mean the same.
@@ -108,12 +109,13 @@ def read_suite(name: str, changes: Mapping[str, Sequence[Any]] | None = None) ->
     """
     path = path_of(name)
     try:
-        return _suite(path, _content(path), changes or {})
+        return _suite(path, content_of(path), changes or {})
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _content(path: Path) -> dict[str, Any]:
+def content_of(path: Path) -> dict[str, Any]:
+    """What a suite file says, unchecked; UsageError if it is not TOML."""
     text = ""
     try:
         text = path.read_text()
@@ -176,7 +178,7 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     return Suite(path.stem, title, tuple(specs.values()), tuple(wanted), tuple(notes))
 
 
-_KEYS = ("title", "floors", "base", "matrix", "compare")
+_KEYS = ("title", "floors", "base", "matrix", "compare", "tune")  # `tune` is read by bench.tune
 _TRAINING = ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width")
 
 
