@@ -22,19 +22,19 @@ ACCURACY = {"reinforce": 0.9, "relaxed": 0.6, "random": 0.3}
 
 
 def made(root: Path, estimators: Sequence[str], seeds: int = 2) -> list[Record]:
-    """Short runs of each estimator, of which a share of the predictions is made right by hand, as told above."""
+    """A short run of each estimator, as that of several seeds; of the predictions a share is made right, as above."""
     records = []
     for estimator in estimators:
+        ran = run(Spec("subset", "beacon", 0, {**SETTINGS, "estimator": estimator}), root, iter)
+        assert ran.done, ran.about
         for seed in range(seeds):
-            record = run(Spec("subset", "beacon", seed, {**SETTINGS, "estimator": estimator}), root, iter)
-            assert record.done, record.about
+            record = Record(ran.folder, {**ran.about, "seed": seed})
             rng, labels_N = np.random.default_rng([seed, 7]), record.arrays["labels"]
             right_FN = rng.random(record.arrays["own"].shape) < ACCURACY[estimator]
             record.arrays["own"] = np.where(right_FN, labels_N, 1 - labels_N).astype(record.arrays["own"].dtype)
             for stage in record.curves:
-                stage["measures"]["accuracy"]["value"] = [ACCURACY[estimator]] * len(
-                    stage["measures"]["accuracy"]["value"]
-                )
+                values = stage["measures"]["accuracy"]["value"]
+                stage["measures"]["accuracy"]["value"] = [ACCURACY[estimator]] * len(values)
             records.append(record)
     return records
 
