@@ -30,7 +30,7 @@ from glimpsebench.bench.compare import pipe
 CELLS, COUNT, SAMPLES = 5, 2, 4
 MOMENTS = {"early": 0, "midway": 40, "late": 160}
 """Steps of exact ascent before the estimates."""
-BEGIN = "<!-- written by benchmarks/gradient_bias.py; do not edit -->"
+BEGIN, END = "<!-- page: written by `python benchmarks/gradient_bias.py`; do not edit -->", "<!-- /page -->"
 
 
 def value(mask_xP: Tensor) -> Tensor:
@@ -141,7 +141,8 @@ def markdown(draws: int) -> str:
         + " steps of exact gradient ascent. *Biased, as expected*: the estimator follows a relaxed objective. The "
         "variance is that of one image's estimate, whatever it cost."
     )
-    return f"# Bias and variance of the duel's gradient estimators\n\n{BEGIN}\n\n{about}\n\n{pipe(head, lines)}"
+    title = "# Bias and variance of the duel's gradient estimators"
+    return f"{BEGIN}\n{title}\n\n{about}\n\n{pipe(head, lines).rstrip()}\n{END}\n"
 
 
 def main() -> None:
@@ -153,7 +154,7 @@ def main() -> None:
     text = markdown(args.draws)
     if args.out:
         args.out.write_text(text)
-    print(text)
+    print(text, end="")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ LOOKS = {
 LEARNED: dict[str, dict[str, Any]] = {
     "adcm": {"selector_steps": 100, "predictor_steps": 150},
     "cbam": {"selector_steps": 100, "predictor_steps": 150},
+    "cell_sequence": {"passes": 20_000, "glimpses": 5, "predictor_learns": True},
     "concrete_topk": {},
+    "crop": {"passes": 10_000, "size": 8},
     "dham": {},
     "energy": {"selector_steps": 100, "predictor_steps": 150},
     "gain": {"selector_steps": 100, "predictor_steps": 150},
@@ -58,9 +60,10 @@ LEARNED: dict[str, dict[str, Any]] = {
     "sobel": SMALL_CELLS,
     "straight_through": {},
     "subset": {"passes": 10_000},
+    "window_sequence": {"passes": 10_000, "size": 5, "glimpses": 5},
 }
 """Learners, with the settings that let them learn the toy task in seconds; all their steps are 300 unless said."""
-CORNERED = ("ppo", "ram", "ram_pathwise", "sac")
+CORNERED = ("ppo", "ram", "ram_pathwise", "sac", "window_sequence")
 """They look for a beacon in a corner: of one that is anywhere, three random windows see too much to be beaten well."""
 FEW = ("hard_concrete", "mask_penalty")
 """They rank the few pixels that their masks have, and the rest by nothing: where they look is told by 5 % touched."""
