@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from glimpsebench.agents.common.duel import DuelAgent
 from glimpsebench.bench import tune
+from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.errors import UsageError
@@ -167,3 +169,15 @@ def test_the_command_lists_runs_and_writes_the_suite(
     assert code == 0, out
     assert "validation accuracy" in out
     assert {spec.seed for spec in read_suite(str(tmp_path / "here" / "toy-tuned.toml")).specs} == {0, 1}
+
+
+@pytest.mark.parametrize("suite", ["duel-subset", "duel-crop", "duel-cells", "duel-windows"])
+def test_the_duels_suites_tune_every_estimator_that_learns_and_is_no_bound(suite: str) -> None:
+    plan, specs = tune.read_plan(suite), read_suite(suite).specs
+    tuned = [fixed["agent.estimator"] for fixed, _ in plan.entries]
+    agents = [agent for agent, _ in map(Spec.make, specs) if isinstance(agent, DuelAgent)]
+    learn = {agent.estimator for agent in agents if agent.family not in ("bound", "floor")}
+    assert sorted(tuned) == sorted(learn)
+    assert {"agent.lr"} <= set.intersection(*({*ranges} for _, ranges in plan.entries))
+    assert len({agent.passes for agent in agents}) == 1
+    assert {spec.seed for spec in specs} == set(range(10))
