@@ -116,8 +116,9 @@ class Record:
     def arrays(self) -> dict[str, Array]:
         """The per-image arrays: steps, touched, delivered, seen, own (F, N), labels (N,), points (N, 2).
 
-        Where images are padded, also pixels (N,): how many each has without the padding. Where the task knows its
-        objects, iou and on_object (F, N), and pointed (N,) of agents that choose a look.
+        Also confidence (F, N) in 255ths, of a predictor and but in records of an earlier version. Where images are
+        padded, pixels (N,): how many each has without the padding. Where the task knows its objects, iou and on_object
+        (F, N), and pointed (N,) of agents that choose a look.
         """
         return arrays.read_images(self.folder / "images.npz", self.about)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from conftest import Alone, Beacon, judged_by
 from forged import JUDGE, guess, judged_by_a_guess, make_honest, save
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import judgements, leaderboard, metrics, records, store
+from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout, store
 from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.run import Spec, run, standings
 from glimpsebench.bench.suites import Suite, read_suite
@@ -138,6 +138,39 @@ def test_what_was_not_judged_has_no_accuracy_by_a_judge(made: Record) -> None:
     assert record.accuracy("own")[-1] == made.accuracy("own")[-1]
 
 
+def test_a_record_says_how_sure_its_predictor_was_and_tables_how_rightly(made: Record, root: Path) -> None:
+    sure_FN = made.arrays["confidence"]
+    task, agent = records.rebuilt(made)
+    agent.load(made.folder / "weights.safetensors", task)
+    test, logits = tasks.test_split(task), []
+
+    def predict(view: Mapping[str, Array]) -> Array | None:
+        logits.append(agent.predict(view))
+        return logits[-1]
+
+    rollout.replay(agent, test, judgements.episodes_of(made, agent), predict, agent.view)
+    odds_BK = np.exp(logits[0].astype(float))  # after the first glimpse
+    expected_B = np.rint(255 * odds_BK.max(1) / odds_BK.sum(1))
+    first = made.arrays["steps"] == 1
+    assert first.any()
+    np.testing.assert_array_equal(sure_FN[first], np.tile(expected_B[: len(test)], (len(sure_FN), 1))[first])
+    assert ((sure_FN > 0) == (made.arrays["steps"] > 0)).all()
+    (row,) = leaderboard.rows_of([made])
+    right_FN = made.correct_FN("own")
+    expected = metrics.calibration_error(sure_FN[-1] / 255, right_FN[-1])
+    assert row.calibration([made.budgets[-1]]) == [pytest.approx(expected)]
+    assert leaderboard.table([row])["own_calibration_error"].iloc[-1] == pytest.approx(expected)
+
+
+def test_records_of_an_earlier_version_have_no_confidence_and_are_read(made: Record) -> None:
+    path = made.folder / "images.npz"
+    with np.load(path) as found:
+        save(path, {name: found[name] for name in found.files if name != "confidence"})
+    record = Record.read(made.folder)
+    assert "confidence" not in record.arrays
+    assert leaderboard.rows_of([record])[0].calibration() == []
+
+
 def as_schema_2(record: Record, evaluator: Array) -> None:
     """Write a record as the version before wrote it."""
     about = json.loads((record.folder / "record.json").read_text()) | {"schema": 2, "evaluator": OTHER}
@@ -161,7 +194,8 @@ def test_a_record_of_the_schema_before_answers_the_same_question(made: Record, r
     (old,) = read_all(root)
     assert old.about["evaluator"] == OTHER
     np.testing.assert_array_equal(old.correct_MFN("evaluator"), (evaluator == made.arrays["labels"])[None])
-    for name in made.arrays:
+    assert "confidence" not in old.arrays
+    for name in made.arrays.keys() - {"confidence"}:
         np.testing.assert_array_equal(old.arrays[name], made.arrays[name])
         assert old.arrays[name].dtype == made.arrays[name].dtype
     assert standings([Spec("raster", "beacon", 0, FEW)], root)[0].record is not None

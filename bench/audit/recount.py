@@ -103,7 +103,8 @@ def _judge(about: dict[str, Any], arrays: dict[str, Array]) -> Message:
         raise RuntimeError(f"the judge has changed since the contender was fitted, from {about['judge']}")
     images = Split(arrays["images"], arrays["labels"], boxes_N4=arrays.get("boxes"))
     none = np.zeros(0)
-    claimed = Episodes(arrays["selection"], arrays["steps"], arrays["touched"], arrays["delivered"], none, none)
+    counted = (arrays[name] for name in ("selection", "steps", "touched", "delivered"))
+    claimed = Episodes(*counted, none, none, none)
     judgement = judgements.judged(Stand(says), images, claimed, judge)
     return {"judge": judgement.name}, {"correct": judgement.correct_MFN}
 
