@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from conftest import Alone, Beacon, judged_by
 from forged import JUDGE, guess, judged_by_a_guess, make_honest, save
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout, store
+from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout
 from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.run import Spec, run, standings
-from glimpsebench.bench.suites import Suite, read_suite
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
@@ -268,7 +267,7 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
 
     monkeypatch.setattr(judgements, "rejudge", noted)
     monkeypatch.setattr("glimpsebench.bench.sweep.sweep", lambda *_, **__: [])
-    monkeypatch.setattr("glimpsebench.bench.cli._report", lambda root, suite: None)
+    monkeypatch.setattr("glimpsebench.bench.cli._report", lambda *_: None)
     words = ["sweep", str(tmp_path / "scan.toml"), "--root", str(root)]
     assert glimpse(*words, capsys=capsys)[0] == 0
     assert judged == []
@@ -281,41 +280,3 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
 def test_a_guess_is_a_judge() -> None:
     view = {"canvas": np.zeros((3, 1, 4, 4))}
     assert Alone(JUDGE, guess)(view).shape == (1, 3, 10)
-
-
-def test_a_suite_is_a_view_on_a_store(
-    root: Path, tmp_path: Path, no_judge_is_trained: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for seed in (0, 1):
-        make_honest(root, seed)
-    make_honest(root, agent="center")
-    base = "[base]\ntask = 'digits-clutter'\nagent = 'raster'\n'agent.predictor_steps' = 2\n"
-    (tmp_path / "scan.toml").write_text(f"title = 'A scan'\nfloors = false\n{base}")
-    words = ["--root", str(root), "--suite", str(tmp_path / "scan.toml")]
-    assert glimpse("leaderboard", *words, capsys=capsys)[0] == 0
-    page = (root / "scan" / "leaderboard.md").read_text()
-    assert page.startswith("# A scan\n")
-    assert "raster" in page
-    assert "center" not in page
-    found = store.asked_by(read_suite(str(tmp_path / "scan.toml")), read_all(root))
-    assert [record.seed for record in found] == [0], "the suite asks for no other"
-    (tmp_path / "none.toml").write_text(f"floors = false\n{base.replace('raster', 'full')}")
-    code, _, err = glimpse("leaderboard", *words[:3], str(tmp_path / "none.toml"), capsys=capsys)
-    assert (code, "no records of the suite none" in err) == (2, True)
-
-
-def test_folders_of_tables_have_their_own_records_or_those_of_their_suite(
-    tmp_path: Path, no_judge_is_trained: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = tmp_path / "results"
-    make_honest(results / "old")
-    make_honest(results)
-    make_honest(results, agent="center")
-    (results / "pictures").mkdir()
-    (results / "scan").mkdir()
-    suite = Suite("scan", "A scan", (Spec("raster", "digits-clutter", 0, FEW),))
-    monkeypatch.setattr(store, "suite_names", lambda: ["scan"])
-    monkeypatch.setattr(store, "read_suite", lambda name: suite)
-    assert [path.name for path in store.folders(results)] == ["old", "scan"]
-    for name in ("old", "scan"):
-        assert [record.name for record in store.kept(results / name)] == ["raster (predictor_steps=2)"]

@@ -212,4 +212,7 @@ def test_every_study_has_a_suite_and_a_wrong_name_is_answered_with_the_nearest(
     monkeypatch.setattr("sys.argv", ["glimpse", "study", "mask-penalty", "--root", "nowhere"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert "nowhere: no records here; `glimpse sweep mask-penalty`" in capsys.readouterr().err
+    assert (
+        "nowhere: no records of the suite mask-penalty; `glimpse sweep mask-penalty --root nowhere`"
+        in capsys.readouterr().err
+    )
