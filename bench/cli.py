@@ -657,7 +657,7 @@ def figures_command(of: Of = None, root: Root = STORE, modules: Import = None) -
 
 @app.command("compare")
 def compare_command(
-    contender: Annotated[str, typer.Argument(metavar="A", help="A row as the leaderboard prints it, or 'all'.")],
+    contender: Annotated[str, typer.Argument(metavar="A", help="A label as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
     of: Of = None,
     root: Root = STORE,

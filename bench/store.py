@@ -18,6 +18,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,13 +59,13 @@ def view(root: Path, of: str | None = None) -> View:
         UsageError: there is nothing of that name, or a record is damaged.
     """
     if of is None:
-        return View(read_all(root), root, "Leaderboard")
+        return View(_as_named(root, read_all(root)), root, "Leaderboard")
     if is_suite(of):
         suite = read_suite(of)
         return View(of_suite(suite, root), root / suite.name, suite.title)
     folder = Path(of)
     if (folder / "records").is_dir():
-        return View(read_all(folder), folder, "Leaderboard")
+        return View(kept(folder), folder, "Leaderboard")
     if _has_tables(folder):
         return View(kept(folder), folder, read_suite(folder.name).title)
     found = _tasks_called(root, of)
@@ -113,13 +114,15 @@ def _tasks_called(root: Path, name: str) -> list[str]:
 
 
 def of_suite(suite: Suite, root: Path) -> list[Record]:
-    """The records of a suite in a store: its own, as earlier versions kept them; those of its list; or its runs'."""
+    """The records of a suite in a store, with its labels: its own, as earlier versions kept them; those of its list; or
+    its runs'."""
     own = root / suite.name
     if (own / "records").is_dir():
-        return read_all(own)
+        return labelled(suite, read_all(own))
     if (own / LIST).is_file():
-        return read_all(root, [root / "records" / one for one in listed(own)])
-    return asked_by(suite.specs, read_all(root, _of_tasks(root, {task_id(spec) for spec in suite.specs})))
+        return labelled(suite, read_all(root, [root / "records" / one for one in listed(own)]))
+    of_tasks = _of_tasks(root, {task_id(spec) for spec in suite.specs})
+    return labelled(suite, asked_by(suite.specs, read_all(root, of_tasks)))
 
 
 def asked_by(specs: Iterable[Spec], records: Iterable[Record]) -> list[Record]:
@@ -192,6 +195,35 @@ def listed(folder: Path) -> list[str]:
     return [line for line in lines if line]
 
 
+def labelled(suite: Suite, records: Iterable[Record]) -> list[Record]:
+    """All of the records, with the suite's labels where they answer an entry that has one.
+
+    A record answers an entry if all settings are the same, or if those are that differ from the defaults: an entry
+    stays what it is when a default has changed since.
+    """
+    labels: dict[str, str] = {}
+    for spec in suite.specs:
+        if spec.label is not None:
+            labels |= dict.fromkeys(_what_an_entry_says(spec.about()), spec.label)
+    return [
+        replace(record, label=next((labels[key] for key in _what_an_entry_says(record.about) if key in labels), None))
+        if labels
+        else record
+        for record in records
+    ]
+
+
+def _as_named(folder: Path, records: list[Record]) -> list[Record]:
+    """With the labels of the suite whose name the folder bears, if there is one."""
+    return labelled(read_suite(folder.name), records) if folder.name in suite_names() else records
+
+
+def _what_an_entry_says(about: Mapping[str, Any]) -> list[str]:
+    agent, task = about["agent"], about["task"]
+    same = [agent["name"], task["id"], task["settings"]]
+    return [digest([*same, which, agent[which]]) for which in ("settings", "changed")]
+
+
 def folders(results: Path) -> list[Path]:
     """The folders of tables in a results folder: those with records of their own or a list of them, and, in a store,
     those of suites."""
@@ -201,9 +233,10 @@ def folders(results: Path) -> list[Path]:
 
 
 def kept(folder: Path) -> list[Record]:
-    """The records of which a folder holds the tables: its own, or those of its suite in the store that it lies in."""
+    """The records of which a folder holds the tables: its own, or those of its suite in the store that it lies in; with
+    the labels of the suite whose name the folder bears."""
     if (folder / "records").is_dir():
-        return read_all(folder)
+        return _as_named(folder, read_all(folder))
     return of_suite(read_suite(folder.name), folder.parent)
 
 
