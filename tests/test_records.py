@@ -141,11 +141,13 @@ def test_a_record_says_how_sure_its_predictor_was_and_tables_how_rightly(made: R
     sure_FN = made.arrays["confidence"]
     task, agent = records.rebuilt(made)
     agent.load(made.folder / "weights.safetensors", task)
-    test, logits = tasks.test_split(task), []
+    test, logits = tasks.test_split(task), list[Array]()
 
-    def predict(view: Mapping[str, Array]) -> Array | None:
-        logits.append(agent.predict(view))
-        return logits[-1]
+    def predict(view: dict[str, Array]) -> Array | None:
+        found = agent.predict(view)
+        assert found is not None
+        logits.append(found)
+        return found
 
     rollout.replay(agent, test, judgements.episodes_of(made, agent), predict, agent.view)
     odds_BK = np.exp(logits[0].astype(float))  # after the first glimpse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,12 @@ def test_a_sweep_brings_a_suites_own_records_into_the_store(
     old = bring(Path("runs/scan"), "raster")
     assert [one.folder for one in store.view(Path("runs"), "scan.toml").records] == [old.folder]
     drawn: list[Path] = []
-    monkeypatch.setattr("glimpsebench.bench.figures.write", lambda records, folder: [drawn.append(folder) or folder])
+
+    def write(records: Iterable[Record], folder: Path) -> list[Path]:
+        drawn.append(folder)
+        return [folder]
+
+    monkeypatch.setattr("glimpsebench.bench.figures.write", write)
     code, out, _ = glimpse("sweep", "scan.toml", capsys=capsys)
     assert (code, drawn) == (0, [Path("runs/scan")])
     assert "1 records moved from runs/scan to runs/records" in out
