@@ -748,19 +748,35 @@ def curves_command(
     print("Written:", *paths, *([] if tensorboard is None else [tensorboard]), sep="\n  ")
 
 
-@app.command("study")
-def study_command(
-    name: Annotated[str, typer.Argument(help="A study's name; its suite has the same.")],
+@app.command("ablate")
+def ablate_command(
+    suite: Annotated[
+        str | None, typer.Argument(help="A suite's name or a TOML file of your own, with [[claim]].")
+    ] = None,
     root: Root = STORE,
+    everything: Annotated[
+        Path | None,
+        typer.Option("--all", metavar="FOLDER", help="All suites' claims, by a folder of results folders: CLAIMS.md."),
+    ] = None,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Write the table and the pictures of a study from the records of its suite: `glimpse sweep NAME` comes first."""
-    from glimpsebench.bench import studies
+    """Whether a suite's claims hold, by its records: supported, refuted, undecided or not tested.
 
-    write = studies.find(name)
-    records, folder, _ = _view(root, name)
-    folder.mkdir(exist_ok=True)
-    paths = write(records, folder)
+    `glimpse sweep SUITE` comes first. A claim says what is compared, by which measure, in which direction, and which
+    effect is the smallest that matters; `docs/own-ablation.md` has an example. Writes ablation.md and ablation.csv.
+    """
+    from glimpsebench.bench import ablate
+    from glimpsebench.bench.suites import read_suite
+
+    sys.path.insert(0, str(Path.cwd()))
+    if (suite is None) == (everything is None):
+        raise UsageError("name a suite, such as mask-penalty, or --all with a folder of results, such as results")
+    if everything is not None:
+        paths = [ablate.write_page(everything)]
+    else:
+        records, folder, _ = _view(root, str(suite))
+        folder.mkdir(exist_ok=True)
+        paths = ablate.write(read_suite(str(suite)), records, folder)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 

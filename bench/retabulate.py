@@ -4,14 +4,11 @@ them has changed, and a sentence that says which records today's code would not 
 
 from __future__ import annotations
 
-import io
-import tempfile
 import textwrap
 from collections.abc import Collection, Iterable
-from contextlib import redirect_stderr
 from pathlib import Path
 
-from glimpsebench.bench import compare, leaderboard, store, studies
+from glimpsebench.bench import ablate, compare, leaderboard, store
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -55,7 +52,7 @@ def sentence(results: Path) -> str:
 
 
 def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
-    """Write leaderboards, comparisons, studies' tables and the sentence again; return what was left out, and why.
+    """Write leaderboards, comparisons, the claims' page and the sentence again; return what was left out, and why.
 
     A README beside the results folder that shows a suite's leaderboard (`leaderboard.insert`) gets the new one.
 
@@ -72,12 +69,7 @@ def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
         left_out += [f"{folder}: {why}" for why in skipped]
         for old in {*folder.glob("*against-*.md")} - {*written}:
             old.unlink()
-        if folder.name in studies.names():
-            # Pictures need weights, which committed records lack: what says so is no news here.
-            with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
-                for path in studies.find(folder.name)(kept, Path(scratch)):
-                    if path.suffix in (".md", ".csv"):
-                        (folder / path.name).write_bytes(path.read_bytes())
+    ablate.write_page(results)
     page = results / "README.md"
     text = page.read_text()
     begin, end = text.find(_BEGIN), text.find(_END)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import compare, leaderboard, retabulate, store, studies
+from glimpsebench.bench import ablate, compare, leaderboard, retabulate, store
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
@@ -72,7 +72,7 @@ def test_the_committed_tables_are_those_of_the_committed_records(name: str, tmp_
     assert leaderboard.write(kept, tmp_path, title)[1].read_text() == (folder / "leaderboard.csv").read_text()
 
 
-def test_the_committed_comparisons_and_studies_are_those_of_the_committed_records(tmp_path: Path) -> None:
+def test_the_committed_comparisons_are_those_of_the_committed_records(tmp_path: Path) -> None:
     there, wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "results").glob("*/*against-*.md")}, set()
     for name in RESULTS:
         (tmp_path / name).mkdir()
@@ -84,11 +84,11 @@ def test_the_committed_comparisons_and_studies_are_those_of_the_committed_record
             assert (ROOT / "results" / name / path.name).read_text() == path.read_text()
     assert there == wanted
     assert wanted
-    for name in sorted(set(studies.names()) & set(RESULTS)):
-        folder = ROOT / "results" / name
-        studies.find(name)(store.kept(folder), tmp_path)
-        for file in ("study.md", "study.csv"):
-            assert (tmp_path / file).read_text() == (folder / file).read_text()
+
+
+def test_the_committed_page_of_claims_is_that_of_the_committed_records() -> None:
+    page = ROOT / "results" / ablate.PAGE
+    assert page.read_text() == ablate.page(ROOT / "results"), "run `glimpse retabulate results`"
 
 
 def test_the_readme_shows_the_committed_results_of_the_quick_suite(tmp_path: Path) -> None:

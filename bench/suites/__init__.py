@@ -7,6 +7,7 @@
     [[matrix]]                   # the same keys; lists are multiplied out
     label = "without REINFORCE"  # in a matrix or the base: how tables and figures call its rows
     [[compare]]                  # name, b, a (every contender unless told), measure: a table beside the leaderboard
+    [[claim]]                    # text, source, a, b, measure, budget, direction, matters, seeds (`claims.Claim`)
 
 A setting is `"agent.steps" = 60`, or `agent.steps = 60` where the same table does not say `agent = "…"` too, or stands
 in a table `[base.agent]`: all mean the same.
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from glimpsebench import agents
+from glimpsebench.bench.claims import Claim, arms_of, claim_of, pairs_of
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.records import settings_of
 from glimpsebench.bench.rows import Called, labels_of
@@ -50,16 +52,18 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Suite:
-    """A named list of runs, and the comparisons that are to be written beside their leaderboard.
+    """A named list of runs, the comparisons that are to be written beside their leaderboard, and the claims about them.
 
     Attributes:
-        notes: what of changes from the command line is not applied to which agents, or which comparisons no longer fit.
+        notes: what of changes from the command line is not applied to which agents, or which comparisons and claims no
+            longer fit.
     """
 
     name: str
     title: str
     specs: tuple[Spec, ...]
     comparisons: tuple[Comparison, ...] = ()
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -175,10 +179,32 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
             if any(each.file.lower() == other.file.lower() for other in wanted):
                 raise UsageError(f"{where}: '{each.file}' is written twice: give one of them another name")
             wanted.append(each)
-    return Suite(path.stem, title, tuple(specs.values()), tuple(wanted), tuple(notes))
+    claims, lost = _claims(content.get("claim", []), list(specs.values()), bool(changes))
+    return Suite(path.stem, title, tuple(specs.values()), tuple(wanted), tuple(claims), (*notes, *lost))
 
 
-_KEYS = ("title", "floors", "base", "matrix", "compare")
+def _claims(tables: Any, specs: Sequence[Spec], changed: bool) -> tuple[list[Claim], list[str]]:
+    """The claims of a suite of these runs; of a changed suite, also a note on each whose arms are gone."""
+    claims, notes = [], []
+    tables = [tables] if isinstance(tables, dict) else tables
+    if not _are_tables(tables):
+        raise UsageError("'claim' must be a table or an array of tables ([[claim]])")
+    arms = arms_of(specs) if tables else []
+    for number, table in enumerate(tables, 1):
+        where = f"claim {number}"
+        claim = _at(where, claim_of, table)
+        try:
+            _at(where, lambda claim: pairs_of(claim, arms), claim)
+        except UsageError as error:
+            if not changed:
+                raise
+            notes.append(f"left out: {error}")
+            continue
+        claims.append(claim)
+    return claims, notes
+
+
+_KEYS = ("title", "floors", "base", "matrix", "compare", "claim")
 _TRAINING = ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width")
 
 
