@@ -18,11 +18,12 @@ from glimpsebench.bench.suites import Suite, read_suite, suite_names
 
 def asked_by(suite: Suite, records: Iterable[Record]) -> list[Record]:
     """Those that are of a suite's runs, also by an earlier version or source of their agents."""
-    wanted = {_whatever_the_code(spec.about()) for spec in suite.specs}
-    return [record for record in records if _whatever_the_code(record.about) in wanted]
+    wanted = {whatever_the_code(spec.about()) for spec in suite.specs}
+    return [record for record in records if whatever_the_code(record.about) in wanted]
 
 
-def _whatever_the_code(about: Mapping[str, Any]) -> str:
+def whatever_the_code(about: Mapping[str, Any]) -> str:
+    """Equal for records of the same settings, task and seed, whatever version of the agent's code made them."""
     question = asked(about)
     return digest(question | {"agent": {name: question["agent"][name] for name in ("name", "settings")}})
 
