@@ -181,7 +181,7 @@ def _arms(suite: Suite, rows: Sequence[Row]) -> list[str]:
         row = row_of(arm, rows, questions)
         if row is not None and (arm in named or not arm.about["agent"]["reference"]):
             cells = [_cell(row, point) for point in points]
-            tables.setdefault(row.task, []).append([escape.markdown(arm.name), *cells, str(len(row.records))])
+            tables.setdefault(row.task, []).append([escape.markdown(arm.label), *cells, str(len(row.records))])
     head = ["arm", *map(titled, points), "seeds"]
     return [f"## {escape.markdown(task)}\n\n{pipe(head, lines)}" for task, lines in tables.items()]
 

@@ -279,6 +279,15 @@ def read_judgement(path: Path, steps_FN: Array) -> Array:
     return whole[..., :images]
 
 
+def selection_form(about: Mapping[str, Any], agent: Agent) -> Form:
+    """What a selection must be, (P, N, T, …), of the record's images and the agent's sensor."""
+    sensor, horizon = agent.sensor(), agent.horizon()
+    actions = math.prod(sensor.action_space(agent.shape).shape)
+    passes = len(about["budgets"]) if horizon == 1 else 1
+    last = ("|u1", math.ceil(actions / 8)) if isinstance(sensor, Mask) else ("<f4", actions)
+    return Form(last[:1], (passes, about["task"]["test_images"], horizon, last[1]))
+
+
 def read_selection(path: Path, about: Mapping[str, Any], agent: Agent) -> Array:
     """What was looked at, (P, N, T, …): actions of the agent's sensor as float32, of a mask as packed bits.
 
@@ -287,11 +296,7 @@ def read_selection(path: Path, about: Mapping[str, Any], agent: Agent) -> Array:
     """
     if not path.exists():
         raise UsageError(f"{path}: left out of this copy; run the suite again to have it")
-    sensor, horizon = agent.sensor(), agent.horizon()
-    actions = math.prod(sensor.action_space(agent.shape).shape)
-    passes = len(about["budgets"]) if horizon == 1 else 1
-    last = ("|u1", math.ceil(actions / 8)) if isinstance(sensor, Mask) else ("<f4", actions)
-    form = Form(last[:1], (passes, about["task"]["test_images"], horizon, last[1]))
+    form = selection_form(about, agent)
     selection = read(path, {"selection": form}, most=MOST_SELECTED, packed=_PACKED)["selection"]
     if not np.isfinite(selection).all():
         raise UsageError(f"{path}: selection: a number that is not finite")

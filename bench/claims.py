@@ -142,11 +142,13 @@ _NEEDED = [name for name, field in Claim.model_fields.items() if field.is_requir
 
 
 class Arm(NamedTuple):
-    """Of a suite: its name on the leaderboard, its agent, and what sets it and its task apart from the suite's others.
+    """Of a suite: its label and its long name (`rows.Called`), its agent, and what sets it and its task apart from the
+    suite's others.
 
     Rows of earlier code are found by the latter: defaults and settings that all arms share have changed since.
     """
 
+    label: str
     name: str
     about: Mapping[str, Any]
     apart: Mapping[str, Any]
@@ -169,13 +171,16 @@ class Arm(NamedTuple):
 
 def arms_of(specs: Iterable[Spec]) -> list[Arm]:
     """The arms of a suite of these runs: those that differ in more than the seed."""
-    abouts = list({canonical([one["agent"], one["task"]]): one for one in (spec.about() for spec in specs)}.values())
+    by_row = {
+        canonical([about["agent"], about["task"]]): (about, spec.label) for spec in specs for about in [spec.about()]
+    }
+    abouts = [about for about, _ in by_row.values()]
     arms = []
-    for (_, name), about in zip(labels_of(abouts), abouts, strict=True):
+    for called, about in zip(labels_of(abouts, [label for _, label in by_row.values()]), abouts, strict=True):
         kin = [one for one in abouts if one["agent"]["name"] == about["agent"]["name"]]
         here = [one for one in kin if one["task"] == about["task"]]
         tasks = [one for one in abouts if one["task"]["id"] == about["task"]["id"]]
-        arms.append(Arm(name, about, _apart(about, here, "agent"), _apart(about, tasks, "task")))
+        arms.append(Arm(called.label, called.name, about, _apart(about, here, "agent"), _apart(about, tasks, "task")))
     return arms
 
 
@@ -200,10 +205,10 @@ def pairs_of(claim: Claim, arms: Sequence[Arm]) -> list[tuple[Arm, Arm | None]]:
     """
     if claim.task is None:
         names = {"a": claim.a} | ({"b": claim.b} if isinstance(claim.b, str) else {})
-        whole = {key: compare.matching({arm.name for arm in arms}, label) for key, label in names.items()}
+        whole = {key: compare.matching(arms, label) for key, label in names.items()}
         tasks = [
-            {canonical(arm.about["task"]): arm.about["task"] for arm in arms if arm.name == name}
-            for name in whole.values()
+            {canonical(arm.about["task"]): arm.about["task"] for arm in arms if arm.label == found}
+            for found in whole.values()
         ]
         common = [task for key, task in tasks[0].items() if all(key in other for other in tasks)]
         if len(common) != 1:
@@ -220,9 +225,9 @@ def pairs_of(claim: Claim, arms: Sequence[Arm]) -> list[tuple[Arm, Arm | None]]:
 
 
 def _pair(claim: Claim, arms: Sequence[Arm]) -> tuple[Arm, Arm | None]:
-    by_name = {arm.name: arm for arm in arms}
-    a = by_name[compare.matching(by_name, claim.a)]
-    return a, by_name[compare.matching(by_name, claim.b)] if isinstance(claim.b, str) else None
+    by_label = {arm.label: arm for arm in arms}
+    a = by_label[compare.matching(arms, claim.a)]
+    return a, by_label[compare.matching(arms, claim.b)] if isinstance(claim.b, str) else None
 
 
 _NO_EFFECT = Difference(*[float("nan")] * 4)

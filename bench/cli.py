@@ -341,13 +341,24 @@ def parse_seeds(text: str) -> list[int]:
 @app.command("run")
 def run_command(
     agent: Annotated[str, typer.Option(help="An agent's name, or your own module: my_package.my_module")],
-    task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
+    task: Annotated[
+        str | None, typer.Option(help="A task's name; `glimpse tasks` lists them; digits-clutter unless told.")
+    ] = None,
     seeds: Annotated[
-        str,
+        str | None,
         typer.Option("--seed", "--seeds", help="Of initial weights, batches and random choices; a run each of 0-4."),
-    ] = "0",
+    ] = None,
     settings: Settings = None,
     sweeps: Sweeps = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite",
+            metavar="SUITE",
+            help="Under the terms of this suite: its tasks and seeds, and its base's settings. "
+            "`glimpse report SUITE` then shows the contender among its rows.",
+        ),
+    ] = None,
     root: Root = STORE,
     again: Again = False,
     device: Device = "cpu",
@@ -360,11 +371,17 @@ def run_command(
     With several seeds or values of a setting, one run after another; `glimpse sweep` has several at a time.
     """
     from glimpsebench.bench.run import standings, usable
-    from glimpsebench.bench.suites import expand
+    from glimpsebench.bench.suites import expand, terms
 
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
-    table = {"agent": [agent], "task": [task], "seed": parse_seeds(seeds), **parse_changes(settings, sweeps)}
-    specs = list(expand(table))
+    changes = parse_changes(settings, sweeps)
+    if suite is None:
+        table = {"agent": [agent], "task": [task or "digits-clutter"], "seed": parse_seeds(seeds or "0"), **changes}
+        specs = list(expand(table))
+    elif task is not None:
+        raise UsageError(f"--task {task}: the suite {suite} has its tasks; leave --task out, or --suite")
+    else:
+        specs = terms(suite, agent, {**changes, **({} if seeds is None else {"seed": parse_seeds(seeds)})})
     for spec in specs:
         spec.make()
     usable(device)
@@ -372,7 +389,8 @@ def run_command(
     failures = []
     for spec, stand in zip(specs, stands, strict=True):
         failures += [failure] if (failure := _one(spec, root, stand, again, device, own_sensor)) else []
-    print(f"leaderboard: glimpse leaderboard {specs[0].make()[1].id}{_rooted(root)}")
+    shown = f"leaderboard: glimpse leaderboard {specs[0].make()[1].id}"
+    print((f"page: glimpse report {suite}" if suite else shown) + _rooted(root))
     if failures:
         raise Failed(failures[0] if len(specs) == 1 else f"{len(failures)} of {len(specs)} runs did not end well")
 
@@ -792,6 +810,41 @@ def methods_command(
     from glimpsebench.bench import methods
 
     print("Written:", *methods.write(results, pages), sep="\n  ")
+
+
+@app.command("report")
+def report_command(
+    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help="Suites' names, or TOML files of your own.")],
+    roots: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--root",
+            metavar="FOLDER",
+            help="Where records lie; repeat for more, the first counts most. By default runs, then results.",
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="FILE", help="The page; by default runs/SUITE/report.html.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Open the page in the browser and follow a running sweep.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve, on 127.0.0.1; 0 takes a free one.")] = 0,
+    modules: Import = None,
+) -> None:
+    """Write what records say as one HTML page: answer, curves, tables, costs, pictures, training, head to head.
+
+    One file that fetches nothing: mail it, or put it anywhere. From runs/ it has what was run here, and from
+    results/ the rows that were not, so a contender of your own stands among them.
+    """
+    from glimpsebench.bench import report
+
+    _import(modules)
+    page = report.Page(suites, roots, into, tuple(modules or ()))
+    if serve:
+        report.serve(page, port)
+    else:
+        print(f"Written: {page.write()}")
 
 
 def _import(modules: Iterable[str] | None) -> None:

@@ -134,7 +134,7 @@ def asked_by(specs: Iterable[Spec], records: Iterable[Record]) -> list[Record]:
     wanted = {_whatever_the_code(question): digest(question) for question in questions(specs)}
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if (run := _whatever_the_code(_resolved(record.about))) in wanted:
+        if (run := run_of(record)) in wanted:
             found[run].append(record)
     for run, several in found.items():
         found[run] = [one for one in several if one.question == wanted[run]] or several
@@ -153,6 +153,11 @@ def questions(specs: Iterable[Spec]) -> Iterator[dict[str, Any]]:
 
 def task_id(spec: Spec) -> str:
     return str(tasks.make(spec.task, spec.task_settings).id)
+
+
+def run_of(record: Record) -> str:
+    """Equal for records of the same settings, task and seed, whatever version of the agent's code made them."""
+    return _whatever_the_code(_resolved(record.about))
 
 
 def _whatever_the_code(question: Mapping[str, Any]) -> str:

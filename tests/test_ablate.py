@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Alone, Beacon, judged_by
 from glimpsebench.bench import ablate, records, retabulate
-from glimpsebench.bench.claims import verdicts
+from glimpsebench.bench.claims import arms_of, verdicts
 from glimpsebench.bench.rows import rows_of
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.suites import read_suite
@@ -162,7 +162,7 @@ def test_retabulate_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_row_that_this_code_made_is_said_to_be(here: Path) -> None:
     plan, kept = read_suite("mine.toml"), records.read_all(here / "runs" / "mine")
     assert not any("earlier code" in verdict.made_by for verdict in ablate.decided(plan, kept))
-    older = verdicts(plan.claims, ablate.arms_of(plan.specs), rows_of(kept), questions=())
+    older = verdicts(plan.claims, arms_of(plan.specs), rows_of(kept), questions=())
     assert all(verdict.made_by.endswith("earlier code") for verdict in older)
 
 
