@@ -434,5 +434,5 @@ def values_of(row: Row, measure: str, budget: float | str | None) -> Array:
         found = compare.scores(row, measure, budget if isinstance(budget, float) else 0.0)
     if found is None:
         at = f" at {100 * budget:g} %" if isinstance(budget, float) else ""
-        raise UsageError(f"{row.name} has no {measure}{at}")
+        raise UsageError(f"{row.label} has no {measure}{at}")
     return found

@@ -792,9 +792,11 @@ def ablate_command(
     if everything is not None:
         paths = [ablate.write_page(everything)]
     else:
+        plan = read_suite(str(suite))
+        if not plan.claims:
+            raise UsageError(f"the suite {plan.name} makes no claim: [[claim]] in its file states one")
         records, folder, _ = _view(root, str(suite))
-        folder.mkdir(exist_ok=True)
-        paths = ablate.write(read_suite(str(suite)), records, folder)
+        paths = ablate.write(plan, records, folder)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 

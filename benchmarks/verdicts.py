@@ -123,7 +123,8 @@ def outcomes(
     setting = COVERAGE["Setting"](SEEDS, 4, 500, 0.7, *spread)
     names = [f"arm {number}" for number in range(len(suite))]
     task = {"id": "planted-v1", "settings": {}}
-    arms = [Arm(name, {"agent": {"name": name, "settings": {}}, "task": task}, {}, {}) for name in ["base", *names]]
+    abouts = {name: {"agent": {"name": name, "settings": {}}, "task": task} for name in ["base", *names]}
+    arms = [Arm(name, name, about, {}, {}) for name, about in abouts.items()]
     claims = [planted.claim(name) for planted, name in zip(suite, names, strict=True)]
     counts: list[Counter[str]] = [Counter() for _ in suite]
     seeds, effects = [SEEDS, *(one.seeds for one in suite)], [0.0, *(one.effect for one in suite)]

@@ -154,7 +154,7 @@ def section(rows: Sequence[Row]) -> Block:
         try:
             record, frames, task, about = _of_row(row)
         except UsageError as error:
-            lacking.append(row.name)
+            lacking.append(row.label)
             found["why"] = escape.terminal(str(error))
             continue
         if not found["images"]:
