@@ -27,8 +27,8 @@ install: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights, and without
-# selections. What else is written from results (README, comparisons, the methods' pages) follows.
+# Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights, and of the
+# selections those of a few images of each row, for the page's pictures. What else is written from results (README, comparisons, the methods' pages) follows.
 # DEVICE=cuda trains on a GPU.
 SUITE ?= quick
 DEVICE ?= cpu
@@ -39,6 +39,8 @@ reference: install
 	@$(BIN)/glimpse sweep $(SUITE) --device $(DEVICE)
 	@rm -rf $(TO) && mkdir -p $(TO)
 	@cp -r $(FROM)/. $(TO)/
+	@rm -f $(TO)/report.html
+	@$(BIN)/python -c 'import pathlib; from glimpsebench.bench.report import looks; looks.keep_all(pathlib.Path("$(TO)"))'
 	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz ')' -delete
 	@$(BIN)/glimpse retabulate results
 	@$(BIN)/glimpse methods
