@@ -638,12 +638,16 @@ def publish_command(
     root: Root = STORE,
     into: Annotated[Path, typer.Option(metavar="FOLDER", help="The store that others read.")] = Path("results"),
 ) -> None:
-    """Copy a suite's records, tables and figures into a store that others read, without selections and weights.
+    """Copy a suite's records, tables and figures into a store that others read, without weights and selections.
 
-    Records that suites have in common are there once. What the suite had there before goes; other suites' stays.
+    Of each row what was looked at in a few images stays, for the page's pictures. Records that suites have in common
+    are there once. What the suite had there before goes; other suites' stays.
     """
     from glimpsebench.bench import store
+    from glimpsebench.bench.report import looks
+    from glimpsebench.bench.suites import read_suite
 
+    looks.keep_all(store.of_suite(read_suite(suite), root))
     print(f"{store.publish(suite, root, into)} records of {suite}, in {into}")
 
 
