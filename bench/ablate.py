@@ -143,8 +143,7 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
 
 
 def _table(found: Sequence[Verdict]) -> str:
-    head = ["claim", "verdict", "effect", "claimed", "detectable", "seeds"]
-    return pipe(head, map(_cells, found))
+    return pipe(["claim", "verdict", "effect", "claimed", "detectable", "seeds"], map(_cells, found), left=2)
 
 
 def _cells(verdict: Verdict) -> list[str]:
@@ -181,7 +180,7 @@ def _arms(suite: Suite, rows: Sequence[Row]) -> list[str]:
         row = row_of(arm, rows, questions)
         if row is not None and (arm in named or not arm.about["agent"]["reference"]):
             cells = [_cell(row, point) for point in points]
-            tables.setdefault(row.task, []).append([escape.markdown(arm.name), *cells, str(len(row.records))])
+            tables.setdefault(row.task, []).append([escape.markdown(arm.called.label), *cells, str(len(row.records))])
     head = ["arm", *map(titled, points), "seeds"]
     return [f"## {escape.markdown(task)}\n\n{pipe(head, lines)}" for task, lines in tables.items()]
 
@@ -243,13 +242,13 @@ def page(results: Path, suites: Callable[[], list[str]] = suite_names) -> str:
     ]
     counts = Counter(verdict.outcome for _, some in found for verdict in some)
     total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome))
-    head = ["claim", "source", "verdict", "effect", "claimed", "detectable", "seeds", "suite"]
+    head = ["claim", "source", "suite", "verdict", "effect", "claimed", "detectable", "seeds"]
     lines = []
     for suite, some in found:
         for verdict in some:
             claim, *cells = _cells(verdict)
-            lines.append([claim, escape.markdown(verdict.claim.source), *cells, f"`{suite.name}`"])
-    text = f"# Claims\n{_PAGE_NOTE}{_NOTE}\n{sum(counts.values())} claims: {total}.\n\n{pipe(head, lines)}"
+            lines.append([claim, escape.markdown(verdict.claim.source), f"`{suite.name}`", *cells])
+    text = f"# Claims\n{_PAGE_NOTE}{_NOTE}\n{sum(counts.values())} claims: {total}.\n\n{pipe(head, lines, left=4)}"
     for suite, some in found:
         runs = f"{len(suite.specs)} runs and their verdicts"
         text += (

@@ -92,7 +92,7 @@ def chosen(rows: Sequence[Row], labels: Sequence[str], against: str | None) -> l
     for row in wanted:
         if row not in several:
             raise UsageError(
-                f"{row.name} on {row.task}: no run of several glimpses, so nothing to show glimpse by glimpse"
+                f"{row.label} on {row.task}: no run of several glimpses, so nothing to show glimpse by glimpse"
             )
     if not several:
         raise UsageError("no agent of several glimpses here")
@@ -113,7 +113,7 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
     task, _ = rebuilt(row.runs[0])
     test = tasks.test_split(task)
     if row.runs[0].about["evaluator"] != judges.name_of(task):
-        raise UsageError(f"{row.name} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
+        raise UsageError(f"{row.label} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
     agents = [_trained(record, task) for record in row.runs]
     judge = judges.judge(task, progress)
     touched: list[Array] = []
@@ -171,7 +171,7 @@ def table(results: Sequence[Replayed], against: str | None = None) -> pd.DataFra
         other = others.get(one.row.task)
         differences = {by: [] if other is None or other is one else one.minus(other, by) for by in SCORES}
         for t, touched in enumerate(one.touched_T):
-            line: dict[str, Any] = {"task": one.row.task, "track": one.row.track, "contender": one.row.name}
+            line: dict[str, Any] = {"task": one.row.task, "track": one.row.track, "contender": one.row.label}
             line |= {"glimpse": t + 1, "seeds": len(one.row.records), "touched": touched}
             for by in SCORES:
                 value = scores[by][t] if scores[by] else _NOTHING
@@ -202,7 +202,7 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
     others = _others(results, against)
     for task in dict.fromkeys(one.row.task for one in results):
         here = [one for one in results if one.row.task == task]
-        seeds = "; ".join(f"{escape.markdown(one.row.name)} {len(one.row.records)}" for one in here)
+        seeds = "; ".join(f"{escape.markdown(one.row.label)} {len(one.row.records)}" for one in here)
         parts.append(f"\n## {escape.markdown(task)}\n\nseeds: {seeds}\n")
         columns = {"touched": [[f"{100 * share:.1f}" for share in one.touched_T] for one in here]}
         columns |= {by: [[_accuracy(value) for value in one.accuracy(by)] for one in here] for by in SCORES}
@@ -213,7 +213,7 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
             parts += [
                 _table(
                     compared,
-                    f"{by}, minus {escape.markdown(other.row.name)}",
+                    f"{by}, minus {escape.markdown(other.row.label)}",
                     _marked([one.minus(other, by) for one in compared]),
                 )
                 for by in SCORES
@@ -247,15 +247,15 @@ def picture(results: Sequence[Replayed], path: Path) -> Path:
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
         titles = ("Judged by the evaluator", "By its own predictor")
-        styles = styled([one.row.name for one in results])
+        styles = styled([one.row.label for one in results])
         for axis, by, title in zip(axes, SCORES, titles, strict=True):
             for one in results:
-                colour, marker = styles[one.row.name]
+                colour, marker = styles[one.row.label]
                 if values := np.array(one.accuracy(by)).T.tolist():
                     mean, low, high = values
                     glimpses = np.arange(1, len(mean) + 1)
                     dashes = {"gated": "-", "open": "--", "reference": ":"}[one.row.track]
-                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=one.row.name)
+                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=one.row.label)
                     axis.fill_between(glimpses, low, high, color=colour, alpha=shade(len(results)), lw=0)
             axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
             axis.xaxis.get_major_locator().set_params(integer=True)

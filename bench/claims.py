@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from glimpsebench.bench import compare, stats
 from glimpsebench.bench.compare import AREA, FINDINGS, MEASURES
 from glimpsebench.bench.records import canonical
-from glimpsebench.bench.rows import SCORES, SETTLED, Row, labels_of
+from glimpsebench.bench.rows import SCORES, SETTLED, Called, Row, labels_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.stats import Difference
 from glimpsebench.envs.errors import UsageError, unknown
@@ -142,12 +142,12 @@ _NEEDED = [name for name, field in Claim.model_fields.items() if field.is_requir
 
 
 class Arm(NamedTuple):
-    """Of a suite: its name on the leaderboard, its agent, and what sets it and its task apart from the suite's others.
+    """Of a suite: how it is called, its agent and task, and what sets these apart from the suite's others.
 
     Rows of earlier code are found by the latter: defaults and settings that all arms share have changed since.
     """
 
-    name: str
+    called: Called
     about: Mapping[str, Any]
     apart: Mapping[str, Any]
     task_apart: Mapping[str, Any]
@@ -169,13 +169,16 @@ class Arm(NamedTuple):
 
 def arms_of(specs: Iterable[Spec]) -> list[Arm]:
     """The arms of a suite of these runs: those that differ in more than the seed."""
-    abouts = list({canonical([one["agent"], one["task"]]): one for one in (spec.about() for spec in specs)}.values())
+    by_arm: dict[str, tuple[dict[str, Any], str | None]] = {}
+    for spec in specs:
+        about = spec.about()
+        by_arm.setdefault(canonical([about["agent"], about["task"]]), (about, spec.label))
+    abouts = [about for about, _ in by_arm.values()]
     arms = []
-    for (_, name), about in zip(labels_of(abouts), abouts, strict=True):
-        kin = [one for one in abouts if one["agent"]["name"] == about["agent"]["name"]]
-        here = [one for one in kin if one["task"] == about["task"]]
+    for called, about in zip(labels_of(abouts, [label for _, label in by_arm.values()]), abouts, strict=True):
+        kin = [one for one in abouts if one["agent"]["name"] == about["agent"]["name"] and one["task"] == about["task"]]
         tasks = [one for one in abouts if one["task"]["id"] == about["task"]["id"]]
-        arms.append(Arm(name, about, _apart(about, here, "agent"), _apart(about, tasks, "task")))
+        arms.append(Arm(called, about, _apart(about, kin, "agent"), _apart(about, tasks, "task")))
     return arms
 
 
@@ -199,30 +202,33 @@ def pairs_of(claim: Claim, arms: Sequence[Arm]) -> list[tuple[Arm, Arm | None]]:
         UsageError: an arm or a task is not of the suite, or both arms are on several tasks and none is named.
     """
     if claim.task is None:
-        names = {"a": claim.a} | ({"b": claim.b} if isinstance(claim.b, str) else {})
-        whole = {key: compare.matching({arm.name for arm in arms}, label) for key, label in names.items()}
-        tasks = [
-            {canonical(arm.about["task"]): arm.about["task"] for arm in arms if arm.name == name}
-            for name in whole.values()
+        labels = [
+            compare.matching([arm.called for arm in arms], one) for one in (claim.a, claim.b) if isinstance(one, str)
         ]
-        common = [task for key, task in tasks[0].items() if all(key in other for other in tasks)]
+        by_label = [{arm.called.task for arm in arms if arm.called.label == label} for label in labels]
+        common = set.intersection(*by_label)
         if len(common) != 1:
             raise UsageError("'task' is missing: " + ("the arms are on several" if common else "the arms share none"))
-        return [_pair(claim, [arm for arm in arms if arm.about["task"] == common[0]])]
+        return [_pair(claim, [arm for arm in arms if arm.called.task in common])]
     found = []
     for label in [claim.task, *([] if claim.other_task is None else [claim.other_task])]:
-        tasks_called = {canonical(arm.about["task"]) for arm in arms if is_task(arm.about["task"], label)}
-        if len(tasks_called) != 1:
-            known = {f"{arm.about['task']['id']} {arm.task_apart or ''}".strip() for arm in arms}
-            raise unknown("task", label, known) if not tasks_called else UsageError(f"several tasks are '{label}'")
-        found.append(_pair(claim, [arm for arm in arms if is_task(arm.about["task"], label)]))
+        tasks = {arm.called.task for arm in arms if is_task(arm.about["task"], label)}
+        if not tasks:
+            raise unknown("task", label, {arm.called.task for arm in arms})
+        if len(tasks) > 1:
+            raise UsageError(f"several tasks are '{label}', say which: {', '.join(sorted(tasks))}")
+        found.append(_pair(claim, [arm for arm in arms if arm.called.task in tasks]))
     return found
 
 
 def _pair(claim: Claim, arms: Sequence[Arm]) -> tuple[Arm, Arm | None]:
-    by_name = {arm.name: arm for arm in arms}
-    a = by_name[compare.matching(by_name, claim.a)]
-    return a, by_name[compare.matching(by_name, claim.b)] if isinstance(claim.b, str) else None
+    """The arms of a claim among those of one task."""
+    by_label = {arm.called.label: arm for arm in arms}
+
+    def meant(label: str) -> Arm:
+        return by_label[compare.matching([arm.called for arm in arms], label)]
+
+    return meant(claim.a), meant(claim.b) if isinstance(claim.b, str) else None
 
 
 _NO_EFFECT = Difference(*[float("nan")] * 4)
@@ -342,7 +348,9 @@ def _measured(claim: Claim, arms: Sequence[Arm], rows: Sequence[Row], questions:
     for a, b in pairs_of(claim, arms):
         mine, theirs = row_of(a, rows, questions), None if b is None else row_of(b, rows, questions)
         if mine is None or (b is not None and theirs is None):
-            return _Measured(lacking=f"no records of {b.name if b is not None and mine is not None else a.name}")
+            return _Measured(
+                lacking=f"no records of {b.called.label if b is not None and mine is not None else a.called.label}"
+            )
         try:
             each.append(_effect(claim, mine, theirs))
             compared += [(a, mine), *([(b, theirs)] if b is not None and theirs is not None else [])]
@@ -429,5 +437,5 @@ def values_of(row: Row, measure: str, budget: float | str | None) -> Array:
         found = compare.scores(row, measure, budget if isinstance(budget, float) else 0.0)
     if found is None:
         at = f" at {100 * budget:g} %" if isinstance(budget, float) else ""
-        raise UsageError(f"{row.name} has no {measure}{at}")
+        raise UsageError(f"{row.label} has no {measure}{at}")
     return found

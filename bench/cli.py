@@ -626,7 +626,7 @@ def figures_command(root: Root = "quick", suite: OfSuite = None, modules: Import
 
 @app.command("compare")
 def compare_command(
-    contender: Annotated[str, typer.Argument(metavar="A", help="A row as the leaderboard prints it, or 'all'.")],
+    contender: Annotated[str, typer.Argument(metavar="A", help="A label as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
     root: Root = "quick",
     suite: OfSuite = None,
@@ -705,7 +705,7 @@ def curves_command(
     from glimpsebench.bench import compare, curves, leaderboard
 
     folder = results_folder(root)
-    rows = compare.on_task(leaderboard.rows_of(_records(folder)), task)
+    rows = compare.on_task(leaderboard.rows_of(_view(root, None)[0]), task)
     chosen = [row for label in labels or () for row in compare.named(rows, label)]
     rows = curves.drawable([row for row in rows if row in chosen] if labels else rows)
     if tensorboard is not None:
@@ -784,14 +784,19 @@ def _records(root: Path, suite: str = "quick") -> list[Record]:
 
 
 def _view(root: str, suite: str | None) -> tuple[list[Record], Path, str]:
-    """The records of a results folder, or those of a suite there; where their tables belong; and a title."""
+    """The records of a results folder, or those of a suite there; where their tables belong; and a title.
+
+    Labels are those of the suite, or of the one that the folder bears the name of.
+    """
     from glimpsebench.bench import store
-    from glimpsebench.bench.suites import read_suite
+    from glimpsebench.bench.suites import read_suite, suite_names
 
     folder = results_folder(root)
     records = _records(folder, suite or "quick")
     if suite is None:
-        return records, folder, "Leaderboard"
+        name = root if root.endswith(".toml") else folder.name
+        named_so = name in suite_names() or Path(name).is_file()
+        return store.labelled(read_suite(name), records) if named_so else records, folder, "Leaderboard"
     plan = read_suite(suite)
     if not (found := store.asked_by(plan, records)):
         raise UsageError(
@@ -818,10 +823,10 @@ def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
 
 def _report(root: Path, suite: Suite) -> None:
     """Write and show a suite's tables, its comparisons of its own runs alone, and its figures."""
-    from glimpsebench.bench import compare, curves, figures, leaderboard
+    from glimpsebench.bench import compare, curves, figures, leaderboard, store
     from glimpsebench.bench.records import read_all
 
-    records = read_all(root)
+    records = store.labelled(suite, read_all(root))
     paths = leaderboard.write(records, root, suite.title) + figures.write(records, root)
     keys = {spec.folder(root).name for spec in suite.specs}
     rows = leaderboard.rows_of(record for record in records if record.question in keys)

@@ -51,7 +51,7 @@ def curve_data(rows: Sequence[Row]) -> pd.DataFrame:
                 for by, values in scores.items():
                     lines.append(
                         {
-                            "contender": row.name,
+                            "contender": row.label,
                             "track": row.track,
                             "seed": record.seed,
                             "score": by,
@@ -76,8 +76,8 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
     data = curve_data(rows)
     # Seeds differ a little in what they use; the mean over seeds stands at their mean fraction.
     data["fraction"] = data.groupby(["contender", "score", "budget"])["fraction"].transform("mean")
-    ceilings = {row.name for row in rows if row.about["reference"] == "ceiling"}
-    names = [row.name for row in rows if row.runs and row.name not in ceilings]
+    ceilings = {row.label for row in rows if row.about["reference"] == "ceiling"}
+    names = [row.label for row in rows if row.runs and row.label not in ceilings]
     styles = styled(names)
     dashes = {
         name: {"gated": (1, 0), "open": (4, 1.5), "reference": (1, 1.5)}[track]
@@ -106,12 +106,12 @@ def curve(rows: Sequence[Row], stem: Path) -> list[Path]:
                     legend=by == "own",
                     ax=axis,
                 )
-            for row in [row for row in rows if row.name in styles]:
-                at = lines[lines["contender"] == row.name].groupby("budget")["fraction"].first()
+            for row in [row for row in rows if row.label in styles]:
+                at = lines[lines["contender"] == row.label].groupby("budget")["fraction"].first()
                 intervals = np.array(row.accuracy(by, at.index.tolist()))
                 if len(intervals):
                     _, low, high = intervals.T.tolist()
-                    colour, alpha = styles[row.name][0], shade(len(names))
+                    colour, alpha = styles[row.label][0], shade(len(names))
                     axis.fill_between(at.tolist(), low, high, color=colour, alpha=alpha, lw=0)
             ceiling = part[part["contender"].isin(ceilings)]["accuracy"]
             if len(ceiling):
@@ -180,14 +180,14 @@ def gallery(rows: Sequence[Row], path: Path, budget: float = 0.2, images: int = 
             task, agent = rebuilt(record)
             selection = record.selected(agent)
         except UsageError as error:  # somebody's own images or module, not at hand here; or a copy without selections
-            print(f"no pictures of {row.name} on {row.task}: {error}", file=sys.stderr)
+            print(f"no pictures of {row.label} on {row.task}: {error}", file=sys.stderr)
             continue
         within = [n for n in np.flatnonzero(record.reached_F) if record.budgets[n] <= budget + 1e-9]
         at = int(within[-1] if within else np.flatnonzero(record.reached_F)[0])
         passed = selection[at if len(selection) == len(record.budgets) else 0, :images]
         strips += _looks(record, at, passed, task, agent)
         classes = [task.class_names[label] for label in record.arrays["labels"][:images]]
-        labels.append(textwrap.fill(f"{row.name}, {100 * record.budgets[at]:g} %", LONG))
+        labels.append(textwrap.fill(f"{row.label}, {100 * record.budgets[at]:g} %", LONG))
     if not strips:
         return None
     page = sheet(strips, len(classes))

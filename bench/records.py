@@ -89,10 +89,13 @@ class Record:
         folder: where it lies.
         about: the contents of record.json, an older one's by the names of now, and as `evaluator` the name of the judge
             whose judgement stands for it in tables; None if there is none.
+        label: what the suite that is looked at calls it (`store.labelled`); None if it gives no label. It is in no
+            file, so the same record may have another label in another suite.
     """
 
     folder: Path
     about: Mapping[str, Any]
+    label: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Record:

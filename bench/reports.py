@@ -31,7 +31,7 @@ def challenge(row: Row) -> list[str]:
     for name, value in settings.items():
         words += ["--set", f"{name}={json.dumps(value)}"]
     return [
-        escape.terminal(f"# {row.name} on {record.task}: {code}{commit}"),
+        escape.terminal(f"# {row.label} on {record.task}: {code}{commit}"),
         "# The same runs, from the same code; more seeds beside them lower a row that was lucky:",
         shlex.join(words),
         "# What they looked at, counted and judged again, and the same places with their values blanked:",

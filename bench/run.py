@@ -39,13 +39,18 @@ _SOFTWARE = ("numpy", "gymnasium", "stable-baselines3", "scipy", "scikit-learn")
 
 @dataclass(frozen=True)
 class Spec:
-    """What to run. Values are checked when the agent and the task are made."""
+    """What to run. Values are checked when the agent and the task are made.
+
+    Attributes:
+        label: what its suite calls it; None if it gives no label. No part of what is asked, and in no record.
+    """
 
     agent: str
     task: str
     seed: int = 0
     agent_settings: Mapping[str, Any] = field(default_factory=dict)
     task_settings: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = field(default=None, compare=False)
 
     def make(self) -> tuple[Agent, Task]:
         """The agent and the task.

@@ -86,8 +86,8 @@ def test_a_suites_claims_are_decided_from_its_records(here: Path, capsys: pytest
     arms = page.partition("## beacon-v1")[2]
     assert "| arm | on_object at 30 % | own, area | seeds |" in arms
     assert [line.split("|")[1].strip() for line in arms.splitlines()[4:]] == [
-        "raster (predictor_steps=2)",
-        "center (predictor_steps=2)",
+        "raster",
+        "center",
     ]
     table = pd.read_csv(folder / "ablation.csv")
     assert table["verdict"].tolist() == ["supported", "undecided"]

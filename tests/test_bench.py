@@ -125,7 +125,7 @@ def test_an_edited_contender_runs_again_says_so_and_has_a_row_of_its_own(
     assert len({record.about["agent"]["source"] for record in made}) == 2
     rows = leaderboard.rows_of(made)
     assert {len(row.records) for row in rows} == {1}
-    assert all(re.fullmatch(r"mine \(predictor_steps=2, source=\w{8}\)", row.name) for row in rows)
+    assert all(re.fullmatch(r"mine \(source=\w{8}\)", row.label) for row in rows)
     assert made[0].about["agent"]["file"] == str(mine / "mine.py")
 
 
@@ -450,4 +450,4 @@ def test_what_differs_in_task_settings_version_or_evaluator_stands_in_two_rows(b
     assert len(leaderboard.rows_of([record, another_seed])) == 1
     for other in others:
         rows = leaderboard.rows_of([record, Record(record.folder, other)])
-        assert len({(row.task, row.name) for row in rows}) == 2
+        assert len({(row.task, row.label) for row in rows}) == 2

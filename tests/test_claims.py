@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from glimpsebench.bench import claims, stats
 from glimpsebench.bench.claims import Arm, Verdict, arms_of, claim_of, is_task, pairs_of, verdicts
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rows import Row
+from glimpsebench.bench.rows import Called, Row
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -69,7 +69,7 @@ class Scored(Row):
 
 def arm(name: str, task: Mapping[str, Any] = TASK, **settings: Any) -> Arm:
     about = {"agent": {"name": name, "settings": settings, "reference": None}, "task": task}
-    return Arm(name, about, settings, task["settings"])
+    return Arm(Called(str(task), name, name), about, settings, task["settings"])
 
 
 def answers(share: float, seeds: int = 5, images: int = 400, seed: int = 0) -> Array:

@@ -357,7 +357,7 @@ def test_tensorboard_files_are_written_where_it_is_installed_and_else_it_is_one_
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", there)
     assert glimpse(*words, capsys=capsys)[0] == 0
     assert len(scalars) == len(records)
-    told = [(tag, step) for tag, _, step in scalars["beacon-v1/uniform-predictor_steps=2/seed-0"]]
+    told = [(tag, step) for tag, _, step in scalars["beacon-v1/uniform/seed-0"]]
     assert sorted(told) == [("accuracy/1 predictor", 128), ("loss/1 predictor", 64), ("loss/1 predictor", 128)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import ablate, compare, leaderboard, records, retabulate
+from glimpsebench.bench import ablate, compare, leaderboard, records, retabulate, store
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
@@ -67,7 +67,7 @@ RESULTS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_d
 @pytest.mark.parametrize("name", RESULTS)
 def test_the_committed_tables_are_those_of_the_committed_records(name: str, tmp_path: Path) -> None:
     folder, title = ROOT / "results" / name, read_suite(name).title
-    kept = list(records.read_all(folder))
+    kept = store.kept(folder)
     assert leaderboard.markdown(leaderboard.rows_of(kept), title) == (folder / "leaderboard.md").read_text()
     assert leaderboard.write(kept, tmp_path, title)[1].read_text() == (folder / "leaderboard.csv").read_text()
 
@@ -76,7 +76,7 @@ def test_the_committed_comparisons_are_those_of_the_committed_records(tmp_path: 
     there, wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "results").glob("*/*against-*.md")}, set()
     for name in RESULTS:
         (tmp_path / name).mkdir()
-        rows = leaderboard.rows_of(records.read_all(ROOT / "results" / name))
+        rows = leaderboard.rows_of(store.kept(ROOT / "results" / name))
         written, left_out = compare.write(read_suite(name).comparisons, rows, tmp_path / name)
         assert not left_out or name in outdated(), left_out
         for path in written:

@@ -5,6 +5,7 @@
     floors = true                # all floors of each task and the ceiling; false, or a list: of these agents alone
     [base]                       # what all runs share: agent, task, seed, agent.SETTING, task.SETTING
     [[matrix]]                   # the same keys; lists are multiplied out
+    label = "without REINFORCE"  # in a matrix or the base: how tables and figures call its rows
     [[compare]]                  # name, b, a (every contender unless told), measure: a table beside the leaderboard
     [[claim]]                    # text, source, a, b, measure, budget, direction, matters, seeds (`claims.Claim`)
 
@@ -35,7 +36,7 @@ from glimpsebench import agents
 from glimpsebench.bench.claims import Claim, arms_of, claim_of, pairs_of
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.records import settings_of
-from glimpsebench.bench.rows import labels_of
+from glimpsebench.bench.rows import Called, labels_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.envs import settings as of_settings
 from glimpsebench.envs.errors import UsageError, unknown
@@ -146,7 +147,7 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     for number, matrix in enumerate(matrices, 1):
         where = f"matrix {number}" if "matrix" in content else "base"
         for spec in _at(where, lambda table: list(_changed({**base, **flat(table)}, changes, applied)), matrix):
-            specs.setdefault(_key(spec), spec)
+            specs[_key(spec)] = _at(where, lambda spec: _labelled(specs.get(_key(spec)), spec), spec)
     for key, names in applied.items():
         if not names:
             known = {name for spec in specs.values() for name in of_settings.names(agents.find(spec.agent))}
@@ -162,7 +163,8 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
         without = {spec.agent for spec in specs.values() if setting not in spec.agent_settings}
         if whose == "agent" and without:
             notes.append(f"{key}: not applied to {', '.join(sorted(without))}")
-    labels = labels_of([spec.about() for spec in {_key(spec, seed=False): spec for spec in specs.values()}.values()])
+    rows = list({_key(spec, seed=False): spec for spec in specs.values()}.values())
+    labels = labels_of([spec.about() for spec in rows], [spec.label for spec in rows])
     for number, table in enumerate(comparisons, 1):
         where = f"compare {number}"
         found = _at(where, lambda table: list(comparisons_of(table)), table)
@@ -256,6 +258,15 @@ def _changed(table: Table, changes: Mapping[str, Sequence[Any]], applied: dict[s
             yield spec
 
 
+def _labelled(earlier: Spec | None, spec: Spec) -> Spec:
+    """A run that may have been asked for before, with the label of either."""
+    if earlier is None or earlier.label == spec.label:
+        return spec
+    if earlier.label and spec.label:
+        raise UsageError(f"{spec}: called '{earlier.label}' before and '{spec.label}' here: leave one label")
+    return earlier if earlier.label else spec
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -332,15 +343,30 @@ def comparisons_of(table: Table) -> Iterator[Comparison]:
         yield Comparison(name, table["b"], a, measure)
 
 
-def _check(comparisons: Sequence[Comparison], labels: Sequence[tuple[str, str]]) -> None:
-    """Whether the rows of comparisons are among these (task, name), on one task both."""
-    names = {name for _, name in labels}
+def _check(comparisons: Sequence[Comparison], rows: Sequence[Called]) -> None:
+    """Whether the rows of comparisons are among these, on one task both."""
     for each in comparisons:
-        a, b = "" if each.a == ALL else matching(names, each.a), matching(names, each.b)
+        a, b = "" if each.a == ALL else matching(rows, each.a), matching(rows, each.b)
         if a == b:
             raise UsageError(f"'{a}' is to be compared with itself")
-        if a and not {task for task, name in labels if name == a} & {task for task, name in labels if name == b}:
+        if a and not {row.task for row in rows if row.label == a} & {row.task for row in rows if row.label == b}:
             raise UsageError(f"'{a}' and '{b}' have no task in common")
+
+
+MOST_LABEL = 40
+"""Characters: a longer label leaves no room beside a table or a figure."""
+
+
+def _check_label(label: Any, agent: str) -> None:
+    if label is None:
+        return
+    if isinstance(label, list):
+        raise UsageError("'label' is one for all rows of a matrix: where they differ, each gets what sets it apart")
+    if not isinstance(label, str) or not label.strip() or not label.isprintable() or len(label) > MOST_LABEL:
+        raise UsageError(f"'label' must be text in one line, at most {MOST_LABEL} characters, not {label!r}")
+    if label == ALL or (label != agent and label in agents.names()):
+        what = "every contender in a comparison" if label == ALL else "another agent"
+        raise UsageError(f"'label' cannot be {label!r}, which means {what}")
 
 
 def expand(table: Table) -> Iterator[Spec]:
@@ -349,22 +375,23 @@ def expand(table: Table) -> Iterator[Spec]:
     >>> [str(spec) for spec in expand({"agent": ["ram", "full"], "task": "digits", "seed": 3})]
     ['ram on digits, seed 3', 'full on digits, seed 3']
     """
-    for values in itertools.product(*map(_listed, table.values())):
+    lists = [[value] if key == "label" else _listed(value) for key, value in table.items()]
+    for values in itertools.product(*lists):
         yield spec_of(dict(zip(table, values, strict=True)))
 
 
 def spec_of(entries: Table) -> Spec:
-    """A specification from flat entries: `agent`, `task`, `seed`, `agent.SETTING`, `task.SETTING`."""
+    """A specification from flat entries: `agent`, `task`, `seed`, `label`, `agent.SETTING`, `task.SETTING`."""
     plain: dict[str, Any] = {}
     settings: dict[str, dict[str, Any]] = {"agent": {}, "task": {}}
     for key, value in entries.items():
         whose, _, setting = key.partition(".")
-        if key in ("agent", "task", "seed"):
+        if key in ("agent", "task", "seed", "label"):
             plain[key] = value
         elif whose in settings and setting:
             settings[whose][setting] = value
         else:
-            raise unknown("key", key, ("agent", "task", "seed", f"agent.{key}", f"task.{key}"))
+            raise unknown("key", key, ("agent", "task", "seed", "label", f"agent.{key}", f"task.{key}"))
     for key, kind in (("agent", str), ("task", str), ("seed", int)):
         if key in plain and (not isinstance(plain[key], kind) or isinstance(plain[key], bool)):
             raise UsageError(f"'{key}' must be {'a whole number' if kind is int else 'text'}, not {plain[key]!r}")
@@ -372,4 +399,5 @@ def spec_of(entries: Table) -> Spec:
             raise UsageError(f"a run needs '{key}'")
     if not 0 <= plain.get("seed", 0) <= MOST_SEED:
         raise UsageError(f"'seed' must be 0 or more and at most {MOST_SEED}, not {plain['seed']}")
+    _check_label(plain.get("label"), plain["agent"])
     return Spec(**plain, agent_settings=settings["agent"], task_settings=settings["task"])
