@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from glimpsebench.bench import compare, stats
 from glimpsebench.bench.compare import AREA, FINDINGS, MEASURES
-from glimpsebench.bench.records import canonical
+from glimpsebench.bench.records import canonical, digest
 from glimpsebench.bench.rows import SCORES, SETTLED, Called, Row, labels_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.stats import Difference
@@ -170,7 +170,7 @@ class Arm(NamedTuple):
 def arms_of(specs: Iterable[Spec]) -> list[Arm]:
     """The arms of a suite of these runs: those that differ in more than the seed."""
     by_arm: dict[str, tuple[dict[str, Any], str | None]] = {}
-    for spec in specs:
+    for spec in {_whatever_the_seed(spec): spec for spec in specs}.values():
         about = spec.about()
         by_arm.setdefault(canonical([about["agent"], about["task"]]), (about, spec.label))
     abouts = [about for about, _ in by_arm.values()]
@@ -180,6 +180,22 @@ def arms_of(specs: Iterable[Spec]) -> list[Arm]:
         tasks = [one for one in abouts if one["task"]["id"] == about["task"]["id"]]
         arms.append(Arm(called, about, _apart(about, kin, "agent"), _apart(about, tasks, "task")))
     return arms
+
+
+def questions_of(specs: Iterable[Spec]) -> set[str]:
+    """The hashes of runs as today's code asks for them (`Record.question`)."""
+    asked: dict[str, dict[str, Any]] = {}
+    found = set()
+    for spec in specs:
+        if (key := _whatever_the_seed(spec)) not in asked:
+            asked[key] = spec.inputs()
+        found.add(digest(asked[key] | {"seed": spec.seed}))
+    return found
+
+
+def _whatever_the_seed(spec: Spec) -> str:
+    """Equal for runs that differ in the seed alone, which is all that what they ask for differs in, too."""
+    return canonical([spec.agent, spec.task, spec.agent_settings, spec.task_settings])
 
 
 def _apart(about: Mapping[str, Any], others: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
@@ -345,17 +361,13 @@ def _measured(claim: Claim, arms: Sequence[Arm], rows: Sequence[Row], questions:
     """The effect on each task of a claim, the second's taken from the first's."""
     each: list[_Measured] = []
     compared: list[tuple[Arm, Row]] = []
-    for a, b in pairs_of(claim, arms):
-        mine, theirs = row_of(a, rows, questions), None if b is None else row_of(b, rows, questions)
-        if mine is None or (b is not None and theirs is None):
-            return _Measured(
-                lacking=f"no records of {b.called.label if b is not None and mine is not None else a.called.label}"
-            )
-        try:
+    try:
+        for a, b in pairs_of(claim, arms):
+            mine, theirs = row_of(a, rows, questions), None if b is None else row_of(b, rows, questions)
             each.append(_effect(claim, mine, theirs))
             compared += [(a, mine), *([(b, theirs)] if b is not None and theirs is not None else [])]
-        except UsageError as error:
-            return _Measured(lacking=str(error))
+    except UsageError as error:
+        return _Measured(lacking=str(error))
     first, *others = each
     for other in others:
         first = first._replace(
@@ -380,15 +392,19 @@ def _made_by(compared: Sequence[tuple[Arm, Row]], questions: Collection[str]) ->
     return f"{text}, earlier code" + (f" and settings ({', '.join(sorted(then))})" if then else "")
 
 
-def row_of(arm: Arm, rows: Sequence[Row], questions: Collection[str]) -> Row | None:
-    """The row that answers best for an arm; None without any, or if two answer equally well."""
-    ranked = sorted(
-        ((rank, number) for number, row in enumerate(rows) if (rank := arm.rank(row, questions)) is not None),
-        reverse=True,
-    )
-    if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
-        return None
-    return rows[ranked[0][1]]
+def row_of(arm: Arm, rows: Sequence[Row], questions: Collection[str]) -> Row:
+    """The row that answers best for an arm.
+
+    Raises:
+        UsageError: there is none, or two answer equally well.
+    """
+    ranked = [(rank, row) for row in rows if (rank := arm.rank(row, questions)) is not None]
+    if not ranked:
+        raise UsageError(f"no records of {arm.called.label}")
+    best, row = max(ranked, key=lambda each: each[0])
+    if sum(rank == best for rank, _ in ranked) > 1:
+        raise UsageError(f"two rows answer for {arm.called.label}, of different code or judges: leave one of them")
+    return row
 
 
 def _effect(claim: Claim, mine: Row, theirs: Row | None) -> _Measured:

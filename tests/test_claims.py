@@ -305,8 +305,10 @@ def test_rows_of_earlier_code_answer_by_what_sets_their_arm_apart() -> None:
     assert claims.row_of(arms[0], [older, steps, other, today], ()) is today, "the newest version of the same settings"
     assert claims.row_of(arms[0], [steps, other], ()) is steps
     assert claims.row_of(arms[0], [today, older], {older.records[0].question}) is older, "what this code would make"
-    assert claims.row_of(arms[0], [other], ()) is None
-    assert claims.row_of(arms[0], [steps, steps], ()) is None, "two that answer equally well"
+    with pytest.raises(UsageError, match="no records of dham"):
+        claims.row_of(arms[0], [other], ())
+    with pytest.raises(UsageError, match="two rows answer for dham"):
+        claims.row_of(arms[0], [steps, steps], ())
     claim = claim_of(TABLE | {"a": "dham", "b": "dham (norm=L1)", "budget": 1.0})
     (found,) = verdicts([claim], arms, [steps, other])
     assert found.made_by == "release 1.0, earlier code and settings (steps=7)"
