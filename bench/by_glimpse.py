@@ -103,7 +103,7 @@ def _several(row: Row) -> bool:
     return any(record.arrays["steps"].max() > 1 for record in row.runs)
 
 
-def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
+def replayed(row: Row, progress: Progress[int]) -> Replayed:
     """Carry out a row's recorded selections again.
 
     Raises:

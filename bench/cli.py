@@ -20,8 +20,8 @@ from glimpsebench.envs.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from glimpsebench.bench.progress import Stage, Stages
-    from glimpsebench.bench.records import Record
     from glimpsebench.bench.run import Spec, Standing
+    from glimpsebench.bench.store import View
     from glimpsebench.bench.suites import Suite
     from glimpsebench.envs.tasks import Task
 
@@ -42,10 +42,21 @@ judge_app = typer.Typer(
 )
 app.add_typer(judge_app, name="judge")
 
-_ROOT = "Where records, tables and figures lie: a folder, or a suite's name for runs/SUITE."
-Root = Annotated[str, typer.Option("--root", metavar="FOLDER|SUITE", help=_ROOT)]
-RootOfSuite = Annotated[
-    str | None, typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of this suite.")
+STORE = Path("runs")
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root",
+        metavar="FOLDER",
+        help="The store: records are in FOLDER/records, each once, tables and figures of a suite in FOLDER/SUITE.",
+    ),
+]
+Of = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SUITE|TASK|FOLDER]",
+        help="Of which records: a suite's, a task's, or all in a folder. By default all that the store has.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -77,10 +88,6 @@ Device = Annotated[
 Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="A module of your own that records here name; repeat for more."),
-]
-OfSuite = Annotated[
-    str | None,
-    typer.Option("--suite", metavar="SUITE", help="Only the runs of this suite; their tables are in ROOT/SUITE."),
 ]
 OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
 
@@ -331,26 +338,28 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def results_folder(root: str) -> Path:
-    """The folder that `--root` means: `runs/SUITE` for a suite's name or file, otherwise the path that it is."""
-    from glimpsebench.bench.suites import suite_names
-
-    if root in suite_names() or root.endswith(".toml"):
-        return Path("runs") / Path(root).stem
-    return Path(root)
-
-
 @app.command("run")
 def run_command(
     agent: Annotated[str, typer.Option(help="An agent's name, or your own module: my_package.my_module")],
-    task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
+    task: Annotated[
+        str | None, typer.Option(help="A task's name; `glimpse tasks` lists them; digits-clutter unless told.")
+    ] = None,
     seeds: Annotated[
-        str,
+        str | None,
         typer.Option("--seed", "--seeds", help="Of initial weights, batches and random choices; a run each of 0-4."),
-    ] = "0",
+    ] = None,
     settings: Settings = None,
     sweeps: Sweeps = None,
-    root: Root = "quick",
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite",
+            metavar="SUITE",
+            help="Under the terms of this suite: its tasks and seeds, and its base's settings. "
+            "`glimpse report SUITE` then shows the contender among its rows.",
+        ),
+    ] = None,
+    root: Root = STORE,
     again: Again = False,
     device: Device = "cpu",
     own_sensor: Annotated[
@@ -362,24 +371,36 @@ def run_command(
     With several seeds or values of a setting, one run after another; `glimpse sweep` has several at a time.
     """
     from glimpsebench.bench.run import standings, usable
-    from glimpsebench.bench.suites import expand
+    from glimpsebench.bench.suites import expand, terms
 
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
-    table = {"agent": [agent], "task": [task], "seed": parse_seeds(seeds), **parse_changes(settings, sweeps)}
-    specs, folder = list(expand(table)), results_folder(root)
+    changes = parse_changes(settings, sweeps)
+    if suite is None:
+        table = {"agent": [agent], "task": [task or "digits-clutter"], "seed": parse_seeds(seeds or "0"), **changes}
+        specs = list(expand(table))
+    elif task is not None:
+        raise UsageError(f"--task {task}: the suite {suite} has its tasks; leave --task out, or --suite")
+    else:
+        specs = terms(suite, agent, {**changes, **({} if seeds is None else {"seed": parse_seeds(seeds)})})
     for spec in specs:
         spec.make()
     usable(device)
-    stands = standings(specs, folder)
+    stands = standings(specs, root)
     failures = []
     for spec, stand in zip(specs, stands, strict=True):
-        failures += [failure] if (failure := _one(spec, folder, stand, again, device, own_sensor)) else []
-    print(f"leaderboard: glimpse leaderboard --root {root}")
+        failures += [failure] if (failure := _one(spec, root, stand, again, device, own_sensor)) else []
+    shown = f"leaderboard: glimpse leaderboard {specs[0].make()[1].id}"
+    print((f"page: glimpse report {suite}" if suite else shown) + _rooted(root))
     if failures:
         raise Failed(failures[0] if len(specs) == 1 else f"{len(failures)} of {len(specs)} runs did not end well")
 
 
-def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, own_sensor: bool) -> str:
+def _rooted(root: Path) -> str:
+    """How a command is told of this store."""
+    return "" if root == STORE else f" --root {root}"
+
+
+def _one(spec: Spec, root: Path, stand: Standing, again: bool, device: str, own_sensor: bool) -> str:
     """One of `run`: what went wrong, if anything."""
     from glimpsebench.bench import curves, leaderboard
     from glimpsebench.bench.run import run
@@ -395,7 +416,7 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, ow
             print(f"{spec.agent} cannot train on a GPU: on the CPU, then")
         started = time.perf_counter()
         with _run_bar() as stages:
-            record = run(spec, folder, stages, device, own_sensor)
+            record = run(spec, root, stages, device, own_sensor)
         print(f"{record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:
         error = escape.terminal(str(record.about["error"]))
@@ -403,7 +424,7 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, ow
         return error
     print("\n".join(terminal.columned(*leaderboard.summary(record), terminal.width())))
     print(f"record: {record.folder}")
-    if doubt := curves.at_chance(record, folder):
+    if doubt := curves.at_chance(record, _rooted(root)):
         print(terminal.folded(doubt))
     return ""
 
@@ -437,7 +458,7 @@ def _bar(name: str, unit: str = "step") -> Any:
 @app.command("sweep")
 def sweep_command(
     suite: Annotated[str, typer.Argument(help="A suite's name (quick) or a TOML file of your own.")],
-    root: RootOfSuite = None,
+    root: Root = STORE,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
     list_only: Annotated[bool, typer.Option("--list", help="Only list the runs and whether they are done.")] = False,
     seeds: Annotated[
@@ -453,6 +474,7 @@ def sweep_command(
     `--set` and `--sweep` take the place of what the suite says, for every agent that has the setting. `glimpse suites`
     lists the suites.
     """
+    from glimpsebench.bench import store
     from glimpsebench.bench.run import standings
     from glimpsebench.bench.suites import read_suite
     from glimpsebench.bench.sweep import sweep
@@ -460,10 +482,11 @@ def sweep_command(
     sys.path.insert(0, str(Path.cwd()))
     changes: Mapping[str, Any] = parse_changes(settings, sweeps)
     plan = read_suite(suite, {**changes, **({} if seeds is None else {"seed": parse_seeds(seeds)})})
-    folder = results_folder(root or suite)
-    stands = standings(plan.specs, folder)
+    if not list_only and (moved := store.adopt(root, plan.name)):
+        print(f"{moved} records moved from {root / plan.name} to {root / 'records'}")
+    stands = standings(plan.specs, root)
     done = sum(stand.done for stand in stands)
-    print(f"suite {plan.name}: {len(plan.specs)} runs, {done} done, in {folder}")
+    print(f"suite {plan.name}: {len(plan.specs)} runs, {done} done, in {root}")
     print(*map(terminal.folded, plan.notes), sep="\n", end="\n" * bool(plan.notes))
     if list_only:
         for spec, stand in zip(plan.specs, stands, strict=True):
@@ -472,9 +495,9 @@ def sweep_command(
     for stand in stands:
         if stand.why:
             print(terminal.folded(stand.why))
-    failures = sweep(plan.specs, folder, workers, device=device, again=again)
-    _judge_the_rest(folder, plan, workers)
-    _report(folder, plan)
+    failures = sweep(plan.specs, root, workers, device=device, again=again)
+    _judge_the_rest(root, plan, workers)
+    _report(root, plan, read_suite(suite))
     if failures:
         raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
 
@@ -485,7 +508,7 @@ def audit_command(
     task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
     seed: Annotated[int, typer.Option(min=0, help="Of the run that is audited.")] = 0,
     settings: Settings = None,
-    root: Root = "quick",
+    root: Root = STORE,
 ) -> None:
     """Make a run again where the contender sees nothing but what it is given, and say whether it leaks or encodes.
 
@@ -502,7 +525,7 @@ def audit_command(
     (spec,) = expand(table)
     print(terminal.folded(str(spec)))
     with tqdm(bar_format="{elapsed} {desc}", leave=False, disable=None) as bar:
-        folder = audit(spec, results_folder(root), bar.set_description_str)
+        folder = audit(spec, root, bar.set_description_str)
     found = read(folder)
     assert found is not None
     print(terminal.listed((f"{100 * value:5.1f} %", CHECKS[name].says) for name, value in found.figures.items()))
@@ -515,8 +538,8 @@ def audit_command(
 
 @app.command("leaderboard")
 def leaderboard_command(
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     title: Annotated[str | None, typer.Option(help="The heading; by default the suite's title.")] = None,
     into: Annotated[
         Path | None, typer.Option(help="Also put the tables between this file's leaderboard markers.")
@@ -526,7 +549,7 @@ def leaderboard_command(
     """Recompute leaderboard.md and leaderboard.csv from the records and print the former."""
     from glimpsebench.bench import leaderboard
 
-    records, folder, heading = _view(root, suite)
+    records, folder, heading = _view(root, of)
     folder.mkdir(exist_ok=True)
     paths = leaderboard.write(records, folder, title or heading)
     if into is not None:
@@ -537,22 +560,22 @@ def leaderboard_command(
 
 @app.command("rejudge")
 def rejudge_command(
-    root: Root = "quick",
+    of: Of = None,
+    root: Root = STORE,
     again: Annotated[bool, typer.Option("--again", help="Also what today's judge has judged already.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Records at a time, one thread each.")] = 2,
     modules: Import = None,
 ) -> None:
-    """Judge the records of a results folder by today's judge of their task. Nobody is trained again.
+    """Judge records by today's judge of their task. Nobody is trained again.
 
     What was looked at must lie beside the records (selections.npz). Judgements by other judges stay.
     """
     from glimpsebench.bench import judgements
 
     _import(modules)
-    folder = results_folder(root)
-    records = judgements.lacking(_records(folder), again)
+    records = judgements.lacking(_view(root, of).records, again)
     left_out = list(judgements.rejudge(records, workers, _bar("judging", "record"), modules or ()))
-    print(f"{len(records) - len(left_out)} judged of {len(records)} that were to be, in {folder}")
+    print(f"{len(records) - len(left_out)} judged of {len(records)} that were to be")
     print(*map(terminal.folded, left_out), sep="\n", end="\n" * bool(left_out))
     if left_out:
         raise Failed(f"{len(left_out)} of {len(records)} records were not judged")
@@ -560,9 +583,14 @@ def rejudge_command(
 
 @app.command("verify")
 def verify_command(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Results folders, folders of these, or single records.")
-    ],
+    of: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SUITE|TASK|PATH]...",
+            help="Suites, tasks, stores, folders of these, or single records. By default the whole store.",
+        ),
+    ] = None,
+    root: Root = STORE,
     judge: Annotated[
         bool, typer.Option("--judge", help="Judge the selections again, and the same places with their values blanked.")
     ] = False,
@@ -576,9 +604,10 @@ def verify_command(
 
     Exit code 0: nothing; 1: doubts; 2: a record is refused. Nothing that a record names is imported.
     """
-    from glimpsebench.bench import reports, verify
+    from glimpsebench.bench import reports, store, verify
 
     _import(modules)
+    paths = [path for name in of for path in store.places(root, name)] if of else [root]
     checked = verify.verify(paths, judge, rerun, _bar("verifying", "record"))
     if as_json:
         print(json.dumps(reports.as_json(checked), indent=1))
@@ -591,35 +620,55 @@ def verify_command(
 @app.command("challenge")
 def challenge_command(
     contender: Annotated[str, typer.Argument(metavar="ROW", help="A row as the leaderboard prints it.")],
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     task: OneTask = None,
 ) -> None:
     """Print what somebody else must run to lower a row or to confirm it."""
     from glimpsebench.bench import compare, leaderboard, reports
 
-    rows = compare.on_task(leaderboard.rows_of(_view(root, suite)[0]), task)
+    rows = compare.on_task(leaderboard.rows_of(_view(root, of).records), task)
     for row in compare.named(rows, contender):
         print(*reports.challenge(row), sep="\n")
 
 
+@app.command("publish")
+def publish_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name or TOML file.")],
+    root: Root = STORE,
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="The store that others read.")] = Path("results"),
+) -> None:
+    """Copy a suite's records, tables and figures into a store that others read, without selections and weights.
+
+    Records that suites have in common are there once. What the suite had there before goes; other suites' stays.
+    """
+    from glimpsebench.bench import store
+
+    print(f"{store.publish(suite, root, into)} records of {suite}, in {into}")
+
+
 @app.command("retabulate")
 def retabulate_command(
-    results: Annotated[Path, typer.Argument(help="A folder of results folders, one per suite.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="Results that are committed, a folder per suite.")] = Path("results"),
+    suites: Annotated[list[str] | None, typer.Argument(metavar="[SUITE]...", help="Only the tables of these.")] = None,
 ) -> None:
-    """Write all tables of committed results again, from their records, and which of them are of earlier code."""
+    """Write the tables of committed results again, from their records, and which of them are of earlier code."""
     from glimpsebench.bench import retabulate
+    from glimpsebench.bench.suites import suite_names
 
-    print(*retabulate.rewrite(results), retabulate.sentence(results), sep="\n")
+    for suite in suites or ():
+        if suite not in suite_names():
+            raise unknown("suite", suite, suite_names())
+    print(*retabulate.rewrite(results, suites or ()), retabulate.sentence(results), sep="\n")
 
 
 @app.command("figures")
-def figures_command(root: Root = "quick", suite: OfSuite = None, modules: Import = None) -> None:
+def figures_command(of: Of = None, root: Root = STORE, modules: Import = None) -> None:
     """Redraw the curves and the galleries from the records."""
     from glimpsebench.bench import figures
 
     _import(modules)
-    records, folder, _ = _view(root, suite)
+    records, folder, _ = _view(root, of)
     folder.mkdir(exist_ok=True)
     print("Written:", *figures.write(records, folder), sep="\n  ")
 
@@ -628,8 +677,8 @@ def figures_command(root: Root = "quick", suite: OfSuite = None, modules: Import
 def compare_command(
     contender: Annotated[str, typer.Argument(metavar="A", help="A label as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     task: OneTask = None,
     measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
     into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
@@ -643,7 +692,7 @@ def compare_command(
     """
     from glimpsebench.bench import compare, leaderboard
 
-    rows = leaderboard.rows_of(_view(root, suite)[0])
+    rows = leaderboard.rows_of(_view(root, of).records)
     text = compare.markdown(rows, contender, other, measure, task)
     if into is not None:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -653,8 +702,8 @@ def compare_command(
 
 @app.command("by-glimpse")
 def by_glimpse_command(
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     labels: Annotated[
         list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
     ] = None,
@@ -665,7 +714,7 @@ def by_glimpse_command(
     modules: Import = None,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Accuracy and touched fraction after each glimpse; writes by_glimpse.md, .csv and .png to the results folder.
+    """Accuracy and touched fraction after each glimpse; writes by_glimpse.md, .csv and .png beside the leaderboard.
 
     For agents of several glimpses. Their recorded selections are replayed, so the weights must lie beside the
     records. An episode that ended early keeps its last prediction.
@@ -673,11 +722,11 @@ def by_glimpse_command(
     from glimpsebench.bench import by_glimpse, compare, leaderboard
 
     _import(modules)
-    records, folder, _ = _view(root, suite)
+    records, folder, _ = _view(root, of)
     rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = by_glimpse.chosen(rows, labels or [], against)
     results = [
-        by_glimpse.replayed(row, results_folder(root), _bar("training the evaluator"))
+        by_glimpse.replayed(row, _bar("training a judge"))
         for row in tqdm(chosen, "replaying", unit="row", leave=False, disable=None)
     ]
     folder.mkdir(exist_ok=True)
@@ -688,7 +737,8 @@ def by_glimpse_command(
 
 @app.command("curves")
 def curves_command(
-    root: Root = "quick",
+    of: Of = None,
+    root: Root = STORE,
     labels: Annotated[
         list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
     ] = None,
@@ -698,14 +748,15 @@ def curves_command(
     ] = None,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Loss and validation accuracy over training; draws training.png and .pdf in the results folder.
+    """Loss and validation accuracy over training; draws training.png and .pdf beside the leaderboard.
 
     Against the labelled images that were passed through, a thin line for each seed and their mean.
     """
     from glimpsebench.bench import compare, curves, leaderboard
 
-    folder = results_folder(root)
-    rows = compare.on_task(leaderboard.rows_of(_view(root, None)[0]), task)
+    records, folder, _ = _view(root, of)
+    folder.mkdir(exist_ok=True)
+    rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = [row for label in labels or () for row in compare.named(rows, label)]
     rows = curves.drawable([row for row in rows if row in chosen] if labels else rows)
     if tensorboard is not None:
@@ -720,7 +771,7 @@ def ablate_command(
     suite: Annotated[
         str | None, typer.Argument(help="A suite's name or a TOML file of your own, with [[claim]].")
     ] = None,
-    root: RootOfSuite = None,
+    root: Root = STORE,
     everything: Annotated[
         Path | None,
         typer.Option("--all", metavar="FOLDER", help="All suites' claims, by a folder of results folders: CLAIMS.md."),
@@ -742,8 +793,10 @@ def ablate_command(
         paths = [ablate.write_page(everything)]
     else:
         plan = read_suite(str(suite))
-        folder = results_folder(root or str(suite))
-        paths = ablate.write(plan, _records(folder, str(suite)), folder)
+        if not plan.claims:
+            raise UsageError(f"the suite {plan.name} makes no claim: [[claim]] in its file states one")
+        records, folder, _ = _view(root, str(suite))
+        paths = ablate.write(plan, records, folder)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 
@@ -761,6 +814,41 @@ def methods_command(
     print("Written:", *methods.write(results, pages), sep="\n  ")
 
 
+@app.command("report")
+def report_command(
+    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help="Suites' names, or TOML files of your own.")],
+    roots: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--root",
+            metavar="FOLDER",
+            help="Where records lie; repeat for more, the first counts most. By default runs, then results.",
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="FILE", help="The page; by default runs/SUITE/report.html.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Open the page in the browser and follow a running sweep.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --serve, on 127.0.0.1; 0 takes a free one.")] = 0,
+    modules: Import = None,
+) -> None:
+    """Write what records say as one HTML page: answer, curves, tables, costs, pictures, training, head to head.
+
+    One file that fetches nothing: mail it, or put it anywhere. From runs/ it has what was run here, and from
+    results/ the rows that were not, so a contender of your own stands among them.
+    """
+    from glimpsebench.bench import report
+
+    _import(modules)
+    page = report.Page(suites, roots, into, tuple(modules or ()))
+    if serve:
+        report.serve(page, port)
+    else:
+        print(f"Written: {page.write()}")
+
+
 def _import(modules: Iterable[str] | None) -> None:
     """Import contenders of one's own: what a record names is not imported because it says so."""
     from glimpsebench import agents
@@ -770,39 +858,22 @@ def _import(modules: Iterable[str] | None) -> None:
         agents.find(module)
 
 
-def _records(root: Path, suite: str = "quick") -> list[Record]:
-    """The records of a results folder; without any, the error says which folders here have some."""
-    from glimpsebench.bench.records import read_all
-
-    if records := read_all(root):
-        if unjudged := [record for record in records if record.done and record.about["evaluator"] is None]:
-            print(f"{len(unjudged)} of {len(records)} records have no judgement: glimpse rejudge", file=sys.stderr)
-        return records
-    others = sorted({str(path.parent) for path in Path("runs").glob("*/records") if any(path.iterdir())})
-    elsewhere = f"; there are some in {', '.join(others[:5])}" if others else ""
-    raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere{elsewhere}")
-
-
-def _view(root: str, suite: str | None) -> tuple[list[Record], Path, str]:
-    """The records of a results folder, or those of a suite there; where their tables belong; and a title.
-
-    Labels are those of the suite, or of the one that the folder bears the name of.
-    """
+def _view(root: Path, of: str | None) -> View:
+    """The records of a suite, a task or a folder (`store.view`); without any, the error says what makes them."""
     from glimpsebench.bench import store
-    from glimpsebench.bench.suites import read_suite, suite_names
 
-    folder = results_folder(root)
-    records = _records(folder, suite or "quick")
-    if suite is None:
-        name = root if root.endswith(".toml") else folder.name
-        named_so = name in suite_names() or Path(name).is_file()
-        return store.labelled(read_suite(name), records) if named_so else records, folder, "Leaderboard"
-    plan = read_suite(suite)
-    if not (found := store.asked_by(plan, records)):
+    found = store.view(root, of)
+    if not found.records:
+        suite = of if of and store.is_suite(of) else ""
+        where = f"{root}: no records of the suite {Path(suite).stem}" if suite else f"{found.folder}: no records here"
+        others = sorted({str(path.parent) for path in STORE.glob("**/records") if any(path.iterdir())})
         raise UsageError(
-            f"{folder}: no records of the suite {plan.name}; `glimpse sweep {suite} --root {root}` makes them"
+            f"{where}; `glimpse sweep {suite or 'quick'}{_rooted(root)}` makes some, --root looks elsewhere"
+            + (f"; there are some in {', '.join(others[:5])}" if others else "")
         )
-    return found, folder / plan.name, plan.title
+    if unjudged := [record for record in found.records if record.done and record.about["evaluator"] is None]:
+        print(f"{len(unjudged)} of {len(found.records)} records have no judgement: glimpse rejudge", file=sys.stderr)
+    return found
 
 
 def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
@@ -811,30 +882,33 @@ def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> Non
 
 def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
     """Have today's judge judge what an earlier one has judged, of a suite's records that have their selections."""
-    from glimpsebench.bench import judgements
-    from glimpsebench.bench.records import read_all
+    from glimpsebench.bench import judgements, store
 
-    keys = {spec.folder(root).name for spec in suite.specs}
-    records = [record for record in read_all(root) if record.question in keys]
-    whole = [one for one in judgements.lacking(records) if (one.folder / "selections.npz").exists()]
+    lacking = judgements.lacking(store.of_suite(suite, root))
+    whole = [one for one in lacking if (one.folder / "selections.npz").exists()]
     for left_out in judgements.rejudge(whole, workers, _bar("judging", "record")) if whole else ():
         print(terminal.folded(left_out))
 
 
-def _report(root: Path, suite: Suite) -> None:
-    """Write and show a suite's tables, its comparisons of its own runs alone, and its figures."""
-    from glimpsebench.bench import compare, curves, figures, leaderboard, store
-    from glimpsebench.bench.records import read_all
+def _report(root: Path, swept: Suite, suite: Suite) -> None:
+    """Write and show a suite's tables, the comparisons of the runs that were swept, and figures.
 
-    records = store.labelled(suite, read_all(root))
-    paths = leaderboard.write(records, root, suite.title) + figures.write(records, root)
-    keys = {spec.folder(root).name for spec in suite.specs}
-    rows = leaderboard.rows_of(record for record in records if record.question in keys)
-    compared, skipped = compare.write(suite.comparisons, rows, root)
+    Args:
+        root: the store.
+        swept: the suite with changes from the command line.
+        suite: as its file has it. Its runs stand beside those that were swept.
+    """
+    from glimpsebench.bench import compare, curves, figures, leaderboard, store
+
+    both = dataclasses.replace(suite, specs=(*suite.specs, *swept.specs))
+    records, folder = store.of_suite(both, root), root / suite.name
+    folder.mkdir(exist_ok=True)
+    paths = leaderboard.write(records, folder, suite.title) + figures.write(records, folder)
+    own = store.asked_by(swept.specs, records)
+    compared, skipped = compare.write(swept.comparisons, leaderboard.rows_of(own), folder)
     paths += compared
     _show(paths[0].read_text(), False, leaderboard.MARKS)
-    doubts = [curves.at_chance(record, root) for record in records if record.about["key"] in keys]
-    notes = [*skipped, *filter(None, doubts)]
+    notes = [*skipped, *filter(None, (curves.at_chance(record, _rooted(root)) for record in own))]
     print(*map(terminal.folded, notes), sep="\n", end="\n" * bool(notes))
     print("Written:", *paths, root / "records", sep="\n  ")
 

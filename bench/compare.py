@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import escape
 from glimpsebench.bench.records import settings_of
-from glimpsebench.bench.rows import SCORES, Called, Row, shown
+from glimpsebench.bench.rows import SCORES, Row, shown
 from glimpsebench.bench.stats import Difference, crossed, holm, welch
 from glimpsebench.envs.errors import UsageError, unknown
 
@@ -166,7 +166,7 @@ def named(rows: Sequence[Row], label: str) -> list[Row]:
     record's time or from today's; or the agent's name alone, if all of its rows have one label.
     """
     try:
-        found = matching([Called(row.task, row.label, row.name) for row in rows], label)
+        found = matching(rows, label)
     except UsageError:
         todays = {row.label for row in rows if _parts(_by_todays_defaults(row)) == _parts(label)}
         if len(todays) != 1:
@@ -190,7 +190,17 @@ def _parts(label: str) -> list[str]:
     return sorted(re.split("[(),]", label.replace(" ", "").rstrip("†")))
 
 
-def matching(rows: Collection[Called], label: str) -> str:
+class Named(Protocol):
+    """What has a label and a long name: a row, or what a suite says of one (`rows.Called`)."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+def matching(rows: Collection[Named], label: str) -> str:
     """The label that is meant (`named`).
 
     Raises:

@@ -27,14 +27,14 @@ SURE = 0.01
 """How seldom a learner that has learned nothing passes for one that has."""
 
 
-def at_chance(record: Record, root: Path) -> str | None:
+def at_chance(record: Record, rooted: str = "") -> str | None:
     """What to say of a learner that does no better than chance after training; None if there is nothing to say.
 
     Its own accuracy on the test images, at the largest budget that it reaches, is compared with the share of the
     largest class, which needs no image, by a one-sided binomial test.
 
     Args:
-        root: the results folder.
+        rooted: how a command is told of the store, if that is another than by default.
     """
     agent = record.about["agent"]
     if not record.done or agent["reference"] or not record.reached_F.any():
@@ -48,7 +48,7 @@ def at_chance(record: Record, root: Path) -> str | None:
     return (
         f"{record.name} on {record.task}, seed {record.seed}: no better than chance after training: at "
         f"{100 * record.budgets[at]:g} % its own accuracy is {100 * right / len(labels_N):.1f} %, and the share of the "
-        f"largest class {100 * chance:.1f} %\n  glimpse curves --root {root} shows whether its loss falls"
+        f"largest class {100 * chance:.1f} %\n  glimpse curves {record.task}{rooted} shows whether its loss falls"
         f"{'; settings to look at: ' * bool(levers)}{', '.join(levers)}"
     )
 

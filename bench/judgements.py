@@ -117,8 +117,16 @@ def judged_again(record: Record, agent: Agent, test: Split, judge: Judge) -> Jud
 def episodes_of(record: Record, agent: Agent) -> Episodes:
     """What a record holds of its episodes."""
     arrays = record.arrays
-    names = ("steps", "touched", "delivered", "own", "points")
-    return Episodes(record.selected(agent), *(arrays[name] for name in names))
+    none = np.zeros_like(arrays["own"], np.uint8)  # of records of an earlier version, and without a predictor
+    return Episodes(
+        selection=record.selected(agent),
+        steps_FN=arrays["steps"],
+        touched_FN=arrays["touched"],
+        delivered_FN=arrays["delivered"],
+        predicted_FN=arrays["own"],
+        confidence_FN=arrays.get("confidence", none),
+        points_N2=arrays["points"],
+    )
 
 
 def lacking(records: Iterable[Record], again: bool = False) -> list[Record]:

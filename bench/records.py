@@ -111,7 +111,7 @@ class Record:
         return cls(
             folder,
             about
-            | {"agent": _by_todays_names(about)}
+            | {"agent": _by_todays_names(about), "task": _task_by_todays_names(about["task"])}
             | {"evaluator": _todays(names, about, folder) if names else about.get("evaluator")},
         )
 
@@ -119,8 +119,9 @@ class Record:
     def arrays(self) -> dict[str, Array]:
         """The per-image arrays: steps, touched, delivered, seen, own (F, N), labels (N,), points (N, 2).
 
-        Where images are padded, also pixels (N,): how many each has without the padding. Where the task knows its
-        objects, iou and on_object (F, N), and pointed (N,) of agents that choose a look.
+        Also confidence (F, N) in 255ths, of a predictor and but in records of an earlier version. Where images are
+        padded, pixels (N,): how many each has without the padding. Where the task knows its objects, iou and on_object
+        (F, N), and pointed (N,) of agents that choose a look.
         """
         return arrays.read_images(self.folder / "images.npz", self.about)
 
@@ -300,7 +301,7 @@ def rebuilt(record: Record) -> tuple[Task, Agent]:
             record alone, perhaps somebody else's, does not cause.
     """
     name = record.about["agent"]["name"]
-    if name not in agents.names() and name not in sys.modules:
+    if not is_at_hand(name):
         raise UsageError(f"a record names the module {name}, which is not imported for that: ask for it with --import")
     task = task_of(record.about)
     agent = agents.make(name, record.about["agent"]["settings"])
@@ -308,12 +309,18 @@ def rebuilt(record: Record) -> tuple[Task, Agent]:
     return task, agent
 
 
+def is_at_hand(name: str) -> bool:
+    """Whether an agent is this package's or has been imported, which a record alone, perhaps somebody else's, does not
+    cause."""
+    return name in agents.names() or name in sys.modules
+
+
 def _by_todays_names(about: Mapping[str, Any]) -> dict[str, Any]:
     """What a record tells of the agent, by the names of now. Of code it imports this package's agents alone."""
     agent = dict(about["agent"])
-    if agent["name"] in agents.names():
-        kind = agents.find(agent["name"])
-        agent |= {name: current(kind, agent[name]) for name in ("settings", "changed")}
+    with suppress(UsageError):  # a module that is no agent's
+        kind = agents.find(agent["name"]) if is_at_hand(agent["name"]) else None
+        agent |= {name: current(kind, agent[name]) for name in ("settings", "changed") if kind}
     if about["schema"] == 1:
         if agent["reference"] is True:
             agent["reference"] = "ceiling" if about["budgets"] == [1.0] else "floor"
@@ -325,23 +332,35 @@ def _by_todays_names(about: Mapping[str, Any]) -> dict[str, Any]:
     return agent
 
 
+def _task_by_todays_names(task: Mapping[str, Any]) -> dict[str, Any]:
+    name = task["id"].rpartition("-v")[0]
+    settings = current(type(tasks.TASKS[name]), task["settings"]) if name in tasks.TASKS else task["settings"]
+    return {**task, "settings": settings}
+
+
 def folder_of(root: Path, task_id: str, agent: str, key: str) -> Path:
     return root / "records" / task_id / agent / key
 
 
-def read_all(root: Path) -> list[Record]:
-    """All records under a results folder, in the order of their paths.
+def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
+    """The records under a results folder, in the order of their paths.
 
     A run that did not end well has nothing to be judged: it stands with the others of its task.
+
+    Args:
+        root: the results folder.
+        folders: of the records there that are wanted; by default all.
 
     Raises:
         UsageError: one of them is damaged, or lies in the folder of another.
     """
     found = []
-    for path in sorted((root / "records").glob("*/*/*/record.json")):
-        record = Record.read(path.parent)
-        if path.parent != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
-            raise UsageError(f"{path}: key: the folder is not that of its task, agent and key")
+    if folders is None:
+        folders = [path.parent for path in (root / "records").glob("*/*/*/record.json")]
+    for folder in sorted(folders):
+        record = Record.read(folder)
+        if folder != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
+            raise UsageError(f"{folder / 'record.json'}: key: the folder is not that of its task, agent and key")
         found.append(record)
     check_alike(found)
     judges: dict[str, Counter[str]] = defaultdict(Counter)

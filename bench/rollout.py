@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench.localisation import peak_of, pixel_of
@@ -45,6 +46,7 @@ class Episodes:
         touched_FN: source pixels in their union, without padding.
         delivered_FN: values that they returned, per channel, repeats counted.
         predicted_FN: argmax of the logits at that moment, int16; −1 without a glimpse or a predictor.
+        confidence_FN: the probability that they give to that class (`confidence`), uint8; 0 where there is none.
         points_N2: the pixel (row, column) of its first look by choice (`Agent.given`): the window's middle, or the one
             scored best. Of an agent that chooses none, the last look's.
     """
@@ -54,6 +56,7 @@ class Episodes:
     touched_FN: Array
     delivered_FN: Array
     predicted_FN: Array
+    confidence_FN: Array
     points_N2: Array
 
 
@@ -99,7 +102,9 @@ def replay_steps(
         return unpacked(selection[index_B, step], agent.sensor(), agent.shape)
 
     sensor = as_recorded(agent.sensor())
-    (_, touched_NT, _, predicted_NT, _), _ = _steps(agent, images, 0, max(agent.budgets), choose, view, predict, sensor)
+    (_, touched_NT, _, predicted_NT, _, _), _ = _steps(
+        agent, images, 0, max(agent.budgets), choose, view, predict, sensor
+    )
     upto_TN = np.minimum(np.arange(1, agent.horizon() + 1)[:, None], steps_N)
     return _value_after(predicted_NT, upto_TN, -1).T, _value_after(touched_NT, upto_TN, 0).T
 
@@ -121,6 +126,7 @@ def _roll_out(
         touched_FN=joined("touched_FN"),
         delivered_FN=joined("delivered_FN"),
         predicted_FN=joined("predicted_FN"),
+        confidence_FN=joined("confidence_FN"),
         points_N2=passes[0].points_N2,
     )
 
@@ -137,7 +143,7 @@ def _pass(
 ) -> Episodes:
     """Every image once, under the largest of these budgets; the others are its prefixes."""
     count, horizon = len(images), agent.horizon()
-    (actions, touched_NT, delivered_NT, predicted_NT, taken_NT), points_N2 = _steps(
+    (actions, touched_NT, delivered_NT, predicted_NT, confidence_NT, taken_NT), points_N2 = _steps(
         agent, images, number, max(budgets), choose, view, predict, sensor
     )
     if isinstance(sensor, Mask):
@@ -153,6 +159,7 @@ def _pass(
         _value_after(touched_NT, steps_FN, 0).astype(np.int32),
         _value_after(delivered_NT, steps_FN, 0).astype(np.int32),
         _value_after(predicted_NT, steps_FN, -1).astype(np.int16),
+        _value_after(confidence_NT, steps_FN, 0),
         points_N2,
     )
 
@@ -167,7 +174,10 @@ def _steps(
     predict: Predict,
     sensor: Sensor,
 ) -> tuple[list[Array], Array]:
-    """After each step of every image (N, T, …): action, touched, delivered, predicted, taken; and the first points."""
+    """After each step of every image (N, T, …), and the first points.
+
+    The former are: action, touched, delivered, predicted, confidence, taken.
+    """
     count, horizon = len(images), agent.horizon()
     env = GlimpseVectorEnv(
         images.unlabelled,
@@ -199,11 +209,25 @@ def _steps(
                     env.touched_pixels,
                     env.delivered_values,
                     np.full(BATCH, -1) if logits is None else logits.argmax(-1),
+                    np.zeros(BATCH, np.uint8) if logits is None else confidence(logits),
                     info["num_glimpses"] > taken,
                 )
             )
         batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])
     return [np.concatenate(column) for column in zip(*batches, strict=True)], np.concatenate(points)
+
+
+def confidence(logits: Array) -> Array:
+    """The largest of the probabilities that logits (…, K) stand for, in 255ths: uint8 (…), 1 or more.
+
+    Logits of which none is finite stand for no class more than for another.
+
+    >>> confidence(np.log([[0.6, 0.4], [1, 0.25]])).tolist(), confidence(np.full((1, 4), np.nan)).tolist()
+    ([153, 204], [64])
+    """
+    with np.errstate(invalid="ignore"):
+        most = np.nan_to_num(softmax(logits, axis=-1).max(-1), nan=1 / logits.shape[-1])
+    return np.maximum(np.rint(255 * most), 1).astype(np.uint8)
 
 
 def unpacked(selection: Array, sensor: Sensor, shape: Shape) -> Array:

@@ -258,6 +258,8 @@ def _arrays(episodes: Episodes, agent: Agent, test: Split) -> dict[str, Array]:
         "labels": smallest(np.asarray(test.labels_N)),
         "points": smallest(episodes.points_N2),
     }
+    if (episodes.predicted_FN >= 0).any():
+        found["confidence"] = episodes.confidence_FN
     if test.boxes_N4 is not None:
         found["pixels"] = smallest(test.own_pixels_N)
     if test.objects_NHW is not None:

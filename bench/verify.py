@@ -46,6 +46,8 @@ LEVELS = ("claimed", "recounted", "judged again", "run again")
 
 AGREEMENT = 0.999
 """The least share of a judge's answers that must be the same again, on whatever machine."""
+CONFIDENCE = 3
+"""How far, in 255ths, a confidence may be from the same again, on whatever machine."""
 NEAR_EQUAL = 0.02
 """Two seeds whose predictions differ on fewer than this share of the images that either gets wrong are doubted."""
 _FEW = 30
@@ -281,9 +283,12 @@ def _judge_again(
         one.notes.append("without its weights, black-out is by the judge alone")
     else:
         labels_N, own_FN = record.arrays["labels"], record.arrays["own"]
-        seen = replay(agent, test, episodes, agent.predict, agent.view).predicted_FN
-        if (seen == own_FN).mean() < AGREEMENT:
+        seen = replay(agent, test, episodes, agent.predict, agent.view)
+        if (seen.predicted_FN == own_FN).mean() < AGREEMENT:
             raise _refuse(record, "images.npz", "own: not what its weights predict from its selections")
+        said_FN = record.arrays.get("confidence", seen.confidence_FN)
+        if (np.abs(said_FN - seen.confidence_FN.astype(int)) <= CONFIDENCE).mean() < AGREEMENT:
+            raise _refuse(record, "images.npz", "confidence: not that of what its weights predict")
         scores["own predictor"] = replay(agent, blank, episodes, agent.predict, agent.view).predicted_FN == labels_N
     most = np.unique(record.arrays["labels"], return_counts=True)[1].max() / len(test)
     above = most + 4 * np.sqrt(most * (1 - most) / len(test))

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Alone, Beacon, judged_by
 from glimpsebench.bench import ablate, records, retabulate
-from glimpsebench.bench.claims import verdicts
+from glimpsebench.bench.claims import arms_of, verdicts
 from glimpsebench.bench.rows import rows_of
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.suites import read_suite
@@ -85,10 +85,7 @@ def test_a_suites_claims_are_decided_from_its_records(here: Path, capsys: pytest
     assert "*finds*" not in page
     arms = page.partition("## beacon-v1")[2]
     assert "| arm | on_object at 30 % | own, area | seeds |" in arms
-    assert [line.split("|")[1].strip() for line in arms.splitlines()[4:]] == [
-        "raster",
-        "center",
-    ]
+    assert [line.split("|")[1].strip() for line in arms.splitlines()[4:]] == ["raster", "center"]
     table = pd.read_csv(folder / "ablation.csv")
     assert table["verdict"].tolist() == ["supported", "undecided"]
     assert table["effect"].tolist() == pytest.approx([verdict.effect.mean for verdict in found], rel=1e-5)
@@ -116,7 +113,10 @@ def test_verdicts_do_not_depend_on_the_order_of_records(here: Path) -> None:
         ([], "name a suite, such as mask-penalty, or --all with a folder of results"),
         (["mine.toml", "--all", "results"], "name a suite"),
         (["minr.toml"], "minr.toml: no such suite file"),
-        (["mine.toml", "--root", "nowhere"], "nowhere: no records here; `glimpse sweep mine.toml` makes some"),
+        (
+            ["mine.toml", "--root", "nowhere"],
+            "nowhere: no records of the suite mine; `glimpse sweep mine.toml --root nowhere` makes some",
+        ),
         (["quick", "--root", "runs/mine"], "the suite quick makes no claim: [[claim]] in its file states one"),
     ],
 )
@@ -165,7 +165,7 @@ def test_retabulate_writes_the_page(
 def test_a_row_that_this_code_made_is_said_to_be(here: Path) -> None:
     plan, kept = read_suite("mine.toml"), records.read_all(here / "runs" / "mine")
     assert not any("earlier code" in verdict.made_by for verdict in ablate.decided(plan, kept))
-    older = verdicts(plan.claims, ablate.arms_of(plan.specs), rows_of(kept), questions=())
+    older = verdicts(plan.claims, arms_of(plan.specs), rows_of(kept), questions=())
     assert all(verdict.made_by.endswith("earlier code") for verdict in older)
 
 

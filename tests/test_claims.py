@@ -78,7 +78,7 @@ def answers(share: float, seeds: int = 5, images: int = 400, seed: int = 0) -> A
 
 
 def one_verdict(rows: Sequence[Row], **changes: Any) -> Verdict:
-    (found,) = verdicts([claim_of(TABLE | changes)], [arm("a"), arm("b")], rows)
+    (found,) = verdicts([claim_of({**TABLE, **changes})], [arm("a"), arm("b")], rows)
     return found
 
 
@@ -107,7 +107,7 @@ def one_verdict(rows: Sequence[Row], **changes: Any) -> Verdict:
 )
 def test_a_mistake_in_a_claim_is_named(changes: Mapping[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
-        claim_of(TABLE | changes)
+        claim_of({**TABLE, **changes})
 
 
 def test_what_a_claim_needs_is_said() -> None:
@@ -135,7 +135,7 @@ agent = "dham"
 )
 def test_a_mistake_in_a_suite_names_file_and_claim(claim: Mapping[str, Any], says: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    table = TABLE | {"a": "dham", "b": "dham (norm=L1)"} | claim
+    table = {**TABLE, "a": "dham", "b": "dham (norm=L1)", **claim}
     path.write_text(SUITE + "[claim]\n" + "".join(f"{key} = {value!r}\n" for key, value in table.items()))
     with pytest.raises(UsageError) as found:
         read_suite(str(path))

@@ -142,7 +142,7 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 
 def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
     row = row_of(made, UNIFORM)
-    result = by_glimpse.replayed(row, made, iter)
+    result = by_glimpse.replayed(row, iter)
     task, agent = rebuilt(row.records[0])
     images = tasks.test_split(task).images_NCHW
     judge = judges.judge(task, iter)
@@ -199,7 +199,7 @@ def test_the_files_of_by_glimpse(made: Path, capsys: pytest.CaptureFixture[str])
     lines = {(line["contender"], line["glimpse"]): line for line in table}
     both = [(RASTER, t) for t in range(1, 17)] + [(UNIFORM, t) for t in range(1, 5)]
     assert sorted(lines) == sorted(both), "`full` has one glimpse"
-    results = {row: by_glimpse.replayed(row_of(made, row), made, iter) for row in (UNIFORM, RASTER)}
+    results = {row: by_glimpse.replayed(row_of(made, row), iter) for row in (UNIFORM, RASTER)}
     for t in (0, 3):
         line = lines[RASTER, t + 1]
         mine, theirs = (results[name].correct["evaluator"][..., t] for name in (RASTER, UNIFORM))

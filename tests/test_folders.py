@@ -419,7 +419,7 @@ class TestPictures:
         assert {"cat"} <= set(names) <= {"cat", "dog"}
         assert root / "gallery.png" in paths
         assert rows[0].localisation("iou")
-        replayed = by_glimpse.replayed(rows[0], root, iter)
+        replayed = by_glimpse.replayed(rows[0], iter)
         assert replayed.accuracy("own")
 
     def test_classes_have_names_in_pictures(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

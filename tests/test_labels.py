@@ -158,14 +158,14 @@ def test_records_are_shown_by_the_labels_of_the_suite_that_is_looked_at(beacon: 
     text = "floors = false\n[[matrix]]\ntask = 'beacon'\nagent = 'raster'\n'agent.predictor_steps' = 2\n"
     plain, scan = suite_of(text, tmp_path), suite_of(f"{text}label = 'a scan'\n", tmp_path)
     for suite, label in ((plain, "raster"), (scan, "a scan")):
-        kept = store.asked_by(suite, [record])
+        kept = store.labelled(suite, store.asked_by(suite.specs, [record]))
         (row,) = rows_of(kept)
         assert (row.label, row.name) == (label, "raster (predictor_steps=2)")
         assert f"| {label} | evaluator |" in leaderboard.markdown([row], "A title")
         assert set(leaderboard.table([row])["contender"]) == {label}
-    older = Record(record.folder, record.about | {"agent": record.about["agent"] | {"settings": {"since": "removed"}}})
+    older = Record(record.folder, {**record.about, "agent": record.about["agent"] | {"settings": {"since": "removed"}}})
     assert [one.label for one in store.labelled(scan, [older])] == ["a scan"], "a default that has changed since"
-    other = Record(record.folder, record.about | {"agent": record.about["agent"] | {"settings": {}, "changed": {}}})
+    other = Record(record.folder, {**record.about, "agent": record.about["agent"] | {"settings": {}, "changed": {}}})
     assert [one.label for one in store.labelled(scan, [other])] == [None]
 
 

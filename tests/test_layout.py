@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import ablate, compare, leaderboard, records, retabulate, store
+from glimpsebench.bench import ablate, compare, leaderboard, retabulate, store
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
@@ -60,7 +60,7 @@ def test_the_links_for_type_checkers_are_there() -> None:
         assert (ROOT / "src" / "glimpsebench" / name / "__init__.py").samefile(ROOT / name / "__init__.py")
 
 
-RESULTS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+RESULTS = sorted(path.name for path in store.folders(ROOT / "results"))
 """Committed results: one folder per suite."""
 
 
@@ -94,7 +94,8 @@ def test_the_committed_page_of_claims_is_that_of_the_committed_records() -> None
 def test_the_readme_shows_the_committed_results_of_the_quick_suite(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text((ROOT / "README.md").read_text())
-    leaderboard.insert(page, ROOT / "results" / "quick", TITLE, shown_as="results/quick")
+    quick = ROOT / "results" / "quick"
+    leaderboard.insert(page, quick, TITLE, shown_as="results/quick", records=store.kept(quick))
     assert page.read_text() == (ROOT / "README.md").read_text()
 
 
@@ -110,7 +111,7 @@ def test_results_of_earlier_code_are_said_to_be() -> None:
 @pytest.mark.parametrize("name", RESULTS)
 def test_committed_records_that_this_code_would_make_are_wanted_by_their_suite(name: str) -> None:
     wanted = {spec.folder(ROOT).name for spec in read_suite(name).specs}
-    for record in records.read_all(ROOT / "results" / name):
+    for record in store.kept(ROOT / "results" / name):
         agent, task = record.about["agent"], record.about["task"]
         try:
             settings = {key: value for key, value in task["settings"].items() if key not in tasks.IDENTITY}

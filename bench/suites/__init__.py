@@ -183,6 +183,34 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     return Suite(path.stem, title, tuple(specs.values()), tuple(wanted), tuple(claims), (*notes, *lost))
 
 
+def terms(name: str, agent: str, changes: Mapping[str, Sequence[Any]] | None = None) -> list[Spec]:
+    """The runs of one more contender under a suite's terms: its tasks and seeds, and of its base the settings that
+    the contender has.
+
+    Args:
+        name: the suite's.
+        agent: the contender's.
+        changes: as of `read_suite`; those of the agent need not be settings of the suite's own agents.
+
+    Raises:
+        UsageError: no such suite, agent or setting, or a value that does not fit.
+    """
+    path, changes = path_of(name), dict(changes or {})
+    suite = read_suite(name, {key: values for key, values in changes.items() if key.startswith("task.")})
+    known = of_settings.names(agents.find(agent))
+    base = flat(_content(path).get("base", {}))
+    own = {key: value for key, value in base.items() if key.removeprefix("agent.") in known and key[:6] == "agent."}
+    own |= {key: list(values) for key, values in changes.items() if key.startswith("agent.")}
+    found: list[Spec] = []
+    for task, settings in dict.fromkeys((spec.task, json.dumps(spec.task_settings)) for spec in suite.specs):
+        seeds = sorted({spec.seed for spec in suite.specs if spec.task == task})
+        table = {"agent": agent, "task": task, "seed": changes.get("seed", base.get("seed", seeds)), **own}
+        found += expand({**table, **{f"task.{key}": [value] for key, value in json.loads(settings).items()}})
+    for spec in found:
+        _at(str(path), lambda spec: spec.make(), spec)
+    return found
+
+
 def _claims(tables: Any, specs: Sequence[Spec], changed: bool) -> tuple[list[Claim], list[str]]:
     """The claims of a suite of these runs; of a changed suite, also a note on each whose arms are gone."""
     claims, notes = [], []
