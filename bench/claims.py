@@ -3,9 +3,8 @@
 A claim names two arms, a measure, and which effects would bear it out: those beyond the smallest effect that matters.
 It is supported if the effect is clearly one of these, refuted if it is clearly none of them, and undecided otherwise.
 Clearly: a test of the effect against the nearest end of these effects rejects, two-sided at 5 %, after Holm's
-correction for all claims of the suite that are tested. So what is false is supported in 2.5 % of experiments at most,
-and an effect of zero, measured well enough, refutes the claim of a larger one. Errors are those of every table
-(`stats`).
+correction for all claims of the suite that are tested. So what is false is seldom supported (docs/verdicts.md), and an
+effect of zero, measured well enough, refutes the claim of a larger one. Errors are those of every table (`stats`).
 """
 
 from __future__ import annotations
@@ -344,7 +343,8 @@ _BEYOND = {"equal": "beyond", "not lower": "lower than", "not higher": "higher t
 
 
 def _what_it_would_take(claim: Claim, one: _Measured, tests: int) -> str:
-    """How many seeds would decide it with 80 % power, were the effect as estimated: seeds do not lessen all errors."""
+    """How many seeds would decide it, with the power of `detectable`, were the effect as estimated; seeds alone do not
+    lessen what images and members of the judge add to the error."""
     effect = one.effect
     distance = abs(effect.mean - _nearest(effect, claim.region))
     allowed = distance / (effect.detectable(tests) / effect.error) if effect.error else 0.0
