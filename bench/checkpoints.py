@@ -207,7 +207,7 @@ def _generators() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": [torch.cuda.get_rng_state(card) for card in cards],
-        "numpy": np.random.get_state(legacy=False),
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002  Stable-Baselines3 draws from it
         "python": random.getstate(),
     }
 
@@ -216,7 +216,7 @@ def _set_generators(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     for card, state in enumerate(states["cuda"]):
         torch.cuda.set_rng_state(state, card)
-    np.random.set_state(states["numpy"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
     random.setstate(states["python"])
 
 
