@@ -308,7 +308,7 @@ def _judge_again(
 
 
 def _tables(checked: Iterable[Checked]) -> list[list[Checked]]:
-    """Those of one task in one results folder together, and one task after another: its images are made once."""
+    """Those of one task in one results folder together, and all of one task in a row: its images are made once."""
     tables: dict[tuple[str, Path], list[Checked]] = defaultdict(list)
     for one in checked:
         if one.record is not None:

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
-from conftest import Beacon
+from conftest import Beacon, hurried
 from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
@@ -226,6 +227,29 @@ def test_a_replay_touches_what_the_agent_touched_and_shows_only_that(beacon: Tas
     assert np.array_equal(again.touched_FN, episodes.touched_FN)
     assert np.array_equal(again.selection, episodes.selection)
     assert seen[0]["mask"][0].sum() == 25
+
+
+@pytest.mark.parametrize("name", ["raster", "sobel"])
+def test_a_replay_asks_where_a_budget_ends_and_nowhere_else(name: str, beacon: Task) -> None:
+    agent = hurried(name)
+    agent.prepare(beacon)
+    agent.predict = lambda view: None
+    test = tasks.test_split(beacon)
+    episodes = rollout(agent, test, 0)
+    asked: list[int] = []
+
+    def predict(view: Any) -> Any:
+        asked.append(len(view["mask"]))
+        logits_BK = np.stack([view["mask"].sum((1, 2, 3)), np.full(len(view["mask"]), 100)], 1)
+        return np.stack([logits_BK, -logits_BK], 1)  # two at once
+
+    again = replay(agent, test, episodes, predict)
+    shown_FN = episodes.touched_FN > 100
+    some_FN = episodes.steps_FN > 0
+    np.testing.assert_array_equal(again.predicted_FN[..., 0], np.where(some_FN, np.where(shown_FN, 0, 1), -1))
+    np.testing.assert_array_equal(again.predicted_FN[..., 1], np.where(some_FN, np.where(shown_FN, 1, 0), -1))
+    ends = sum(len({*column} - {0}) for column in episodes.steps_FN.T) if name == "raster" else some_FN.sum()
+    assert ends <= sum(asked) <= 1.1 * ends + 9
 
 
 def test_the_last_batch_does_not_depend_on_how_it_is_filled(beacon: Task) -> None:
