@@ -24,7 +24,7 @@ from glimpsebench.agents.common.nets import to_float
 from glimpsebench.agents.mask_penalty import MaskPenalty
 from glimpsebench.bench import terminal
 from glimpsebench.bench.compare import pipe
-from glimpsebench.bench.figures import STYLE
+from glimpsebench.bench.figures.paper import STYLE
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.stats import Interval, crossed, over_seeds
 from glimpsebench.envs.errors import UsageError
