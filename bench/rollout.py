@@ -85,7 +85,13 @@ def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, vi
 
 
 def replay_steps(
-    agent: Agent, images: Split, selection: Array, steps_N: Array, view: Kind, predict: Predict
+    agent: Agent,
+    images: Split,
+    selection: Array,
+    steps_N: Array,
+    view: Kind,
+    predict: Predict,
+    budget: float | None = None,
 ) -> tuple[Array, Array]:
     """A recorded selection of several glimpses again: what is predicted and touched after each (N, T).
 
@@ -96,15 +102,15 @@ def replay_steps(
         steps_N: how many glimpses were taken. After an episode's end the last prediction and mask stay.
         view: what `predict` sees.
         predict: the predictor. Without a glimpse, or without logits, the prediction is −1.
+        budget: of the pass that the selection is of; by default the agent's largest.
     """
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(selection[index_B, step], agent.sensor(), agent.shape)
 
     sensor = as_recorded(agent.sensor())
-    (_, touched_NT, _, predicted_NT, _, _), _ = _steps(
-        agent, images, 0, max(agent.budgets), choose, view, predict, sensor
-    )
+    most = max(agent.budgets) if budget is None else budget
+    (_, touched_NT, _, predicted_NT, _, _), _ = _steps(agent, images, 0, most, choose, view, predict, sensor)
     upto_TN = np.minimum(np.arange(1, agent.horizon() + 1)[:, None], steps_N)
     return _value_after(predicted_NT, upto_TN, -1).T, _value_after(touched_NT, upto_TN, 0).T
 

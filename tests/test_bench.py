@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -136,7 +135,7 @@ def test_a_record_imports_no_module_that_it_names(mine: Path, beacon: Task, root
         del sys.modules[name]
     (again,) = records.read_all(root)
     leaderboard.write([again], root, "A title")
-    figures.gallery(leaderboard.rows_of([again]), root / "gallery.png")
+    assert not list(figures.gallery.draw(leaderboard.rows_of([again]), 6.75))
     with pytest.raises(UsageError, match="--import"):
         records.rebuilt(again)
     assert "mine" not in sys.modules
@@ -371,33 +370,6 @@ def test_what_a_record_is_addressed_by(beacon: Task, root: Path) -> None:
 
 def test_budgets_are_the_published_grid() -> None:
     assert BUDGETS == (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
-
-
-@pytest.mark.parametrize(("settings", "below"), [(0, False), (9, True), (40, True)])
-def test_a_legend_leaves_the_axes_their_room_however_long_its_labels(settings: int, below: bool) -> None:
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    label = " ".join(["ram", *["glimpses=12,"] * settings])
-    with mpl.rc_context(figures.STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
-        for axis in axes:
-            axis.plot([1, 2], [0, 1], label=label)
-        figures.outside(axes[1], *axes[0].get_legend_handles_labels())
-        figure.canvas.draw()
-        assert all(axis.get_position().width > 0.3 for axis in axes)
-        legend = figure.legends[0] if below else axes[1].get_legend()
-        assert legend is not None
-        assert [" ".join(text.get_text().split()) for text in legend.get_texts()] == [label]
-        assert legend.get_window_extent().x1 <= figure.bbox.x1, "nothing is cut off"
-        plt.close(figure)
-
-
-def test_no_two_lines_of_a_figure_look_alike() -> None:
-    names = [f"contender {number}" for number in range(45)]
-    styles = figures.styled(names)
-    assert list(styles) == names
-    assert len(set(styles.values())) == len(names)
 
 
 def test_canonical_json_refuses_nan() -> None:
