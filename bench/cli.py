@@ -962,6 +962,60 @@ def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> Non
     print(text if markdown else terminal.rendered(text, marks=marks), end="")
 
 
+@app.command("answer")
+def answer_command(
+    root: Root = "results",
+    out: Annotated[Path | None, typer.Option(help="The page to write; by default ANSWER.md in that folder.")] = None,
+) -> None:
+    """Write who chooses better, reinforcement learning or a gradient: arena by arena, from the records of the duel.
+
+    The arenas' suites are duel-subset, duel-crop, duel-cells and duel-windows. What has no records is said to be not
+    run yet, with the command that runs it.
+    """
+    from glimpsebench.bench import answer
+
+    folder = results_folder(root)
+    path = out or folder / "ANSWER.md"
+    page = answer.markdown(answer.records_in(folder))
+    path.write_text(page)
+    print("Written:", path, sep="\n  ")
+
+
+@app.command("tune")
+def tune_command(
+    suite: Annotated[str, typer.Argument(help="A suite with a [tune] table: its name, or a TOML file of your own.")],
+    root: RootOfSuite = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Of each entry, in place of what the suite says.")] = None,
+    seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the suite that is written: 0-9.")] = "0-9",
+    list_only: Annotated[bool, typer.Option("--list", help="Only list the trials and whether they are done.")] = False,
+) -> None:
+    """Search settings by validation accuracy: as many random trials for every entry, none of which sees a test image.
+
+    A trial that is recorded is not run again, so that the same command goes on where it was stopped. The best settings
+    of each entry are written as a suite, to be run with `glimpse sweep`.
+    """
+    from glimpsebench.bench import tune
+
+    sys.path.insert(0, str(Path.cwd()))
+    plan = tune.read_plan(suite)
+    plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
+    folder = results_folder(root or suite)
+    kept = folder / "trials"
+    if list_only:
+        for entry in range(len(plan.entries)):
+            for trial in range(plan.trials):
+                spec = plan.spec(entry, trial)
+                state = "done" if tune.path_of(kept, plan, spec).exists() else "to do"
+                print(terminal.folded(f"  {state:7}{spec}", 9))
+        return
+    found = tune.tune(plan, kept, lambda todo: tqdm(todo, unit="trial", leave=False, disable=None, dynamic_ncols=True))
+    head = ["entry", "trials", "validation accuracy, %", "best settings"]
+    print(*terminal.columned(head, tune.table(plan, found), terminal.width()), sep="\n")
+    path = folder / f"{plan.suite}-tuned.toml"
+    path.write_text(tune.winners(plan, found, parse_seeds(seeds)))
+    print("Written:", path, kept, sep="\n  ")
+
+
 def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
     """Have today's judge judge what an earlier one has judged, of a suite's records that have their selections."""
     from glimpsebench.bench import judgements, store

@@ -7,6 +7,8 @@ Where an estimate is random its tolerance is five standard errors of the same dr
 from __future__ import annotations
 
 import itertools
+import runpy
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -23,6 +25,7 @@ from glimpsebench.agents.common.duel import DuelAgent
 from glimpsebench.agents.window_sequence import WindowSequence
 from glimpsebench.envs.tasks import Task
 
+ROOT = Path(__file__).parents[1]
 SCORES = torch.tensor([0.4, -0.8, 1.3, 0.1])
 COUNT = 2
 ARENAS = [name for name in agents.names() if issubclass(agents.find(name), DuelAgent)]
@@ -352,3 +355,17 @@ def test_an_episodes_credit_counts_every_choice_so_far(beacon: Task, monkeypatch
     )
     next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
     assert all((each == 0).all() for each in counted), "from the empty canvas on"
+
+
+BIAS: dict[str, Any] = runpy.run_path(str(ROOT / "benchmarks" / "gradient_bias.py"))
+
+
+def test_estimators_that_promise_it_are_unbiased_at_every_moment_and_relaxed_ones_are_told() -> None:
+    for scores_P in BIAS["moments"]().values():
+        for name, (promised, _) in BIAS["ESTIMATORS"].items():
+            found = BIAS["measured"](name, scores_P, 4_000)
+            assert found["unbiased"] or not promised, name
+            assert not found["unbiased"] or promised or name.startswith("relaxed"), name
+    page = (ROOT / "docs" / "gradient-bias.md").read_text()
+    assert BIAS["BEGIN"] in page
+    assert all(page.count(f"| {name} |") == len(BIAS["MOMENTS"]) for name in BIAS["ESTIMATORS"])
