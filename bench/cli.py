@@ -964,7 +964,7 @@ def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> Non
 
 @app.command("answer")
 def answer_command(
-    root: Root = "results",
+    root: Root = Path("results"),
     out: Annotated[Path | None, typer.Option(help="The page to write; by default ANSWER.md in that folder.")] = None,
 ) -> None:
     """Write who chooses better, reinforcement learning or a gradient: arena by arena, from the records of the duel.
@@ -974,9 +974,8 @@ def answer_command(
     """
     from glimpsebench.bench import answer
 
-    folder = results_folder(root)
-    path = out or folder / "ANSWER.md"
-    page = answer.markdown(answer.records_in(folder))
+    path = out or root / "ANSWER.md"
+    page = answer.markdown(answer.records_in(root))
     path.write_text(page)
     print("Written:", path, sep="\n  ")
 
@@ -984,7 +983,7 @@ def answer_command(
 @app.command("tune")
 def tune_command(
     suite: Annotated[str, typer.Argument(help="A suite with a [tune] table: its name, or a TOML file of your own.")],
-    root: RootOfSuite = None,
+    root: Root = STORE,
     trials: Annotated[int | None, typer.Option(min=1, help="Of each entry, in place of what the suite says.")] = None,
     seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the suite that is written: 0-9.")] = "0-9",
     list_only: Annotated[bool, typer.Option("--list", help="Only list the trials and whether they are done.")] = False,
@@ -999,7 +998,7 @@ def tune_command(
     sys.path.insert(0, str(Path.cwd()))
     plan = tune.read_plan(suite)
     plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
-    folder = results_folder(root or suite)
+    folder = root / plan.suite
     kept = folder / "trials"
     if list_only:
         for entry in range(len(plan.entries)):

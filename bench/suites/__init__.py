@@ -200,7 +200,7 @@ def terms(name: str, agent: str, changes: Mapping[str, Sequence[Any]] | None = N
     path, changes = path_of(name), dict(changes or {})
     suite = read_suite(name, {key: values for key, values in changes.items() if key.startswith("task.")})
     known = of_settings.names(agents.find(agent))
-    base = flat(_content(path).get("base", {}))
+    base = flat(content_of(path).get("base", {}))
     own = {key: value for key, value in base.items() if key.removeprefix("agent.") in known and key[:6] == "agent."}
     own |= {key: list(values) for key, values in changes.items() if key.startswith("agent.")}
     found: list[Spec] = []
