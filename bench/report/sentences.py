@@ -65,9 +65,9 @@ def _enough(section: Block, rows: Sequence[Block]) -> Iterator[str]:
     reached = [(value, name) for value, name in known if isinstance(value, float)]
     if reached:
         least = min(value for value, _ in reached)
-        who = listed([name for value, name in reached if value == least])
+        who = [name for value, name in reached if value == least]
         yield (
-            f"{budget(least)} of the image is enough: from there on {who} keeps 95 % of what the judge has from the "
+            f"{budget(least)} of the image is enough: from there on {listed(who)} {'keep' if len(who) > 1 else 'keeps'} 95 % of what the judge has from the "
             f"whole image, {per_cent(whole)} % right."
         )
     else:
