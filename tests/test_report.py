@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forged import make_honest
+from forged import judged_by_a_guess, make_honest
 from glimpsebench.bench import compare, leaderboard, report
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report import data, looks, page, sentences, views
@@ -314,6 +314,28 @@ def test_an_own_contender_runs_under_a_suites_terms(tmp_path: Path, monkeypatch:
     assert {spec.seed for spec in terms("quick", "own_terms")} == {0, 1, 2}
     with pytest.raises(UsageError, match="glimpses"):
         terms("mine.toml", "own_terms", {"agent.glimpses": [3]})
+
+
+@pytest.mark.slow
+def test_an_own_contender_stands_among_a_suites_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("own_row.py").write_text(OWN)
+    Path("few.toml").write_text(
+        'title = "Few"\nfloors = false\n[base]\ntask = "digits-clutter"\nseed = 4\n'
+        'agent.predictor_steps = 2\n[[matrix]]\nagent = "raster"\n'
+    )
+    make_honest(tmp_path / "results", 4)
+    with judged_by_a_guess():
+        code, out, err = glimpse("run", "--agent", "own_row", "--suite", "few.toml", capsys=capsys)
+    assert code == 0, err
+    assert "page: glimpse report few.toml --import own_row" in out
+    assert glimpse("report", "few.toml", "--import", "own_row", capsys=capsys)[0] == 0
+    found = json.loads(Parsed(Path("runs/few/report.html").read_text()).texts["script"][0])["sections"][0]
+    assert {row["agent"]: row["seeds"] for row in found["rows"]} == {"own_row": [4], "raster": [4]}
+    assert len(found["looks"]["rows"]) == 2
 
 
 def test_a_suite_has_its_tasks(capsys: pytest.CaptureFixture[str]) -> None:

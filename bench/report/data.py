@@ -236,7 +236,7 @@ def pairs(rows: Sequence[Row], budgets: Sequence[float]) -> Block:
                 if rows[a].records[0].about["task"]["test_sha256"] == rows[b].records[0].about["task"]["test_sha256"]
                 and scores[a].shape[1:] == scores[b].shape[1:]
             ]
-            adjusted = holm(np.array([difference.p for *_, difference in both])) if both else []
+            adjusted: list[float] = holm(np.array([d.p for *_, d in both])).tolist() if both else []
             signs = [
                 int(np.sign(d.mean)) if p < 0.05 and min(len(scores[a]), len(scores[b])) > 1 else 0
                 for (a, b, d), p in zip(both, adjusted, strict=True)
