@@ -152,6 +152,16 @@ def test_the_same_records_give_the_same_bytes_whatever_their_order() -> None:
     assert page.page(block(made), "x") == page.page(block(again), "x")
 
 
+def test_a_task_of_which_every_run_failed_has_a_page_that_says_so() -> None:
+    made = [record("mine", seed) for seed in range(2)]
+    for one in made:
+        one.about["status"] = "failed"  # type: ignore[index]
+    found = block(made)
+    text = page.page(found, "x")
+    assert "2 runs failed and count as chance" in text
+    assert "2 that did not end well" in text
+
+
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{ 7*7 }}"
 
 
@@ -396,6 +406,11 @@ def test_a_served_page_is_made_anew_when_a_record_changes(served: Server) -> Non
     code, text = asked(served, "/")
     assert code == 200
     assert "Nothing to show yet" in text
+
+
+def test_a_server_is_not_started_for_a_suite_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="suite"):
+        report.serve(report.Page(["quik"]))
 
 
 def test_a_server_answers_its_own_page_alone(served: Server) -> None:
