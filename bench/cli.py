@@ -370,6 +370,7 @@ def run_command(
 
     With several seeds or values of a setting, one run after another; `glimpse sweep` has several at a time.
     """
+    from glimpsebench import agents
     from glimpsebench.bench.run import standings, usable
     from glimpsebench.bench.suites import expand, terms
 
@@ -390,7 +391,8 @@ def run_command(
     for spec, stand in zip(specs, stands, strict=True):
         failures += [failure] if (failure := _one(spec, root, stand, again, device, own_sensor)) else []
     shown = f"leaderboard: glimpse leaderboard {specs[0].make()[1].id}"
-    print((f"page: glimpse report {suite}" if suite else shown) + _rooted(root))
+    outside = "" if agent in agents.names() else f" --import {agent}"  # whose pictures the page has, too
+    print((f"page: glimpse report {suite}{outside}" if suite else shown) + _rooted(root))
     if failures:
         raise Failed(failures[0] if len(specs) == 1 else f"{len(failures)} of {len(specs)} runs did not end well")
 
