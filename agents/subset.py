@@ -40,17 +40,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import tensors
-from glimpsebench.agents.common.duel import CellScorer, DuelAgent, DuelNet, Part, cells_to_pixels, reward_of
+from glimpsebench.agents.common.duel import CellScorer, DuelAgent, DuelNet, Part, cells_to_pixels, entropy_of, reward_of
 from glimpsebench.agents.common.estimators import (
     best_first,
-    clipped_loss,
     first_of,
     gumbel_like,
     hard_concrete_subset,
     leave_one_out,
     perturbed_subset,
     plackett_luce_log_prob,
-    reinforce_loss,
     relaxed_subset,
     sigmoid_subset,
     straight_through,
@@ -143,9 +141,8 @@ class Subset(DuelAgent):
     def score_function_losses(self, image_BCHW: Tensor, labels_B: Tensor, counts_B: Tensor) -> Iterator[Tensor]:
         """The losses of `reinforce` (one) and `ppo` (`epochs`), over `samples` ordered subsets of each image."""
         draws, batch = self.draws, len(image_BCHW)
-        scores_BP = self.nets.selector(image_BCHW)
         with torch.no_grad():
-            expanded_mBP = scores_BP.expand(draws, -1, -1)
+            expanded_mBP = self.nets.selector(image_BCHW).expand(draws, -1, -1)
             order_mBP = best_first(expanded_mBP + gumbel_like(expanded_mBP))
             counts_mB = counts_B.expand(draws, -1)
             shown_MP = first_of(order_mBP, counts_mB).flatten(0, 1)
@@ -155,19 +152,14 @@ class Subset(DuelAgent):
         reward_mB = reward_of(logits_MK.detach(), labels_M, self.reward).reshape(draws, batch)
         advantage_mB = leave_one_out(reward_mB)
         prediction_loss = F.cross_entropy(logits_MK, labels_M) if self.predictor_learns else logits_MK.new_zeros(())
-        old_mB: Tensor | None = None
-        for update in range(self.epochs if self.estimator == "ppo" else 1):
-            scores_BP = self.nets.selector(image_BCHW) if update else scores_BP
+
+        def log_prob_and_entropy() -> tuple[Tensor, Tensor]:
+            scores_BP = self.nets.selector(image_BCHW)
             log_prob_mB = plackett_luce_log_prob(scores_BP.expand(draws, -1, -1), order_mBP, counts_mB)
-            if self.estimator == "ppo":
-                old_mB = log_prob_mB.detach() if old_mB is None else old_mB
-                scaled_mB = advantage_mB / advantage_mB.std().clamp(min=1e-6)
-                loss = clipped_loss(log_prob_mB, old_mB, scaled_mB, self.clip)
-            else:
-                loss = reinforce_loss(log_prob_mB, advantage_mB)
-            log_p_BP = scores_BP.log_softmax(1)
-            entropy = -(log_p_BP.exp() * log_p_BP).sum(1).mean()
-            yield loss - self.entropy * entropy + (prediction_loss if update == 0 else 0.0)
+            return log_prob_mB, entropy_of(scores_BP)
+
+        for update, loss in enumerate(self.policy_losses(log_prob_and_entropy, advantage_mB)):
+            yield loss + prediction_loss if update == 0 else loss
 
     def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if self.estimator == "random":

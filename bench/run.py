@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, checkpointed_by, reporting_to, training_on
 from glimpsebench.bench import costs, judgements, judges, localisation, records
 from glimpsebench.bench.arrays import predictions, smallest
 from glimpsebench.bench.audit.recount import expected, recounted
+from glimpsebench.bench.checkpoints import Checkpoints
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
@@ -202,6 +203,7 @@ def run(
     speed: dict[str, float] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
     curves = Recorder(agent, task, stages)
+    checkpoints = Checkpoints(root / "checkpoints" / folder.name, _same_run(about), agent, curves)
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
@@ -213,8 +215,14 @@ def run(
                 for each in networks:
                     each.run(stages)
             stages.training(agent)
-            with training_on(device, agent), reporting_to(curves), costs.counted() as cost:
+            with (
+                training_on(device, agent),
+                reporting_to(curves),
+                checkpointed_by(checkpoints),
+                costs.counted() as cost,
+            ):
                 agent.fit(task, spec.seed, curves)
+            clock[0] -= checkpoints.regained
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
@@ -244,6 +252,7 @@ def run(
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)
             judgements.write(judgement, temporary)
             agent.save(temporary / "weights.safetensors")
+    checkpoints.remove()
     return records.Record.read(folder)
 
 
@@ -303,6 +312,12 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
         | {name: version(name) for name in _SOFTWARE},
         "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()},
     }
+
+
+def _same_run(about: Mapping[str, Any]) -> str:
+    """What must be equal for a run to go on from a checkpoint: with anything else, other numbers would come of it."""
+    software = {name: version for name, version in about["software"].items() if name != "commit"}
+    return records.canonical({"key": about["key"], "software": software, "machine": about["machine"]})
 
 
 def content_hash(test: Split) -> str:

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from conftest import hurried
 from glimpsebench import agents
+from glimpsebench.agents.cell_sequence import CellSequence
 from glimpsebench.agents.common import estimators
 from glimpsebench.agents.common.duel import DuelAgent
+from glimpsebench.agents.window_sequence import WindowSequence
 from glimpsebench.envs.tasks import Task
 
 SCORES = torch.tensor([0.4, -0.8, 1.3, 0.1])
@@ -238,7 +240,7 @@ def test_no_estimator_changes_a_reader_that_is_frozen_and_each_moves_its_selecto
     for each in estimators_of(name):
         if each == "random":
             continue
-        agent = hurried(name, estimator=each, passes=512)
+        agent = hurried(name, estimator=each, passes=512, predictor_learns=False)
         assert isinstance(agent, DuelAgent)
         agent.prepare(beacon)
         before = {part: value.clone() for part, value in agent.nets.state_dict().items()}
@@ -247,3 +249,106 @@ def test_no_estimator_changes_a_reader_that_is_frozen_and_each_moves_its_selecto
         changed = {part for part, value in before.items() if not torch.equal(value, after[part])}
         assert not {part for part in changed if part.startswith("predictor")}, each
         assert {part for part in changed if part.startswith("selector")}, each
+
+
+def cell_gradients(estimator: str, repeats: int, task: Task, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
+    """Estimates (repeats, P) of the gradient of the loss to the policy's scores, and which cells are revealed (P,).
+
+    Every image is in one state, and a predictor of two classes has the logits (some function of the mask, 0).
+    """
+    agent = hurried("cell_sequence", estimator=estimator)
+    assert isinstance(agent, CellSequence)
+    agent.prepare(task)
+    cells = agent.grid[0] * agent.grid[1]
+    worth_P = torch.linspace(-2, 2, cells)[torch.randperm(cells, generator=torch.Generator().manual_seed(3))]
+    scores_BP = torch.linspace(-1, 1, cells).repeat(repeats, 1).requires_grad_()
+
+    def policy(image_BCHW: Tensor, mask_B1HW: Tensor) -> tuple[Tensor, Tensor]:
+        outputs_BP = scores_BP.repeat(len(image_BCHW) // repeats, 1)
+        return outputs_BP, torch.full((len(outputs_BP),), -0.7)
+
+    def read(image_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        shown_BP = mask_B1HW[:, 0, :: agent.cell, :: agent.cell].flatten(1)
+        logit_B = (shown_BP * worth_P).sum(1) * (1 - 0.3 * shown_BP[:, 0])
+        return torch.stack([logit_B, torch.zeros_like(logit_B)], 1)
+
+    monkeypatch.setattr(agent, "policy", policy)
+    monkeypatch.setattr(agent, "read", read)
+    revealed_P = torch.zeros(cells)
+    revealed_P[[0, 5]] = 1
+    image_BCHW, mask_B1HW = torch.zeros(repeats, *agent.shape), agent.pixels(revealed_P.expand(repeats, -1))
+    labels_B = torch.zeros(repeats, dtype=torch.long)
+    if estimator in agent.SCORE_FUNCTIONS:
+        (loss,) = agent.score_function_losses(image_BCHW, labels_B, mask_B1HW, torch.ones(repeats, dtype=torch.long))
+    else:
+        loss = agent.gradient_loss(image_BCHW, labels_B, mask_B1HW, 1.0)
+    return repeats * torch.autograd.grad(loss, scores_BP)[0], revealed_P
+
+
+@pytest.mark.parametrize("estimator", ["reinforce", "reinforce_learned"])
+def test_the_next_cells_score_functions_are_unbiased_for_the_expected_gain(
+    estimator: str, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    exact_BP, revealed_P = cell_gradients("expected_gain", 1, beacon, monkeypatch)
+    estimates_BP, _ = cell_gradients(estimator, 20_000, beacon, monkeypatch)
+    agrees(estimates_BP[:, revealed_P == 0], exact_BP[0, revealed_P == 0])
+    assert (estimates_BP[:, revealed_P > 0] == 0).all(), "a revealed cell cannot be chosen"
+    assert exact_BP.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("estimator", ["straight_through", "relaxed"])
+def test_gradients_of_the_next_cell_point_uphill_and_leave_revealed_cells_alone(
+    estimator: str, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    exact_BP, revealed_P = cell_gradients("expected_gain", 1, beacon, monkeypatch)
+    estimates_BP, _ = cell_gradients(estimator, 5_000, beacon, monkeypatch)
+    assert torch.cosine_similarity(estimates_BP.mean(0), exact_BP[0], dim=0) > 0.8, "biased, but not that much"
+    assert (estimates_BP[:, revealed_P > 0].abs() < 1e-6).all()
+
+
+def window_agent(task: Task, **settings: Any) -> WindowSequence:
+    agent = hurried("window_sequence", **settings)
+    assert isinstance(agent, WindowSequence)
+    agent.prepare(task)
+    return agent
+
+
+def test_a_windows_outline_is_its_footprint_at_the_middle_of_a_place_and_a_mixture_between(beacon: Task) -> None:
+    agent = window_agent(beacon, size=5)
+    places = 16 - 5 + 1
+    middles_B2 = torch.tensor(
+        [[(2 * x + 1) / places - 1, (2 * y + 1) / places - 1] for x, y in [(0, 3), (7, 11), (4, 4)]]
+    )
+    assert torch.allclose(agent.outline(middles_B2), agent.footprint(middles_B2), atol=1e-5)
+    between_B2 = middles_B2 + torch.tensor([0.3, -0.2]) * 2 / places
+    assert torch.allclose(agent.outline(between_B2[1:]).sum((1, 2, 3)), torch.tensor(25.0), atol=1e-3)
+    assert torch.equal(agent.footprint(between_B2), agent.footprint(middles_B2))
+
+
+def test_the_pathwise_gradient_is_that_of_the_outline(beacon: Task) -> None:
+    torch.manual_seed(0)
+    agent = window_agent(beacon, size=5)
+    fixation_B2 = torch.tensor([[0.13, -0.37]], requires_grad=True)
+    weight = torch.randn(1, 1, 16, 16)
+    shown = agent.shown_with_gradient(torch.zeros(1, 1, 16, 16), fixation_B2)
+    assert torch.equal(shown.detach(), agent.footprint(fixation_B2))
+    slope_B2 = torch.autograd.grad((shown * weight).sum(), fixation_B2)[0]
+    for axis in range(2):
+        step = torch.zeros(1, 2).index_fill(1, torch.tensor([axis]), 1e-3)
+        ahead, behind = ((agent.outline(fixation_B2.detach() + s * step) * weight).sum() for s in (1, -1))
+        assert slope_B2[0, axis].item() == pytest.approx((ahead - behind).item() / 2e-3, rel=1e-2, abs=1e-3)
+
+
+def test_an_episodes_credit_counts_every_choice_so_far(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = window_agent(beacon, estimator="reinforce", credit="episode", glimpses=3)
+    image_BCHW, labels_B = torch.rand(6, *agent.shape), torch.arange(6) % 2
+    counted: list[Tensor] = []
+    monkeypatch.setattr(
+        agent,
+        "score_function_losses",
+        lambda image, labels, mask, choices: iter([counted.append(mask.sum() + 0 * choices)]),
+    )
+    next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
+    assert all((each == 0).all() for each in counted), "from the empty canvas on"

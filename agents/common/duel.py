@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Diverged, Progress, report, tensor
+from glimpsebench.agents.common.estimators import clipped_loss, reinforce_loss
 from glimpsebench.agents.common.nets import CanvasNet, Positive, PredictorAgent, Rate, batches, conv, to_float
 from glimpsebench.envs.tasks import Split, Task
 
@@ -67,6 +68,12 @@ class DuelNet(nn.Module):
     def __init__(self, selector: nn.Module, predictor: CanvasNet) -> None:
         super().__init__()
         self.selector, self.predictor = selector, predictor
+
+
+def entropy_of(scores_BP: Tensor) -> Tensor:
+    """The mean entropy of the softmax of scores, nats."""
+    log_p_BP = scores_BP.log_softmax(1)
+    return -(log_p_BP.exp() * log_p_BP).sum(1).mean()
 
 
 def cells_to_pixels(cells_BP: Tensor, grid: tuple[int, int], cell: int, sides: tuple[int, int]) -> Tensor:
@@ -165,6 +172,24 @@ class DuelAgent(PredictorAgent):
     @abstractmethod
     def losses(self, image_BCHW: Tensor, labels_B: Tensor, done: float) -> Iterator[Tensor]:
         """The losses of one batch (float images in [0, 1]), an update after each; `done`: the share of all steps."""
+
+    def policy_losses(
+        self, log_prob_and_entropy: Callable[[], tuple[Tensor, Tensor]], advantage_mB: Tensor
+    ) -> Iterator[Tensor]:
+        """The losses of `ppo` (`epochs`, over advantages of deviation 1) or else of REINFORCE (one).
+
+        Args:
+            log_prob_and_entropy: of the same samples by the policy as it is: log p (m, B), and its mean entropy.
+        """
+        old_mB: Tensor | None = None
+        for _ in range(self.epochs if self.estimator == "ppo" else 1):
+            log_prob_mB, entropy = log_prob_and_entropy()
+            if self.estimator == "ppo":
+                old_mB = log_prob_mB.detach() if old_mB is None else old_mB
+                loss = clipped_loss(log_prob_mB, old_mB, advantage_mB / advantage_mB.std().clamp(min=1e-6), self.clip)
+            else:
+                loss = reinforce_loss(log_prob_mB, advantage_mB)
+            yield loss - self.entropy * entropy
 
     @abstractmethod
     def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
