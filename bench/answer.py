@@ -150,7 +150,9 @@ def differences(mine: Row, theirs: Row) -> dict[tuple[str, float], Difference]:
             sides = [row.scores(by, budget) for row in (mine, theirs)]
             if sides[0] is not None and sides[1] is not None:
                 found[by, budget] = crossed(sides[0], sides[1])
-    adjusted = holm(np.array([each.p for each in found.values()])) if found else []
+    if not found:
+        return {}
+    adjusted = holm(np.array([each.p for each in found.values()]))
     return {key: each._replace(p=float(p)) for (key, each), p in zip(found.items(), adjusted, strict=True)}
 
 
@@ -159,22 +161,26 @@ def points(value: float) -> str:
 
 
 def sentence(first: str, second: str, found: Mapping[tuple[str, float], Difference], by: str) -> str:
-    """Who is ahead of whom by one score, budget by budget, as far as the intervals tell."""
+    """Who is ahead of whom by one score, budget by budget, as far as the intervals tell.
+
+    Differences are the leader's less the other's; where neither is surely ahead, the first one's less the second's.
+    """
     ahead: dict[str, list[str]] = {first: [], second: [], "": []}
     for (score, budget), each in found.items():
-        if score == by:
-            text = f"{100 * budget:g} % ({points(abs(each.mean))} points, {points(each.low)} to {points(each.high)})"
-            winner = (first if each.mean > 0 else second) if each.p < SURE else ""
-            ahead[winner].append(text)
+        if score != by:
+            continue
+        winner = (first if each.mean > 0 else second) if each.p < SURE else ""
+        mean, low, high = (each.mean, each.low, each.high) if winner != second else (-each.mean, -each.high, -each.low)
+        ahead[winner].append(f"{100 * budget:g} % ({points(mean)} points, {points(low)} to {points(high)})")
     parts = [f"{name} is ahead at {'; '.join(at)}" for name, at in ahead.items() if at and name]
     if ahead[""]:
-        parts.append(f"neither is surely ahead at {'; '.join(ahead[''])}")
+        parts.append(f"neither is surely ahead at {'; '.join(ahead[''])}, {first} less {second}")
     return f"By the {SCORED[by]}: {', and '.join(parts)}." if parts else f"By the {SCORED[by]}: nothing to compare."
 
 
 def answer(arena: Arena, command: str) -> str:
     """What the records of one arena say, in sentences, and the table that they are read from."""
-    best = {family: (arena.family(family) or [None])[0] for family in (RL, GRADIENT, FLOOR)}
+    best = {family: next(iter(arena.family(family)), None) for family in (RL, GRADIENT, FLOOR)}
     rl, gradient, floor = best[RL], best[GRADIENT], best[FLOOR]
     seeds = sorted({len(row.records) for row in arena.rows})
     lines = [
@@ -210,7 +216,8 @@ def equal_seconds(rows: Sequence[Row]) -> str:
     for row in rows:
         found = at_seconds(row, seconds)
         if found is not None and validation(row):
-            interval = f" ({points(found.low)} to {points(found.high)})" if np.isfinite(found.low) else ""
+            low, high = max(found.low, 0.0), min(found.high, 1.0)
+            interval = f" ({points(low)} to {points(high)})" if np.isfinite(found.low) else ""
             parts.append(f"{estimator_of(row)} {points(found.mean)} %{interval}")
     text = ", ".join(parts) or "no run had been measured by then"
     return f"At equal seconds, {seconds:.1f} s of one core for the selector, validation accuracy: {text}.\n"

@@ -14,6 +14,7 @@ from glimpsebench.bench import answer
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import rows_of
 from glimpsebench.bench.run import Spec, run
+from glimpsebench.bench.stats import crossed
 from glimpsebench.envs.tasks import Task
 from test_cli import glimpse
 
@@ -68,7 +69,7 @@ def test_the_answer_says_who_is_ahead_and_changes_with_the_records(judged: None,
 def test_p_values_are_adjusted_for_all_that_is_claimed(judged: None, tmp_path: Path) -> None:
     rows = rows_of(made(tmp_path / "duel-subset", ["reinforce", "relaxed"]))
     found = answer.differences(rows[0], rows[1])
-    alone = {key: answer.crossed(rows[0].scores(*key), rows[1].scores(*key)).p for key in found}  # type: ignore[arg-type]
+    alone = {key: crossed(rows[0].scores(*key), rows[1].scores(*key)).p for key in found}  # type: ignore[arg-type]
     assert len(found) >= 4
     assert all(each.p >= alone[key] for key, each in found.items())
     assert any(each.p > alone[key] for key, each in found.items())

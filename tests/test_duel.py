@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -84,8 +85,8 @@ def test_plackett_luce_probabilities_are_the_products_and_sum_to_one() -> None:
             ours = estimators.plackett_luce_log_prob(scores_P[None], torch.tensor([order]), torch.tensor([count]))[0]
             theirs = log_prob_by_hand(scores_P, order[:count])
             assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
-            slopes = [torch.autograd.grad(each, scores_P, retain_graph=True)[0] for each in (ours, theirs)]
-            assert torch.allclose(*slopes, atol=1e-5)
+            mine, exact = (torch.autograd.grad(each, scores_P, retain_graph=True)[0] for each in (ours, theirs))
+            assert torch.allclose(mine, exact, atol=1e-5)
             total += ours.exp().item()
         orders_with_equal_beginning = len(list(itertools.permutations(range(4 - count))))
         assert total == pytest.approx(orders_with_equal_beginning, rel=1e-4)
@@ -116,7 +117,8 @@ def test_ppos_first_update_is_reinforces_and_a_ratio_outside_the_clip_has_no_gra
     advantage = torch.tensor([[0.5, -1.0]])
     clipped = estimators.clipped_loss(log_prob, log_prob.detach(), advantage, 0.2)
     reinforce = estimators.reinforce_loss(log_prob, advantage)
-    assert torch.allclose(*(torch.autograd.grad(each, log_prob)[0] for each in (clipped, reinforce)))
+    first, second = (torch.autograd.grad(each, log_prob)[0] for each in (clipped, reinforce))
+    assert torch.allclose(first, second)
     outside = estimators.clipped_loss(log_prob, log_prob.detach() - torch.tensor([[0.5, -0.5]]), advantage, 0.2)
     assert (torch.autograd.grad(outside, log_prob)[0] == 0).all()
 
@@ -158,7 +160,7 @@ def test_the_perturbed_gradient_is_that_of_the_expected_mask() -> None:
     torch.manual_seed(0)
     sigma, repeats, weights = 0.7, 20_000, torch.tensor([0.3, -1.0, 2.0, 0.5])
     scores_BP = SCORES.repeat(repeats, 1).requires_grad_()
-    mask_BP = estimators.PerturbedSubset.apply(
+    mask_BP = estimators.PerturbedSubset.apply(  # type: ignore[no-untyped-call]
         scores_BP, torch.randn(8, repeats, 4), torch.ones(repeats, dtype=torch.long), sigma
     )
     estimates_BP = torch.autograd.grad((mask_BP * weights).sum(), scores_BP)[0]
@@ -347,14 +349,23 @@ def test_the_pathwise_gradient_is_that_of_the_outline(beacon: Task) -> None:
 def test_an_episodes_credit_counts_every_choice_so_far(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = window_agent(beacon, estimator="reinforce", credit="episode", glimpses=3)
     image_BCHW, labels_B = torch.rand(6, *agent.shape), torch.arange(6) % 2
-    counted: list[Tensor] = []
-    monkeypatch.setattr(
-        agent,
-        "score_function_losses",
-        lambda image, labels, mask, choices: iter([counted.append(mask.sum() + 0 * choices)]),
-    )
-    next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
-    assert all((each == 0).all() for each in counted), "from the empty canvas on"
+    begun: list[tuple[float, Tensor]] = []
+
+    def watched(image: Tensor, labels: Tensor, mask: Tensor, choices: Tensor) -> Iterator[Tensor]:
+        begun.append((float(mask.sum()), choices))
+        yield torch.zeros(())
+
+    monkeypatch.setattr(agent, "score_function_losses", watched)
+    for _ in range(20):
+        next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
+    assert all(shown == 0 for shown, _ in begun), "from the empty canvas on"
+    assert {int(count) for _, choices in begun for count in choices} == {1, 2, 3}
+    agent.credit = "next"
+    begun.clear()
+    for _ in range(20):
+        next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
+    assert {int(count) for _, choices in begun for count in choices} == {1}
+    assert any(shown > 0 for shown, _ in begun)
 
 
 BIAS: dict[str, Any] = runpy.run_path(str(ROOT / "benchmarks" / "gradient_bias.py"))

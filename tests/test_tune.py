@@ -59,7 +59,7 @@ def test_what_is_recorded_is_not_run_again_and_an_interrupted_search_has_tried_a
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, folder = tune.read_plan(str(suite)), tmp_path / "trials"
-    run, ran = tune._run, []
+    run, ran = tune._run, list[str]()
 
     def stopping(spec: Any, budgets: Any) -> dict[str, Any]:
         if len(ran) == 2:
