@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +26,7 @@ from glimpsebench.bench.records import Record
 from glimpsebench.bench.report import looks
 from glimpsebench.bench.rows import SCORES, Row, rows_of
 from glimpsebench.bench.stats import crossed, holm
+from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs.published import PUBLISHED
 
 MOST_PAIRED = 24
@@ -281,32 +281,18 @@ def _published(task: str) -> list[Block]:
     ]
 
 
-COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#8a63d2", "#2a9fb8", "#b5467c", "#6b8e23")
-GREYS = ("#6f6f6f", "#8c8c8c", "#5a6672", "#7d7468", "#949494", "#66707a")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
-DASHES = {"gated": "", "open": "6 3", "reference": "1.5 3"}
+WIDTH = 2
+"""Of the chart's lines, pixels."""
 
 
 def styles(rows: Sequence[Row]) -> list[Block]:
-    """How each row is drawn: colour, marker by Matplotlib's name, and lengths of dashes and gaps in pixels.
-
-    A colour for an agent, a marker for each of its variants; floors are grey.
-    """
-    order: dict[bool, list[Any]] = {True: [], False: []}
-    variants: Counter[Any] = Counter()
-    found = []
-    for row in rows:
-        grey, agent = row.track == "reference", row.about["name"]
-        key = (agent, row.name) if grey else agent
-        order[grey] += [] if key in order[grey] else [key]
-        number, palette = order[grey].index(key), GREYS if grey else COLOURS
-        marker = number if grey else variants[agent]
-        variants[agent] += 1
-        found.append(
-            {
-                "colour": palette[number % len(palette)],
-                "marker": MARKERS[marker % len(MARKERS)],
-                "dash": DASHES[row.track],
-            }
-        )
-    return found
+    """How each row is drawn, as in figures (`bench.styles`); lengths of dashes and gaps in pixels."""
+    of = styles_of(rows)
+    return [
+        {
+            "colour": style.colour,
+            "marker": style.marker,
+            "dash": " ".join(f"{WIDTH * length:g}" for length in style.dash),
+        }
+        for style in (of[row.label] for row in rows)
+    ]
