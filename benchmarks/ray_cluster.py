@@ -1,6 +1,6 @@
 """A sweep on a Ray cluster of two nodes on this machine, one of which is killed again and again.
 
-Says whether every run is there once, with the bytes of the local pool. Skips, with a reason, where Ray is not installed.
+Says whether every run is there once, with the bytes of the local pool. Skips, with a reason, where there is no Ray.
 
 python benchmarks/ray_cluster.py [KILLS]
 """

@@ -18,6 +18,7 @@ for name in $names $(ldconfig -p | grep -q libhwloc.so.15 || echo libhwloc15); d
 done
 for deb in debs/*.deb; do dpkg -x "$deb" prefix; done
 p=$at/prefix
+for program in "$p"/usr/*bin/*-wlm; do ln -sf "$program" "${program%-wlm}"; done # as Debian's alternatives do
 export PATH=$p/usr/bin:$p/usr/sbin:$PATH LD_LIBRARY_PATH=$p/usr/lib/x86_64-linux-gnu:$p/usr/lib/x86_64-linux-gnu/slurm-wlm
 host=$(hostname -s)
 dd if=/dev/urandom of=munge.key bs=1 count=1024 2> /dev/null; chmod 400 munge.key
@@ -60,7 +61,6 @@ munged --foreground --force --key-file="$at/munge.key" --socket="$at/run/munge.s
 sleep 1
 slurmctld -D -c 2> "$at/log/ctld.err" & pids+=($!)
 node() { slurmd -D -N "$1" -d "$p/usr/sbin/slurmstepd-wlm" 2> "$at/log/$1.err" & pids+=($!); }
-[ -e "$p/usr/sbin/slurmstepd-wlm" ] || ln -sf "$(ls "$p"/usr/sbin/slurmstepd* | head -1)" "$p/usr/sbin/slurmstepd-wlm"
 node n1; node n2
 for _ in $(seq 60); do sinfo -h -o %T 2> /dev/null | grep -q idle && break; sleep 1; done
 sinfo || skip "no Slurm could be started: $(tail -n 1 "$at"/log/*.err | tr '\n' ' ')"

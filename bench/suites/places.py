@@ -28,7 +28,7 @@ def line_of(text: str, message: str) -> int:
         for name in _QUOTED.findall(message):
             for key in (name, name.rpartition(".")[2]):
                 for number in place:
-                    if re.search(rf"(?<![\w.-]){re.escape(key)}(?![\w-])", lines[number]):
+                    if re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", lines[number]):
                         return number + 1
     return min(places[0], default=0) + 1
 
