@@ -19,8 +19,9 @@ from glimpsebench.bench import escape, terminal
 from glimpsebench.envs.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from glimpsebench.bench.plan import Standing
     from glimpsebench.bench.progress import Stage, Stages
-    from glimpsebench.bench.run import Spec, Standing
+    from glimpsebench.bench.run import Spec
     from glimpsebench.bench.store import View
     from glimpsebench.bench.suites import Suite
     from glimpsebench.envs.tasks import Task
@@ -371,7 +372,8 @@ def run_command(
     With several seeds or values of a setting, one run after another; `glimpse sweep` has several at a time.
     """
     from glimpsebench import agents
-    from glimpsebench.bench.run import standings, usable
+    from glimpsebench.bench.plan import standings
+    from glimpsebench.bench.run import usable
     from glimpsebench.bench.suites import expand, terms
 
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
@@ -404,7 +406,7 @@ def _rooted(root: Path) -> str:
 
 def _one(spec: Spec, root: Path, stand: Standing, again: bool, device: str, own_sensor: bool) -> str:
     """One of `run`: what went wrong, if anything."""
-    from glimpsebench.bench import curves, leaderboard
+    from glimpsebench.bench import curves, leaderboard, leases, records
     from glimpsebench.bench.run import run
 
     print(terminal.folded(str(spec)))
@@ -416,9 +418,13 @@ def _one(spec: Spec, root: Path, stand: Standing, again: bool, device: str, own_
             print(terminal.folded(stand.why))
         if device != "cpu" and not spec.make()[0].accelerated:
             print(f"{spec.agent} cannot train on a GPU: on the CPU, then")
+        if stand.damaged is not None:
+            print(f"the damaged record is kept in {records.set_aside(root, stand.damaged)}")
         started = time.perf_counter()
-        with _run_bar() as stages:
-            record = run(spec, root, stages, device, own_sensor)
+        with leases.leased(root, spec.folder(root).name) as lease, _run_bar() as stages:
+            if lease is None:
+                raise UsageError(f"{spec}: another process is at this run now; `glimpse run` again when it is done")
+            record = run(spec, root, stages, device, own_sensor, lambda: lease.ours)
         print(f"{record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:
         error = escape.terminal(str(record.about["error"]))
@@ -439,7 +445,7 @@ class Failed(Exception):
 def _run_bar() -> Iterator[Stages]:
     """A bar over a whole run, which says what the run is at."""
     from glimpsebench.bench.progress import Stages
-    from glimpsebench.bench.sweep import BAR
+    from glimpsebench.bench.watching import BAR
 
     with tqdm(total=1, bar_format=BAR, leave=False, dynamic_ncols=True, disable=None) as bar:
 
@@ -469,39 +475,95 @@ def sweep_command(
     settings: Settings = None,
     sweeps: Sweeps = None,
     again: Again = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run those again that failed or diverged, which otherwise stay so.")
+    ] = False,
+    time_limit: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="A run that takes longer is ended, and has failed.")
+    ] = None,
     device: Device = "cpu",
+    executor: Annotated[
+        str, typer.Option(metavar="local|ray|slurm", help="How runs are carried out; docs/clusters.md has both others.")
+    ] = "local",
+    address: Annotated[str, typer.Option(help="Of the Ray cluster.")] = "auto",
+    partition: Annotated[str | None, typer.Option(help="Of Slurm.")] = None,
 ) -> None:
     """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures.
 
     `--set` and `--sweep` take the place of what the suite says, for every agent that has the setting. `glimpse suites`
-    lists the suites.
+    lists the suites, `glimpse status SUITE` in another terminal says how a sweep goes, and so does sweep.log in the
+    store. Ctrl-C once stops when nothing is lost by it, twice at once. Exit code 1 if a run has failed.
     """
-    from glimpsebench.bench import store
-    from glimpsebench.bench.run import standings
+    from glimpsebench.bench import executors, store
+    from glimpsebench.bench.plan import standings
     from glimpsebench.bench.suites import read_suite
     from glimpsebench.bench.sweep import sweep
 
     sys.path.insert(0, str(Path.cwd()))
+    carry_out = executors.make(executor, workers, time_limit, address, partition)
     changes: Mapping[str, Any] = parse_changes(settings, sweeps)
     plan = read_suite(suite, {**changes, **({} if seeds is None else {"seed": parse_seeds(seeds)})})
     if not list_only and (moved := store.adopt(root, plan.name)):
         print(f"{moved} records moved from {root / plan.name} to {root / 'records'}")
     stands = standings(plan.specs, root)
-    done = sum(stand.done for stand in stands)
-    print(f"suite {plan.name}: {len(plan.specs)} runs, {done} done, in {root}")
+    done, failed = (sum(getattr(stand, word) for stand in stands) for word in ("done", "failed"))
+    print(f"suite {plan.name}: {len(plan.specs)} runs, {done} done{f', {failed} failed' * bool(failed)}, in {root}")
     print(*map(terminal.folded, plan.notes), sep="\n", end="\n" * bool(plan.notes))
     if list_only:
         for spec, stand in zip(plan.specs, stands, strict=True):
-            print(terminal.folded(f"  {'done' if stand.done else 'to do':7}{stand.why or spec}", 9))
+            print(terminal.folded(f"  {stand.word:7}{stand.why or spec}", 9))
         return
     for stand in stands:
-        if stand.why:
+        if stand.why and stand.damaged is None:
             print(terminal.folded(stand.why))
-    failures = sweep(plan.specs, root, workers, device=device, again=again)
+    failures = sweep(plan.specs, root, carry_out, device=device, again=again, retry_failed=retry_failed)
     _judge_the_rest(root, plan, workers)
     _report(root, plan, read_suite(suite))
     if failures:
-        raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
+        raise Failed(
+            f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which, "
+            "and --retry-failed runs them again"
+        )
+
+
+@app.command("status")
+def status_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name (quick) or a TOML file of your own.")],
+    root: Root = STORE,
+) -> None:
+    """How a sweep goes: what is done, has failed and is at work now, where and for how long. Exit code 1 if failed."""
+    from glimpsebench.bench import status
+    from glimpsebench.bench.suites import read_suite
+
+    sys.path.insert(0, str(Path.cwd()))
+    lines, failed = status.status(read_suite(suite), root)
+    print(*map(terminal.folded, lines), sep="\n")
+    if failed:
+        raise Failed(f"{failed} runs did not end well")
+
+
+@app.command("reproduce")
+def reproduce_command(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="A record's folder, ROOT/records/TASK/AGENT/KEY.")],
+    dry: Annotated[bool, typer.Option("--dry", help="Only print the command and compare the environment.")] = False,
+    modules: Import = None,
+) -> None:
+    """Make a record's run again, and say how close it came: the command, the environment, then every file.
+
+    Exit code 1 if what can be the same is not. Judgements are functions of a record: `glimpse rejudge` needs no rerun.
+    """
+    from glimpsebench.bench import reproduce
+
+    _import(modules)
+    found = reproduce.prepare(record)
+    print(*map(terminal.folded, found.lines), sep="\n")
+    if dry:
+        return
+    with _run_bar() as stages:
+        lines, same = reproduce.compare(found, stages)
+    print(*map(terminal.folded, lines), sep="\n")
+    if not same:
+        raise Failed("it came out otherwise")
 
 
 @app.command("audit")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import judges
+from glimpsebench.bench import hashes, judges
 from glimpsebench.bench.records import Judgement, Record, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.envs import tasks
@@ -69,6 +69,7 @@ def write(judgement: Judgement, folder: Path) -> Path:
     temporary = folder / f".{path.stem}.{os.getpid()}.npz"
     np.savez_compressed(temporary, correct=np.packbits(judgement.correct_MFN, axis=-1))
     temporary.replace(path)
+    hashes.add(folder, path.name)
     return path
 
 

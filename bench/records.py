@@ -13,6 +13,7 @@ a record lies beside it, one file for each judge (`judgements`), so that another
                                 weights.STAGE.safetensors  checkpoints, where the agent keeps any
                                 curves.json     how training went (`curves`)
                                 timings.json
+                                SHA256SUMS      of all these but timings.json (`hashes`)
 
 Tables and comparisons need the first three. Selections and weights, which show, replay and judge again what was looked
 at, may be left out of a copy. Every reader of a record comes through `Record`, which refuses what is damaged or does
@@ -21,16 +22,21 @@ not agree with itself; nothing in a record imports a module.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import platform
 import re
 import shutil
+import socket
 import sys
+import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,10 +45,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.bench import arrays, escape, metrics
+from glimpsebench.bench import arrays, escape, hashes, metrics
 from glimpsebench.bench.schema import SCHEMA, About, AboutAudit, Curves, Timings, asked, read_json, shown
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -407,28 +414,110 @@ def check_alike(records: Iterable[Record]) -> None:
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` by one rename when the block ends well, and vanishes otherwise."""
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+def replacing(folder: Path, allowed: Callable[[], bool] = lambda: True) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends well, and vanishes otherwise.
+
+    It does so by one rename, which gives the place of what was there before to what is new, so that whoever reads finds
+    one of them, whole. It gets a list of the hashes of its files.
+
+    Args:
+        folder: a record's.
+        allowed: asked just before; if not, nothing is replaced.
+
+    Raises:
+        UsageError: something cannot be written, as on a full disk; what was there stays.
+    """
+    temporary = folder.parent / f".{folder.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        hashes.write(temporary)
+        if allowed():
+            _move_to(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UsageError(f"{getattr(error, 'filename', None) or folder}: cannot be written ({why})") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):
             folder.parent.rmdir()  # leave no empty folder behind a failure
 
 
-def remove_unfinished(root: Path) -> None:
-    """Remove what killed processes left half-written."""
-    for temporary in (root / "records").glob("*/*/.*.*"):
+def _move_to(temporary: Path, folder: Path) -> None:
+    """Give a folder the place of another one, or of none; the other one then has the temporary place."""
+    for _ in range(1000):
         try:
-            os.kill(int(temporary.name.rsplit(".", 1)[-1]), 0)
-        except (ValueError, ProcessLookupError):
+            temporary.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        try:
+            exchange(temporary, folder)
+            return
+        except FileNotFoundError:  # somebody else has moved it away since
+            continue
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change their places, at once where the system can (Linux, macOS).
+
+    Raises:
+        FileNotFoundError: one of them is not there.
+    """
+    for name, before, flag in (("renameat2", (-100, -100), 2), ("renamex_np", (), 2)):  # AT_FDCWD; RENAME_EXCHANGE
+        function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+        if function is None:
+            continue
+        places = (os.fsencode(one), os.fsencode(other))
+        arguments = (before[0], places[0], before[1], places[1], flag) if before else (*places, flag)
+        if function(*arguments) == 0:
+            return
+        if (number := ctypes.get_errno()) not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise OSError(number, os.strerror(number), str(other))
+        break
+    aside = one.with_name(f"{one.name}.old")  # the file system cannot: for a moment nothing is there
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+_FORGOTTEN_S = 86_400.0
+"""Seconds after which a temporary folder of another machine belongs to nobody."""
+
+
+def remove_unfinished(root: Path) -> None:
+    """Remove what killed processes of this machine left half-written, and what others left long ago."""
+    for temporary in (root / "records").glob("*/*/.*.*"):
+        host, _, rest = temporary.name[1:].partition(".")[2].rpartition(".")[0].rpartition(".")
+        try:
+            if host == socket.gethostname():
+                os.kill(int(rest), 0)
+            elif time.time() - temporary.stat().st_mtime < _FORGOTTEN_S:
+                continue
+            else:
+                raise ProcessLookupError
+        except (ValueError, ProcessLookupError, FileNotFoundError):
             shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):
+                temporary.parent.rmdir()
+        except OSError:  # of a process of somebody else
+            continue
+
+
+def set_aside(root: Path, folder: Path) -> Path:
+    """Move a damaged record to ROOT/damaged, where nothing looks for records, and return its new place."""
+    number = 0
+    while (place := root / "damaged" / folder.relative_to(root / "records").with_suffix(f".{number}")).exists():
+        number += 1
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(place)
+    except OSError as error:
+        raise UsageError(f"{folder}: damaged, and cannot be set aside ({error.strerror})") from None
+    return place
 
 
 def processor() -> str:

@@ -63,7 +63,26 @@ class Episodes:
 def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
     """Let an agent look at every image, through an env that has no labels."""
     rng = np.random.default_rng([seed, 2])
-    return _roll_out(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, agent.predict)
+
+    def predict(view: Observation) -> Array | None:
+        logits = agent.predict(view)
+        return None if logits is None else checked(logits, agent.classes)
+
+    return _roll_out(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, predict)
+
+
+def checked(logits: Any, classes: int) -> Array:
+    """A contender's logits (B, K), if that is what they are.
+
+    Raises:
+        ValueError: another shape, no numbers, or not finite (−∞ says that it is not this class).
+    """
+    logits_BK = np.asarray(logits)
+    if logits_BK.shape != (BATCH, classes) or logits_BK.dtype.kind not in "fiu":
+        raise ValueError(f"predict: {logits_BK.dtype} of shape {logits_BK.shape}, not logits of shape {BATCH, classes}")
+    if not np.isfinite(logits_BK.max(-1)).all():
+        raise ValueError("predict: logits that are not finite")
+    return logits_BK
 
 
 def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, view: Kind = "canvas") -> Episodes:

@@ -25,9 +25,11 @@ from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import figures, judges, leaderboard, records
+from glimpsebench.bench.executors.local import Local
+from glimpsebench.bench.plan import is_done
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rollout import footprints_of, replay, rollout
-from glimpsebench.bench.run import Spec, is_done, run
+from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.sweep import sweep
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -383,12 +385,12 @@ def test_a_sweep_is_the_same_with_one_worker_and_two_and_has_nothing_to_do_twice
     specs = [Spec(name, "digits", 0, QUICK) for name in ("full", "center", "lowres")]
     judges.judge(tasks.make("digits"), iter)  # the workers have another recipe
     judges.reader_path(tasks.make("digits"))
-    assert sweep(specs, root / "1", 1, quiet=True) == []
-    assert sweep(specs, root / "2", 2, quiet=True) == []
+    assert sweep(specs, root / "1", Local(1), quiet=True) == []
+    assert sweep(specs, root / "2", Local(2), quiet=True) == []
     one, two = ({r.name: contents(r.folder) for r in records.read_all(root / w)} for w in "12")
     assert one == two
     before = sorted(path.stat().st_mtime_ns for path in root.rglob("*"))
-    assert sweep(specs, root / "2", 2, quiet=True) == []
+    assert sweep(specs, root / "2", Local(2), quiet=True) == []
     assert sorted(path.stat().st_mtime_ns for path in root.rglob("*")) == before
 
 

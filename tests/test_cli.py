@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from conftest import Alone, judged_by
-from glimpsebench.bench import cli, judges, records
+from glimpsebench.bench import cli, judges, plan, records
 from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import about, expand, read_suite, suite_names
@@ -414,7 +414,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
         path.write_text(records.canonical(about))
     assert folder == path.parent.parent
     calls.clear()
-    assert len(bench_run.standings(specs, tmp_path)) == len(specs) == 100
+    assert len(plan.standings(specs, tmp_path)) == len(specs) == 100
     assert calls.count("judge") == 2, "once for each row of 50 seeds"
     assert calls.count("read") == 3, "once for each record"
     assert calls.count("hints") == 0, "types are read once"

@@ -17,8 +17,9 @@ from conftest import Alone, Beacon, judged_by
 from forged import JUDGE, guess, judged_by_a_guess, make_honest, save
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout
+from glimpsebench.bench.plan import standings
 from glimpsebench.bench.records import Record, canonical, read_all
-from glimpsebench.bench.run import Spec, run, standings
+from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task

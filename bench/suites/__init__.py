@@ -39,6 +39,7 @@ from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.records import settings_of
 from glimpsebench.bench.rows import Called, labels_of
 from glimpsebench.bench.run import Spec
+from glimpsebench.bench.suites.places import line_of
 from glimpsebench.envs import settings as of_settings
 from glimpsebench.envs.errors import UsageError, unknown
 
@@ -46,7 +47,9 @@ FOLDER = Path(__file__).parent
 MOST_SEED = 2**32 - 1
 """The largest that NumPy's, PyTorch's and Stable-Baselines3's generators all take."""
 MOST_RUNS = 100_000
-"""In a matrix: more are a slip."""
+"""In a suite: more are a slip."""
+MOST_BYTES = 2**20
+"""Of a suite's file."""
 
 Table = Mapping[str, Any]
 
@@ -75,7 +78,8 @@ def suite_names() -> list[str]:
 
 def own_suites() -> list[str]:
     """The suite files in the current folder."""
-    return sorted(path.name for path in Path.cwd().glob("*.toml") if "[[matrix]]" in path.read_text(errors="replace"))
+    found = [path for path in Path.cwd().glob("*.toml") if path.is_file() and path.stat().st_size <= MOST_BYTES]
+    return sorted(path.name for path in found if "[[matrix]]" in path.read_text(errors="replace"))
 
 
 def path_of(name: str) -> Path:
@@ -88,7 +92,8 @@ def path_of(name: str) -> Path:
     if path.is_file() and name not in ("", ".toml"):
         return path
     if name.endswith(".toml"):
-        raise UsageError(f"{path}: no such suite file")
+        there = "\0" not in name and path.exists()
+        raise UsageError(f"{path}: {'not a plain file' if there else 'no such suite file'}")
     raise unknown("suite", name, [*suite_names(), *own_suites()])
 
 
@@ -115,14 +120,19 @@ def read_suite(name: str, changes: Mapping[str, Sequence[Any]] | None = None) ->
     path = path_of(name)
     try:
         return _suite(path, content_of(path), changes or {})
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+    except (UsageError, RecursionError) as error:
+        message = str(error) if isinstance(error, UsageError) else "nested too deeply"
+        raise UsageError(
+            f"{path}:{line_of(path.read_text(errors='replace')[:MOST_BYTES], message)}: {message}"
+        ) from None
 
 
 def content_of(path: Path) -> dict[str, Any]:
     """What a suite file says, unchecked; UsageError if it is not TOML."""
     text = ""
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ValueError(f"{size:,} bytes, and {MOST_BYTES:,} are the most")
         text = path.read_text()
         return tomllib.loads(text)
     except (OSError, ValueError) as error:
@@ -150,6 +160,8 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
         where = f"matrix {number}" if "matrix" in content else "base"
         for spec in _at(where, lambda table: list(_changed({**base, **flat(table)}, changes, applied)), matrix):
             specs[_key(spec)] = _at(where, lambda spec: _labelled(specs.get(_key(spec)), spec), spec)
+        if len(specs) > MOST_RUNS:
+            raise UsageError(f"{where}: more than {MOST_RUNS:,} runs in all")
     for key, names in applied.items():
         if not names:
             known = {name for spec in specs.values() for name in of_settings.names(agents.find(spec.agent))}
