@@ -12,6 +12,7 @@ from typing import Any
 
 from glimpsebench.bench import escape
 from glimpsebench.bench.leaderboard import Row
+from glimpsebench.bench.records import settings_of
 from glimpsebench.bench.terminal import columned, width
 from glimpsebench.bench.verify import LEVELS, Checked, code
 from glimpsebench.envs import tasks
@@ -20,25 +21,37 @@ from glimpsebench.envs import tasks
 def challenge(row: Row) -> list[str]:
     """What somebody else must run to lower a row or to confirm it, as lines for a shell."""
     record = row.records[0]
-    agent, task = record.about["agent"], record.about["task"]
-    software = record.about["software"]
+    agent, software = record.about["agent"], record.about["software"]
     code = f"version {agent['version']}, source {agent['source'] or 'unknown'}, GlimpseBench {software['glimpsebench']}"
     commit = f", commit {software['commit']}" if "commit" in software else ""
-    settings = {f"agent.{name}": value for name, value in agent["changed"].items()}
-    settings |= {f"task.{name}": value for name, value in task["settings"].items() if name not in tasks.IDENTITY}
-    seeds = ",".join(str(one.seed) for one in row.records)
-    words = ["glimpse", "run", "--agent", agent["name"], "--task", record.task, "--seeds", seeds, "--root", "challenge"]
-    for name, value in settings.items():
-        words += ["--set", f"{name}={json.dumps(value)}"]
     return [
-        escape.terminal(f"# {row.name} on {record.task}: {code}{commit}"),
+        escape.terminal(f"# {row.label} on {record.task}: {code}{commit}"),
         "# The same runs, from the same code; more seeds beside them lower a row that was lucky:",
-        shlex.join(words),
+        shlex.join([*command(row), "--root", "challenge"]),
         "# What they looked at, counted and judged again, and the same places with their values blanked:",
         "glimpse verify challenge --judge",
         "# Beside this row:",
         "glimpse leaderboard --root challenge",
     ]
+
+
+def command(row: Row) -> list[str]:
+    """The words of the command that makes a row's runs, from code such as made them."""
+    record = row.records[0]
+    agent, task = record.about["agent"], record.about["task"]
+    settings = {f"agent.{name}": value for name, value in agent["changed"].items()}
+    named = next((each for each in tasks.TASKS.values() if each.id == record.task), None)
+    usual = {} if named is None else settings_of(named)
+    settings |= {
+        f"task.{name}": value
+        for name, value in task["settings"].items()
+        if name not in tasks.IDENTITY and (name not in usual or usual[name] != value)
+    }
+    seeds = ",".join(str(one.seed) for one in row.records)
+    words = ["glimpse", "run", "--agent", agent["name"], "--task", record.task, "--seeds", seeds]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={json.dumps(value)}"]
+    return words
 
 
 def summary(checked: Sequence[Checked]) -> tuple[list[str], list[list[str]]]:
