@@ -60,7 +60,8 @@ def command(suite: Suite) -> str:
     """What decides a suite's claims, with as many seeds as they ask for."""
     need = max((claim.seeds for claim in suite.claims), default=0)
     seeds = "" if len({spec.seed for spec in suite.specs}) >= need else f" --seeds 0-{need - 1}"
-    return f"glimpse sweep {suite.name}{seeds} && glimpse ablate {suite.name}"
+    name = suite.name if suite.name in suite_names() else f"{suite.name}.toml"
+    return f"glimpse sweep {name}{seeds} && glimpse ablate {name}"
 
 
 def number(measure: str, value: float, sign: str = "") -> str:
@@ -211,6 +212,26 @@ def table(suite: Suite, found: Sequence[Verdict]) -> pd.DataFrame:
         line |= {"low": effect.low, "high": effect.high, "p_holm": effect.p, "detectable": verdict.detectable}
         lines.append(line | {"fewest_seeds": verdict.seeds, "made_by": escape.csv(verdict.made_by)})
     return pd.DataFrame(lines)
+
+
+def texts(suite: Suite, records: Sequence[Record]) -> list[dict[str, str]]:
+    """A suite's verdicts for a page: for each claim its text, source, verdict, effect, interval, seeds and command."""
+    found = []
+    for verdict in decided(suite, records):
+        claim, effect = verdict.claim, verdict.effect
+        ends = [number(claim.measure, end, "+") for end in (effect.low, effect.high)]
+        found.append(
+            {
+                "claim": claim.text,
+                "source": claim.source,
+                "verdict": verdict.outcome,
+                "effect": f"{number(claim.measure, effect.mean, '+')} by {' and '.join(map(titled, points_of(claim)))}",
+                "interval": "·" if np.isnan(effect.low) else " to ".join(ends),
+                "seeds": str(verdict.seeds or "·"),
+                "command": command(suite),
+            }
+        )
+    return found
 
 
 def write(suite: Suite, records: Sequence[Record], folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ import pytest
 from conftest import Alone, Beacon, judged_by
 from glimpsebench.bench import ablate, records, retabulate
 from glimpsebench.bench.claims import arms_of, verdicts
+from glimpsebench.bench.report import views
 from glimpsebench.bench.rows import rows_of
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.suites import read_suite
@@ -149,7 +150,7 @@ def test_the_page_of_all_claims_says_what_is_not_tested_and_by_which_command_it_
 def test_retabulate_writes_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ablate, "suite_names", lambda: ["looking", "quick"])
+    monkeypatch.setattr(ablate, "suite_names", lambda: ["looking", "quick"])  # all take seconds
     text = "<!-- made by: written by `glimpse retabulate`; do not edit -->\n<!-- /made by -->\n"
     (tmp_path / "README.md").write_text(text)
     retabulate.rewrite(tmp_path)
@@ -167,6 +168,22 @@ def test_a_row_that_this_code_made_is_said_to_be(here: Path) -> None:
     assert not any("earlier code" in verdict.made_by for verdict in ablate.decided(plan, kept))
     older = verdicts(plan.claims, arms_of(plan.specs), rows_of(kept), questions=())
     assert all(verdict.made_by.endswith("earlier code") for verdict in older)
+
+
+def test_the_page_of_a_suite_shows_its_verdicts(here: Path) -> None:
+    first, second = views.view("mine.toml", [here / "runs" / "mine"]).ablations
+    (found, _) = ablate.decided(read_suite("mine.toml"), records.read_all(here / "runs" / "mine"))
+    effect = found.effect
+    assert first == {
+        "claim": "A scan that begins in a corner *finds* less of the object",
+        "source": "the toy | itself",
+        "verdict": "supported",
+        "effect": f"{100 * effect.mean:+.1f} by on_object at 30 %",
+        "interval": f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}",
+        "seeds": "2",
+        "command": "glimpse sweep mine.toml --seeds 0-4 && glimpse ablate mine.toml",
+    }
+    assert second["verdict"] == "undecided"
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glimpsebench import agents
-from glimpsebench.bench import store
+from glimpsebench.bench import ablate, store
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report.data import View
 from glimpsebench.bench.suites import Suite, read_suite
@@ -34,7 +34,8 @@ def view(name: str, roots: Sequence[Path]) -> View:
         raise UsageError(
             f"no records of the suite {suite.name} in {', '.join(map(str, roots))}; `glimpse sweep {name}` makes them"
         )
-    return View(suite.name, suite.title, list(found.values()), len(suite.specs))
+    records = list(found.values())
+    return View(suite.name, suite.title, records, len(suite.specs), ablate.texts(suite, records))
 
 
 def _records(suite: Suite, root: Path) -> list[Record]:
