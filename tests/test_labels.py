@@ -163,9 +163,9 @@ def test_records_are_shown_by_the_labels_of_the_suite_that_is_looked_at(beacon: 
         assert (row.label, row.name) == (label, "raster (predictor_steps=2)")
         assert f"| {label} | evaluator |" in leaderboard.markdown([row], "A title")
         assert set(leaderboard.table([row])["contender"]) == {label}
-    older = Record(record.folder, record.about | {"agent": record.about["agent"] | {"settings": {"since": "removed"}}})
+    older = Record(record.folder, {**record.about, "agent": record.about["agent"] | {"settings": {"since": "removed"}}})
     assert [one.label for one in store.labelled(scan, [older])] == ["a scan"], "a default that has changed since"
-    other = Record(record.folder, record.about | {"agent": record.about["agent"] | {"settings": {}, "changed": {}}})
+    other = Record(record.folder, {**record.about, "agent": record.about["agent"] | {"settings": {}, "changed": {}}})
     assert [one.label for one in store.labelled(scan, [other])] == [None]
 
 
