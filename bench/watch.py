@@ -279,7 +279,7 @@ def frames(several: Sequence[Watched]) -> Iterator[Array]:
                     )
                 if moment.belief_K is not None:
                     _believe(figure.add_axes(_box(x, 0.18, side, bars - 0.04, width, height)), one, moment, large=True)
-            canvas = FigureCanvasAgg(figure)
+            canvas: Any = FigureCanvasAgg(figure)
             canvas.draw()
         yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -296,7 +296,9 @@ def write(several: Sequence[Watched], folder: Path, name: str, width: float) -> 
     return [path, *paper.save(strip(several, width, name), folder)]
 
 
-def _box(x: float, y: float, wide: float, high: float, width: float, height: float) -> tuple[float, ...]:
+def _box(
+    x: float, y: float, wide: float, high: float, width: float, height: float
+) -> tuple[float, float, float, float]:
     """A place in inches as a share of the figure."""
     return x / width, y / height, wide / width, high / height
 

@@ -213,7 +213,7 @@ def test_the_command_draws_all_and_the_gallery_shows_right_and_wrong(
     marks = [text.get_text() for axis in one.figure.axes for text in axis.texts]
     for row in rows_of(records):
         first = row.runs[0]
-        at = [n for n in np.flatnonzero(first.reached_F) if first.budgets[n] <= 0.2] or [0]
+        at = [n for n in np.flatnonzero(first.reached_F).tolist() if first.budgets[n] <= 0.2] or [0]
         right = int((first.arrays["own"][at[-1], :8] == first.arrays["labels"][:8]).sum())
         assert f"{row.label} {right} of 8" in one.caption
     assert set(marks) <= {"✓", "✗"}

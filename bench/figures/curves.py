@@ -35,6 +35,9 @@ def draw(rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Iter
     floors = [row for row in rows if row.about["reference"] == "floor" and row.runs]
     for by in SCORES:
         end = "" if by == "evaluator" else "-own"
+        if not any(groups.values()):  # a suite of floors has a curve too
+            panels = {"Floors": floors[: paper.MOST_LINES - 1]}
+            yield _figure(f"curve{end}", panels, rows, styles, width, by, strongest=False)
         for page in range(max(map(len, groups.values()))):
             panels = {paper.TRACKS[track]: found[page] for track, found in groups.items() if len(found) > page}
             yield _figure(f"curve{end}{f'-{page + 1}' * (page > 0)}", panels, rows, styles, width, by)
@@ -68,7 +71,7 @@ def _figure(
             paper.fractions(axis, least)
             paper.accuracies(axis, by)
         paper.legends(figure, axes)
-    return Drawn(name, figure, _caption(shown, floors, ceiling, by, strongest))
+    return Drawn(name, figure, _caption(shown or rows, floors, ceiling, by, strongest))
 
 
 def _line(axis: Any, row: Row, by: str, style: Style) -> None:

@@ -50,7 +50,11 @@ def _whole(row: Row) -> list[Point]:
     flops = [row.cost.get(f"{part}_flops") for part in ("selector", "predictor")]
     points = _at_budgets(row)[-1:]
     known = [value for value in flops if value is not None]
-    return [point._replace(cost=sum(known)) for point in points] if len(known) == len(flops) and sum(known) else []
+    return (
+        [point._replace(cost=float(np.sum(known))) for point in points]
+        if len(known) == len(flops) and any(known)
+        else []
+    )
 
 
 def front(points: Sequence[Point]) -> list[Point]:
