@@ -361,7 +361,10 @@ def run_command(
             "`glimpse report SUITE` then shows the contender among its rows.",
         ),
     ] = None,
-    root: Annotated[str | None, typer.Option("--root", metavar="FOLDER|SUITE", help=_ROOT)] = None,
+    root: Annotated[
+        str | None,
+        typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of --suite, or quick."),
+    ] = None,
     again: Again = False,
     device: Device = "cpu",
     own_sensor: Annotated[

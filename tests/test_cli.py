@@ -338,7 +338,7 @@ def test_all_commands_take_a_suite_or_a_folder_as_root() -> None:
         for command in cli.app.registered_commands
         if command.callback is not None and "root" in inspect.signature(command.callback).parameters
     }
-    of_a_suite = {"sweep_command", "study_command"}
+    of_a_suite = {"sweep_command", "study_command", "run_command"}
     assert {name for name, root in roots.items() if root is None} == of_a_suite
     assert {root for name, root in roots.items() if name not in of_a_suite} == {"quick"}
 
