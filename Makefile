@@ -27,23 +27,20 @@ install: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Run a suite (make reference SUITE=estimators) and copy its results to results/, without the weights, and of the
-# selections those of a few images of each row, for the page's pictures. What else is written from results (README, comparisons, the methods' pages) follows.
-# DEVICE=cuda trains on a GPU.
+# Run a suite (make reference SUITE=estimators) and copy its records and tables to the store that is committed, without
+# weights and, but for a few images of each row, selections; other suites' records stay. What else is written from
+# results (README, comparisons, the methods' pages) follows. DEVICE=cuda trains on a GPU. RUNS and RESULTS are the two
+# stores.
 SUITE ?= quick
 DEVICE ?= cpu
-FROM := runs/$(SUITE)
-TO := results/$(SUITE)
+RUNS ?= runs
+RESULTS ?= results
 
 reference: install
-	@$(BIN)/glimpse sweep $(SUITE) --device $(DEVICE)
-	@rm -rf $(TO) && mkdir -p $(TO)
-	@cp -r $(FROM)/. $(TO)/
-	@rm -f $(TO)/report.html
-	@$(BIN)/python -c 'import pathlib; from glimpsebench.bench.report import looks; looks.keep_all(pathlib.Path("$(TO)"))'
-	@find $(TO) '(' -name 'weights*.safetensors' -o -name selections.npz ')' -delete
-	@$(BIN)/glimpse retabulate results
-	@$(BIN)/glimpse methods
+	@$(BIN)/glimpse sweep $(SUITE) --root $(RUNS) --device $(DEVICE)
+	@$(BIN)/glimpse publish $(SUITE) --root $(RUNS) --into $(RESULTS)
+	@$(BIN)/glimpse retabulate $(RESULTS)
+	@$(BIN)/glimpse methods --results $(RESULTS)
 
 clean:
 	rm -rf .venv runs build *.egg-info

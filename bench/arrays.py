@@ -4,9 +4,10 @@ Sizes come before contents: the names, types and shapes of all arrays are read f
 what the record says of itself, so that a file cannot unpack to more than was announced. Pickles are never read.
 
 `images.npz` of schema 3 holds whole numbers in the smallest type that has room: steps, touched, delivered, own (F, N),
-labels (N,), points (N, 2); where images are padded, pixels (N,); where the task knows its objects, inside (F, N), the
-touched pixels that lie on the object, and objects (N,), its size, so that shares of either are computed when they are
-asked for; pointed (N,). Shapes: F budgets, N images, M members of a judge.
+labels (N,), points (N, 2). Where there is a predictor, confidence (F, N): the probability that it gave to its
+prediction, in 255ths; records of an earlier version lack it. Where images are padded, pixels (N,). Where the task knows
+its objects, inside (F, N), the touched pixels that lie on the object, and objects (N,), its size, so that shares of
+either are computed when they are asked for; pointed (N,). Shapes: F budgets, N images, M members of a judge.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ def forms(about: Mapping[str, Any]) -> tuple[dict[str, Form], list[set[str]]]:
         return found, [{"pixels"}, {"iou", "on_object"}, {"pointed"}]
     own = np.dtype(predictions(classes)).str
     found = {name: Form(_WHOLE, many) for name in ("steps", "touched", "delivered", "inside")}
-    found |= {"own": Form((own,), many), "labels": Form(_WHOLE[:2], one)}
+    found |= {"own": Form((own,), many), "confidence": Form(_WHOLE[:1], many), "labels": Form(_WHOLE[:2], one)}
     found |= {name: Form(_WHOLE, one) for name in ("pixels", "objects")}
     found |= {"points": Form(_WHOLE[: 1 + (max(shape[1:]) > 2**8)], pair), "pointed": Form(("|b1",), one)}
-    return found, [{"pixels"}, {"inside", "objects"}, {"pointed"}]
+    return found, [{"confidence"}, {"pixels"}, {"inside", "objects"}, {"pointed"}]
 
 
 def read(
@@ -186,7 +187,7 @@ def read_images(path: Path, about: Mapping[str, Any]) -> dict[str, Array]:
     Also `seen` (F, N), which the track and touched tell; and of schemas 1 and 2 the evaluator's predictions.
     """
     stored = read(path, *forms(about))
-    short = {"steps", "own", "evaluator", "labels", "points"}
+    short = {"steps", "own", "evaluator", "labels", "points", "confidence"}
     found = {
         name: array if array.dtype.kind in "fb" else array.astype(np.int16 if name in short else np.int32)
         for name, array in stored.items()
@@ -233,6 +234,12 @@ def _check_values(found: Mapping[str, Array], about: Mapping[str, Any], pixels_N
         "labels: no class of the task": (found["labels"] < 0) | (found["labels"] >= task["classes"]),
         "points: outside the image": (found["points"] < 0) | (found["points"] >= task["shape"][1:]),
     }
+    if "confidence" in found:
+        confidence = found["confidence"]
+        wrong["confidence: without a prediction, or none with one"] = (confidence > 0) != (own >= 0)
+        wrong["confidence: less than the likeliest of the classes has"] = (own >= 0) & (
+            confidence < 255 // task["classes"]
+        )
     if "seen" in found:
         wrong["seen: not what track and touched say"] = found["seen"] != seen_FN
     if "evaluator" in found:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -26,11 +25,11 @@ from safetensors import SafetensorError
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import escape, judges
 from glimpsebench.bench.compare import cell, named, pipe
-from glimpsebench.bench.figures import STYLE, ending_of, outside, shade, styled
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import Predict, replay_steps
 from glimpsebench.bench.rows import SCORES, Row, shown
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, interval
+from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import Kind
@@ -92,7 +91,7 @@ def chosen(rows: Sequence[Row], labels: Sequence[str], against: str | None) -> l
     for row in wanted:
         if row not in several:
             raise UsageError(
-                f"{row.name} on {row.task}: no run of several glimpses, so nothing to show glimpse by glimpse"
+                f"{row.label} on {row.task}: no run of several glimpses, so nothing to show glimpse by glimpse"
             )
     if not several:
         raise UsageError("no agent of several glimpses here")
@@ -103,7 +102,7 @@ def _several(row: Row) -> bool:
     return any(record.arrays["steps"].max() > 1 for record in row.runs)
 
 
-def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
+def replayed(row: Row, progress: Progress[int]) -> Replayed:
     """Carry out a row's recorded selections again.
 
     Raises:
@@ -113,7 +112,7 @@ def replayed(row: Row, root: Path, progress: Progress[int]) -> Replayed:
     task, _ = rebuilt(row.runs[0])
     test = tasks.test_split(task)
     if row.runs[0].about["evaluator"] != judges.name_of(task):
-        raise UsageError(f"{row.name} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
+        raise UsageError(f"{row.label} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
     agents = [_trained(record, task) for record in row.runs]
     judge = judges.judge(task, progress)
     touched: list[Array] = []
@@ -171,7 +170,7 @@ def table(results: Sequence[Replayed], against: str | None = None) -> pd.DataFra
         other = others.get(one.row.task)
         differences = {by: [] if other is None or other is one else one.minus(other, by) for by in SCORES}
         for t, touched in enumerate(one.touched_T):
-            line: dict[str, Any] = {"task": one.row.task, "track": one.row.track, "contender": one.row.name}
+            line: dict[str, Any] = {"task": one.row.task, "track": one.row.track, "contender": one.row.label}
             line |= {"glimpse": t + 1, "seeds": len(one.row.records), "touched": touched}
             for by in SCORES:
                 value = scores[by][t] if scores[by] else _NOTHING
@@ -202,7 +201,7 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
     others = _others(results, against)
     for task in dict.fromkeys(one.row.task for one in results):
         here = [one for one in results if one.row.task == task]
-        seeds = "; ".join(f"{escape.markdown(one.row.name)} {len(one.row.records)}" for one in here)
+        seeds = "; ".join(f"{escape.markdown(one.row.label)} {len(one.row.records)}" for one in here)
         parts.append(f"\n## {escape.markdown(task)}\n\nseeds: {seeds}\n")
         columns = {"touched": [[f"{100 * share:.1f}" for share in one.touched_T] for one in here]}
         columns |= {by: [[_accuracy(value) for value in one.accuracy(by)] for one in here] for by in SCORES}
@@ -213,7 +212,7 @@ def markdown(results: Sequence[Replayed], against: str | None = None) -> str:
             parts += [
                 _table(
                     compared,
-                    f"{by}, minus {escape.markdown(other.row.name)}",
+                    f"{by}, minus {escape.markdown(other.row.label)}",
                     _marked([one.minus(other, by) for one in compared]),
                 )
                 for by in SCORES
@@ -236,43 +235,19 @@ def _marked(columns: Sequence[Sequence[tuple[Difference, int]]]) -> list[list[st
     return [[cell(difference, next(adjusted), seeds) for difference, seeds in column] for column in columns]
 
 
-def picture(results: Sequence[Replayed], path: Path) -> Path:
-    """Accuracy after each glimpse, one task: lines with shaded 95 % intervals over images and seeds.
-
-    Gated contenders are solid, open ones dashed, references dotted, as in the curve.
-    """
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
-        titles = ("Judged by the evaluator", "By its own predictor")
-        styles = styled([one.row.name for one in results])
-        for axis, by, title in zip(axes, SCORES, titles, strict=True):
-            for one in results:
-                colour, marker = styles[one.row.name]
-                if values := np.array(one.accuracy(by)).T.tolist():
-                    mean, low, high = values
-                    glimpses = np.arange(1, len(mean) + 1)
-                    dashes = {"gated": "-", "open": "--", "reference": ":"}[one.row.track]
-                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=one.row.name)
-                    axis.fill_between(glimpses, low, high, color=colour, alpha=shade(len(results)), lw=0)
-            axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
-            axis.xaxis.get_major_locator().set_params(integer=True)
-        outside(axes[1], *axes[0].get_legend_handles_labels())
-        figure.savefig(path, dpi=160)
-        plt.close(figure)
-    return path
-
-
 def write(results: Sequence[Replayed], root: Path, against: str | None = None) -> list[Path]:
-    """Write by_glimpse.md, by_glimpse.csv and by_glimpse.png, the last per task where there are several."""
+    """Write by_glimpse.md, by_glimpse.csv, and the figure, per task where there are several."""
+    from glimpsebench.bench.figures import glimpses, paper  # which draws what this module finds
+
     paths = [root / "by_glimpse.md", root / "by_glimpse.csv"]
     paths[0].write_text(markdown(results, against))
     frame = table(results, against).map(lambda value: escape.csv(value) if isinstance(value, str) else value)
     paths[1].write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     names = list(dict.fromkeys(one.row.task for one in results))
+    styles = styles_of([one.row for one in results])
     for task in names:
-        ending = "" if len(names) == 1 else ending_of(task)
-        paths.append(picture([one for one in results if one.row.task == task], root / f"by_glimpse{ending}.png"))
+        ending = "" if len(names) == 1 else paper.ending_of(task)
+        here = [one for one in results if one.row.task == task]
+        for drawn in glimpses.draw(here, styles, paper.WIDTHS["text"]):
+            paths += paper.save(drawn, root, ending)
     return paths

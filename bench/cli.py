@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,9 +19,10 @@ from glimpsebench.bench import escape, terminal
 from glimpsebench.envs.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from glimpsebench.bench.plan import Standing
     from glimpsebench.bench.progress import Stage, Stages
-    from glimpsebench.bench.records import Record
-    from glimpsebench.bench.run import Spec, Standing
+    from glimpsebench.bench.run import Spec
+    from glimpsebench.bench.store import View
     from glimpsebench.bench.suites import Suite
     from glimpsebench.envs.tasks import Task
 
@@ -42,10 +43,21 @@ judge_app = typer.Typer(
 )
 app.add_typer(judge_app, name="judge")
 
-_ROOT = "Where records, tables and figures lie: a folder, or a suite's name for runs/SUITE."
-Root = Annotated[str, typer.Option("--root", metavar="FOLDER|SUITE", help=_ROOT)]
-RootOfSuite = Annotated[
-    str | None, typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of this suite.")
+STORE = Path("runs")
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root",
+        metavar="FOLDER",
+        help="The store: records are in FOLDER/records, each once, tables and figures of a suite in FOLDER/SUITE.",
+    ),
+]
+Of = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SUITE|TASK|FOLDER]",
+        help="Of which records: a suite's, a task's, or all in a folder. By default all that the store has.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -77,10 +89,6 @@ Device = Annotated[
 Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="A module of your own that records here name; repeat for more."),
-]
-OfSuite = Annotated[
-    str | None,
-    typer.Option("--suite", metavar="SUITE", help="Only the runs of this suite; their tables are in ROOT/SUITE."),
 ]
 OneTask = Annotated[str | None, typer.Option("--task", help="Only this task of the leaderboard.")]
 
@@ -331,15 +339,6 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def results_folder(root: str) -> Path:
-    """The folder that `--root` means: `runs/SUITE` for a suite's name or file, otherwise the path that it is."""
-    from glimpsebench.bench.suites import suite_names
-
-    if root in suite_names() or root.endswith(".toml"):
-        return Path("runs") / Path(root).stem
-    return Path(root)
-
-
 @app.command("run")
 def run_command(
     agent: Annotated[str, typer.Option(help="An agent's name, or your own module: my_package.my_module")],
@@ -357,14 +356,11 @@ def run_command(
         typer.Option(
             "--suite",
             metavar="SUITE",
-            help="Under the terms of this suite: its tasks and seeds, and its base's settings, into its folder. "
+            help="Under the terms of this suite: its tasks and seeds, and its base's settings. "
             "`glimpse report SUITE` then shows the contender among its rows.",
         ),
     ] = None,
-    root: Annotated[
-        str | None,
-        typer.Option("--root", metavar="FOLDER|SUITE", help=f"{_ROOT} By default that of --suite, or quick."),
-    ] = None,
+    root: Root = STORE,
     again: Again = False,
     device: Device = "cpu",
     own_sensor: Annotated[
@@ -376,13 +372,12 @@ def run_command(
     With several seeds or values of a setting, one run after another; `glimpse sweep` has several at a time.
     """
     from glimpsebench import agents
-    from glimpsebench.bench.run import standings, usable
+    from glimpsebench.bench.plan import standings
+    from glimpsebench.bench.run import usable
     from glimpsebench.bench.suites import expand, terms
 
     sys.path.insert(0, str(Path.cwd()))  # where a contender of one's own usually lies
     changes = parse_changes(settings, sweeps)
-    root = root or suite or "quick"
-    folder = results_folder(root)
     if suite is None:
         table = {"agent": [agent], "task": [task or "digits-clutter"], "seed": parse_seeds(seeds or "0"), **changes}
         specs = list(expand(table))
@@ -393,19 +388,25 @@ def run_command(
     for spec in specs:
         spec.make()
     usable(device)
-    stands = standings(specs, folder)
+    stands = standings(specs, root)
     failures = []
     for spec, stand in zip(specs, stands, strict=True):
-        failures += [failure] if (failure := _one(spec, folder, stand, again, device, own_sensor)) else []
+        failures += [failure] if (failure := _one(spec, root, stand, again, device, own_sensor)) else []
+    shown = f"leaderboard: glimpse leaderboard {specs[0].make()[1].id}"
     outside = "" if agent in agents.names() else f" --import {agent}"  # whose pictures the page has, too
-    print(f"page: glimpse report {suite}{outside}" if suite else f"leaderboard: glimpse leaderboard --root {root}")
+    print((f"page: glimpse report {suite}{outside}" if suite else shown) + _rooted(root))
     if failures:
         raise Failed(failures[0] if len(specs) == 1 else f"{len(failures)} of {len(specs)} runs did not end well")
 
 
-def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, own_sensor: bool) -> str:
+def _rooted(root: Path) -> str:
+    """How a command is told of this store."""
+    return "" if root == STORE else f" --root {root}"
+
+
+def _one(spec: Spec, root: Path, stand: Standing, again: bool, device: str, own_sensor: bool) -> str:
     """One of `run`: what went wrong, if anything."""
-    from glimpsebench.bench import curves, leaderboard
+    from glimpsebench.bench import curves, leaderboard, leases, records
     from glimpsebench.bench.run import run
 
     print(terminal.folded(str(spec)))
@@ -417,9 +418,13 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, ow
             print(terminal.folded(stand.why))
         if device != "cpu" and not spec.make()[0].accelerated:
             print(f"{spec.agent} cannot train on a GPU: on the CPU, then")
+        if stand.damaged is not None:
+            print(f"the damaged record is kept in {records.set_aside(root, stand.damaged)}")
         started = time.perf_counter()
-        with _run_bar() as stages:
-            record = run(spec, folder, stages, device, own_sensor)
+        with leases.leased(root, spec.folder(root).name) as lease, _run_bar() as stages:
+            if lease is None:
+                raise UsageError(f"{spec}: another process is at this run now; `glimpse run` again when it is done")
+            record = run(spec, root, stages, device, own_sensor, lambda: lease.ours)
         print(f"{record.about['status']} in {time.perf_counter() - started:.0f} s")
     if not record.done:
         error = escape.terminal(str(record.about["error"]))
@@ -427,7 +432,7 @@ def _one(spec: Spec, folder: Path, stand: Standing, again: bool, device: str, ow
         return error
     print("\n".join(terminal.columned(*leaderboard.summary(record), terminal.width())))
     print(f"record: {record.folder}")
-    if doubt := curves.at_chance(record, folder):
+    if doubt := curves.at_chance(record, _rooted(root)):
         print(terminal.folded(doubt))
     return ""
 
@@ -440,7 +445,7 @@ class Failed(Exception):
 def _run_bar() -> Iterator[Stages]:
     """A bar over a whole run, which says what the run is at."""
     from glimpsebench.bench.progress import Stages
-    from glimpsebench.bench.sweep import BAR
+    from glimpsebench.bench.watching import BAR
 
     with tqdm(total=1, bar_format=BAR, leave=False, dynamic_ncols=True, disable=None) as bar:
 
@@ -461,7 +466,7 @@ def _bar(name: str, unit: str = "step") -> Any:
 @app.command("sweep")
 def sweep_command(
     suite: Annotated[str, typer.Argument(help="A suite's name (quick) or a TOML file of your own.")],
-    root: RootOfSuite = None,
+    root: Root = STORE,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
     list_only: Annotated[bool, typer.Option("--list", help="Only list the runs and whether they are done.")] = False,
     seeds: Annotated[
@@ -470,37 +475,95 @@ def sweep_command(
     settings: Settings = None,
     sweeps: Sweeps = None,
     again: Again = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run those again that failed or diverged, which otherwise stay so.")
+    ] = False,
+    time_limit: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="A run that takes longer is ended, and has failed.")
+    ] = None,
     device: Device = "cpu",
+    executor: Annotated[
+        str, typer.Option(metavar="local|ray|slurm", help="How runs are carried out; docs/clusters.md has both others.")
+    ] = "local",
+    address: Annotated[str, typer.Option(help="Of the Ray cluster.")] = "auto",
+    partition: Annotated[str | None, typer.Option(help="Of Slurm.")] = None,
 ) -> None:
     """Run what a suite lists and has no record yet; then write its leaderboard, comparisons and figures.
 
     `--set` and `--sweep` take the place of what the suite says, for every agent that has the setting. `glimpse suites`
-    lists the suites.
+    lists the suites, `glimpse status SUITE` in another terminal says how a sweep goes, and so does sweep.log in the
+    store. Ctrl-C once stops when nothing is lost by it, twice at once. Exit code 1 if a run has failed.
     """
-    from glimpsebench.bench.run import standings
+    from glimpsebench.bench import executors, store
+    from glimpsebench.bench.plan import standings
     from glimpsebench.bench.suites import read_suite
     from glimpsebench.bench.sweep import sweep
 
     sys.path.insert(0, str(Path.cwd()))
+    carry_out = executors.make(executor, workers, time_limit, address, partition)
     changes: Mapping[str, Any] = parse_changes(settings, sweeps)
     plan = read_suite(suite, {**changes, **({} if seeds is None else {"seed": parse_seeds(seeds)})})
-    folder = results_folder(root or suite)
-    stands = standings(plan.specs, folder)
-    done = sum(stand.done for stand in stands)
-    print(f"suite {plan.name}: {len(plan.specs)} runs, {done} done, in {folder}")
+    if not list_only and (moved := store.adopt(root, plan.name)):
+        print(f"{moved} records moved from {root / plan.name} to {root / 'records'}")
+    stands = standings(plan.specs, root)
+    done, failed = (sum(getattr(stand, word) for stand in stands) for word in ("done", "failed"))
+    print(f"suite {plan.name}: {len(plan.specs)} runs, {done} done{f', {failed} failed' * bool(failed)}, in {root}")
     print(*map(terminal.folded, plan.notes), sep="\n", end="\n" * bool(plan.notes))
     if list_only:
         for spec, stand in zip(plan.specs, stands, strict=True):
-            print(terminal.folded(f"  {'done' if stand.done else 'to do':7}{stand.why or spec}", 9))
+            print(terminal.folded(f"  {stand.word:7}{stand.why or spec}", 9))
         return
     for stand in stands:
-        if stand.why:
+        if stand.why and stand.damaged is None:
             print(terminal.folded(stand.why))
-    failures = sweep(plan.specs, folder, workers, device=device, again=again)
-    _judge_the_rest(folder, plan, workers)
-    _report(folder, plan)
+    failures = sweep(plan.specs, root, carry_out, device=device, again=again, retry_failed=retry_failed)
+    _judge_the_rest(root, plan, workers)
+    _report(root, plan, read_suite(suite))
     if failures:
-        raise Failed(f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which")
+        raise Failed(
+            f"{len(failures)} of {len(plan.specs)} runs did not end well; the leaderboard says which, "
+            "and --retry-failed runs them again"
+        )
+
+
+@app.command("status")
+def status_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name (quick) or a TOML file of your own.")],
+    root: Root = STORE,
+) -> None:
+    """How a sweep goes: what is done, has failed and is at work now, where and for how long. Exit code 1 if failed."""
+    from glimpsebench.bench import status
+    from glimpsebench.bench.suites import read_suite
+
+    sys.path.insert(0, str(Path.cwd()))
+    lines, failed = status.status(read_suite(suite), root)
+    print(*map(terminal.folded, lines), sep="\n")
+    if failed:
+        raise Failed(f"{failed} runs did not end well")
+
+
+@app.command("reproduce")
+def reproduce_command(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="A record's folder, ROOT/records/TASK/AGENT/KEY.")],
+    dry: Annotated[bool, typer.Option("--dry", help="Only print the command and compare the environment.")] = False,
+    modules: Import = None,
+) -> None:
+    """Make a record's run again, and say how close it came: the command, the environment, then every file.
+
+    Exit code 1 if what can be the same is not. Judgements are functions of a record: `glimpse rejudge` needs no rerun.
+    """
+    from glimpsebench.bench import reproduce
+
+    _import(modules)
+    found = reproduce.prepare(record)
+    print(*map(terminal.folded, found.lines), sep="\n")
+    if dry:
+        return
+    with _run_bar() as stages:
+        lines, same = reproduce.compare(found, stages)
+    print(*map(terminal.folded, lines), sep="\n")
+    if not same:
+        raise Failed("it came out otherwise")
 
 
 @app.command("audit")
@@ -509,7 +572,7 @@ def audit_command(
     task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
     seed: Annotated[int, typer.Option(min=0, help="Of the run that is audited.")] = 0,
     settings: Settings = None,
-    root: Root = "quick",
+    root: Root = STORE,
 ) -> None:
     """Make a run again where the contender sees nothing but what it is given, and say whether it leaks or encodes.
 
@@ -526,7 +589,7 @@ def audit_command(
     (spec,) = expand(table)
     print(terminal.folded(str(spec)))
     with tqdm(bar_format="{elapsed} {desc}", leave=False, disable=None) as bar:
-        folder = audit(spec, results_folder(root), bar.set_description_str)
+        folder = audit(spec, root, bar.set_description_str)
     found = read(folder)
     assert found is not None
     print(terminal.listed((f"{100 * value:5.1f} %", CHECKS[name].says) for name, value in found.figures.items()))
@@ -539,8 +602,8 @@ def audit_command(
 
 @app.command("leaderboard")
 def leaderboard_command(
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     title: Annotated[str | None, typer.Option(help="The heading; by default the suite's title.")] = None,
     into: Annotated[
         Path | None, typer.Option(help="Also put the tables between this file's leaderboard markers.")
@@ -550,7 +613,7 @@ def leaderboard_command(
     """Recompute leaderboard.md and leaderboard.csv from the records and print the former."""
     from glimpsebench.bench import leaderboard
 
-    records, folder, heading = _view(root, suite)
+    records, folder, heading = _view(root, of)
     folder.mkdir(exist_ok=True)
     paths = leaderboard.write(records, folder, title or heading)
     if into is not None:
@@ -561,22 +624,22 @@ def leaderboard_command(
 
 @app.command("rejudge")
 def rejudge_command(
-    root: Root = "quick",
+    of: Of = None,
+    root: Root = STORE,
     again: Annotated[bool, typer.Option("--again", help="Also what today's judge has judged already.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Records at a time, one thread each.")] = 2,
     modules: Import = None,
 ) -> None:
-    """Judge the records of a results folder by today's judge of their task. Nobody is trained again.
+    """Judge records by today's judge of their task. Nobody is trained again.
 
     What was looked at must lie beside the records (selections.npz). Judgements by other judges stay.
     """
     from glimpsebench.bench import judgements
 
     _import(modules)
-    folder = results_folder(root)
-    records = judgements.lacking(_records(folder), again)
+    records = judgements.lacking(_view(root, of).records, again)
     left_out = list(judgements.rejudge(records, workers, _bar("judging", "record"), modules or ()))
-    print(f"{len(records) - len(left_out)} judged of {len(records)} that were to be, in {folder}")
+    print(f"{len(records) - len(left_out)} judged of {len(records)} that were to be")
     print(*map(terminal.folded, left_out), sep="\n", end="\n" * bool(left_out))
     if left_out:
         raise Failed(f"{len(left_out)} of {len(records)} records were not judged")
@@ -584,9 +647,14 @@ def rejudge_command(
 
 @app.command("verify")
 def verify_command(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Results folders, folders of these, or single records.")
-    ],
+    of: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SUITE|TASK|PATH]...",
+            help="Suites, tasks, stores, folders of these, or single records. By default the whole store.",
+        ),
+    ] = None,
+    root: Root = STORE,
     judge: Annotated[
         bool, typer.Option("--judge", help="Judge the selections again, and the same places with their values blanked.")
     ] = False,
@@ -600,9 +668,10 @@ def verify_command(
 
     Exit code 0: nothing; 1: doubts; 2: a record is refused. Nothing that a record names is imported.
     """
-    from glimpsebench.bench import reports, verify
+    from glimpsebench.bench import reports, store, verify
 
     _import(modules)
+    paths = [path for name in of for path in store.places(root, name)] if of else [root]
     checked = verify.verify(paths, judge, rerun, _bar("verifying", "record"))
     if as_json:
         print(json.dumps(reports.as_json(checked), indent=1))
@@ -615,45 +684,102 @@ def verify_command(
 @app.command("challenge")
 def challenge_command(
     contender: Annotated[str, typer.Argument(metavar="ROW", help="A row as the leaderboard prints it.")],
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     task: OneTask = None,
 ) -> None:
     """Print what somebody else must run to lower a row or to confirm it."""
     from glimpsebench.bench import compare, leaderboard, reports
 
-    rows = compare.on_task(leaderboard.rows_of(_view(root, suite)[0]), task)
+    rows = compare.on_task(leaderboard.rows_of(_view(root, of).records), task)
     for row in compare.named(rows, contender):
         print(*reports.challenge(row), sep="\n")
 
 
+@app.command("publish")
+def publish_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name or TOML file.")],
+    root: Root = STORE,
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="The store that others read.")] = Path("results"),
+) -> None:
+    """Copy a suite's records, tables and figures into a store that others read, without weights and selections.
+
+    Of each row what was looked at in a few images stays, for the page's pictures. Records that suites have in common
+    are there once. What the suite had there before goes; other suites' stays.
+    """
+    from glimpsebench.bench import store
+    from glimpsebench.bench.report import looks
+    from glimpsebench.bench.suites import read_suite
+
+    looks.keep_all(store.of_suite(read_suite(suite), root))
+    print(f"{store.publish(suite, root, into)} records of {suite}, in {into}")
+
+
 @app.command("retabulate")
 def retabulate_command(
-    results: Annotated[Path, typer.Argument(help="A folder of results folders, one per suite.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="Results that are committed, a folder per suite.")] = Path("results"),
+    suites: Annotated[list[str] | None, typer.Argument(metavar="[SUITE]...", help="Only the tables of these.")] = None,
 ) -> None:
-    """Write all tables of committed results again, from their records, and which of them are of earlier code."""
+    """Write the tables of committed results again, from their records, and which of them are of earlier code."""
     from glimpsebench.bench import retabulate
+    from glimpsebench.bench.suites import suite_names
 
-    print(*retabulate.rewrite(results), retabulate.sentence(results), sep="\n")
+    for suite in suites or ():
+        if suite not in suite_names():
+            raise unknown("suite", suite, suite_names())
+    print(*retabulate.rewrite(results, suites or ()), retabulate.sentence(results), sep="\n")
 
 
 @app.command("figures")
-def figures_command(root: Root = "quick", suite: OfSuite = None, modules: Import = None) -> None:
-    """Redraw the curves and the galleries from the records."""
-    from glimpsebench.bench import figures
+def figures_command(
+    of: Of = None,
+    width: Annotated[
+        str, typer.Option(metavar="column|text|INCHES", help="At which the figures are printed.")
+    ] = "text",
+    glimpses: Annotated[
+        bool, typer.Option("--glimpses", help="Also accuracy after each glimpse, for which selections are replayed.")
+    ] = False,
+    root: Root = STORE,
+    modules: Import = None,
+) -> None:
+    """Draw the figures of a paper, and write the tables in LaTeX, into the folder figures of the results folder.
 
+    PDF and PNG of each, and beside them its caption, NAME.txt: images, seeds, intervals and tests. Gated and open
+    contenders stand in panels of their own; what is too much for one figure goes on in NAME-2.
+    """
+    from glimpsebench.bench import by_glimpse, figures, latex, leaderboard, store
+    from glimpsebench.bench.figures.paper import inches
+    from glimpsebench.bench.suites import read_suite
+
+    wide = inches(width)
     _import(modules)
-    records, folder, _ = _view(root, suite)
-    folder.mkdir(exist_ok=True)
-    print("Written:", *figures.write(records, folder), sep="\n  ")
+    records, folder, title = _view(root, of)
+    rows = leaderboard.rows_of(records)
+    chosen = by_glimpse.chosen(rows, [], None) if glimpses else []
+    replayed = [
+        by_glimpse.replayed(row, _bar("training the judge"))
+        for row in tqdm(chosen, "replaying", unit="row", leave=False, disable=None)
+    ]
+    into = folder / "figures"
+    into.mkdir(parents=True, exist_ok=True)
+    print("Written:")
+    for path in figures.write_all(rows, replayed, into, wide):
+        print(f"  {path}")
+    pages = {"leaderboard": leaderboard.markdown(rows, title)}
+    for comparison in read_suite(of).comparisons if of and store.is_suite(of) else ():
+        with suppress(UsageError):  # its rows are not here yet
+            pages[Path(comparison.file).stem] = comparison.text(rows)
+    for page, text in pages.items():
+        (into / f"{page}.tex").write_text(latex.tables(text, page))
+        print(f"  {into / page}.tex")
 
 
 @app.command("compare")
 def compare_command(
-    contender: Annotated[str, typer.Argument(metavar="A", help="A row as the leaderboard prints it, or 'all'.")],
+    contender: Annotated[str, typer.Argument(metavar="A", help="A label as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     task: OneTask = None,
     measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
     into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
@@ -667,7 +793,7 @@ def compare_command(
     """
     from glimpsebench.bench import compare, leaderboard
 
-    rows = leaderboard.rows_of(_view(root, suite)[0])
+    rows = leaderboard.rows_of(_view(root, of).records)
     text = compare.markdown(rows, contender, other, measure, task)
     if into is not None:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -677,8 +803,8 @@ def compare_command(
 
 @app.command("by-glimpse")
 def by_glimpse_command(
-    root: Root = "quick",
-    suite: OfSuite = None,
+    of: Of = None,
+    root: Root = STORE,
     labels: Annotated[
         list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
     ] = None,
@@ -689,7 +815,7 @@ def by_glimpse_command(
     modules: Import = None,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Accuracy and touched fraction after each glimpse; writes by_glimpse.md, .csv and .png to the results folder.
+    """Accuracy and touched fraction after each glimpse; writes by_glimpse.md, .csv and .png beside the leaderboard.
 
     For agents of several glimpses. Their recorded selections are replayed, so the weights must lie beside the
     records. An episode that ended early keeps its last prediction.
@@ -697,11 +823,11 @@ def by_glimpse_command(
     from glimpsebench.bench import by_glimpse, compare, leaderboard
 
     _import(modules)
-    records, folder, _ = _view(root, suite)
+    records, folder, _ = _view(root, of)
     rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = by_glimpse.chosen(rows, labels or [], against)
     results = [
-        by_glimpse.replayed(row, results_folder(root), _bar("training the evaluator"))
+        by_glimpse.replayed(row, _bar("training a judge"))
         for row in tqdm(chosen, "replaying", unit="row", leave=False, disable=None)
     ]
     folder.mkdir(exist_ok=True)
@@ -712,7 +838,8 @@ def by_glimpse_command(
 
 @app.command("curves")
 def curves_command(
-    root: Root = "quick",
+    of: Of = None,
+    root: Root = STORE,
     labels: Annotated[
         list[str] | None, typer.Option("--agent", metavar="LABEL", help="Only this row; repeat for more.")
     ] = None,
@@ -722,14 +849,15 @@ def curves_command(
     ] = None,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Loss and validation accuracy over training; draws training.png and .pdf in the results folder.
+    """Loss and validation accuracy over training; draws training.png and .pdf beside the leaderboard.
 
     Against the labelled images that were passed through, a thin line for each seed and their mean.
     """
     from glimpsebench.bench import compare, curves, leaderboard
 
-    folder = results_folder(root)
-    rows = compare.on_task(leaderboard.rows_of(_records(folder)), task)
+    records, folder, _ = _view(root, of)
+    folder.mkdir(exist_ok=True)
+    rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = [row for label in labels or () for row in compare.named(rows, label)]
     rows = curves.drawable([row for row in rows if row in chosen] if labels else rows)
     if tensorboard is not None:
@@ -739,18 +867,37 @@ def curves_command(
     print("Written:", *paths, *([] if tensorboard is None else [tensorboard]), sep="\n  ")
 
 
-@app.command("study")
-def study_command(
-    name: Annotated[str, typer.Argument(help="A study's name; its suite has the same.")],
-    root: RootOfSuite = None,
+@app.command("ablate")
+def ablate_command(
+    suite: Annotated[
+        str | None, typer.Argument(help="A suite's name or a TOML file of your own, with [[claim]].")
+    ] = None,
+    root: Root = STORE,
+    everything: Annotated[
+        Path | None,
+        typer.Option("--all", metavar="FOLDER", help="All suites' claims, by a folder of results folders: CLAIMS.md."),
+    ] = None,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Write the table and the pictures of a study from the records of its suite: `glimpse sweep NAME` comes first."""
-    from glimpsebench.bench import studies
+    """Whether a suite's claims hold, by its records: supported, refuted, undecided or not tested.
 
-    write = studies.find(name)
-    folder = results_folder(root or name)
-    paths = write(_records(folder, name), folder)
+    `glimpse sweep SUITE` comes first. A claim says what is compared, by which measure, in which direction, and which
+    effect is the smallest that matters; `docs/own-ablation.md` has an example. Writes ablation.md and ablation.csv.
+    """
+    from glimpsebench.bench import ablate
+    from glimpsebench.bench.suites import read_suite
+
+    sys.path.insert(0, str(Path.cwd()))
+    if (suite is None) == (everything is None):
+        raise UsageError("name a suite, such as mask-penalty, or --all with a folder of results, such as results")
+    if everything is not None:
+        paths = [ablate.write_page(everything)]
+    else:
+        plan = read_suite(str(suite))
+        if not plan.claims:
+            raise UsageError(f"the suite {plan.name} makes no claim: [[claim]] in its file states one")
+        records, folder, _ = _view(root, str(suite))
+        paths = ablate.write(plan, records, folder)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 
@@ -776,7 +923,7 @@ def report_command(
         typer.Option(
             "--root",
             metavar="FOLDER",
-            help="Where records lie; repeat for more, the first counts most. By default runs/SUITE, then results.",
+            help="Where records lie; repeat for more, the first counts most. By default runs, then results.",
         ),
     ] = None,
     into: Annotated[
@@ -790,8 +937,8 @@ def report_command(
 ) -> None:
     """Write what records say as one HTML page: answer, curves, tables, costs, pictures, training, head to head.
 
-    One file that fetches nothing: mail it, or put it anywhere. With runs/SUITE the page has what was run here, and
-    from results/ the rows that were not, so a contender of your own stands among them.
+    One file that fetches nothing: mail it, or put it anywhere. From runs/ it has what was run here, and from
+    results/ the rows that were not, so a contender of your own stands among them.
     """
     from glimpsebench.bench import report
 
@@ -803,6 +950,51 @@ def report_command(
         print(f"Written: {page.write()}")
 
 
+@app.command("watch")
+def watch_command(
+    labels: Annotated[
+        list[str], typer.Argument(metavar="AGENT...", help="Agents, or rows as the leaderboard prints them.")
+    ],
+    task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
+    image: Annotated[int, typer.Option(metavar="N", min=0, help="The number of a test image.")] = 0,
+    budget: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="The largest share of the image that is shown.")
+    ] = 0.2,
+    root: Root = STORE,
+    settings: Settings = None,
+    into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to; by default ROOT/watch.")] = None,
+    width: Annotated[str, typer.Option(metavar="column|text|INCHES", help="Of the strip, in print.")] = "text",
+    modules: Import = None,
+) -> None:
+    """Watch agents look at one test image: a moving picture (GIF), and a strip (PDF, PNG) with its caption.
+
+    What each has seen after each glimpse, which share of the image that is, and what it then believes. From the runs in
+    ROOT whose selections and weights lie beside their records; an agent without one there is run first, by the settings
+    of --set, which takes as long as a run of its.
+    """
+    from glimpsebench.bench import watch
+    from glimpsebench.bench.figures.paper import inches
+    from glimpsebench.bench.run import run
+
+    wide = inches(width)
+    _import(modules)
+    several = []
+    for label in labels:
+        found = watch.run_of(root, label, task, parse_changes(settings, None))
+        if not isinstance(found, tuple):
+            print(terminal.folded(f"no run of {found} here with its weights: running it now"))
+            with _run_bar() as stages:
+                record = run(found, root, stages)
+            if not record.done:
+                raise Failed(escape.terminal(f"{found}: {record.about['error']}"))
+            found = record, label
+        several.append(watch.watched(*found, image, budget))
+    into = into or root / "watch"
+    into.mkdir(parents=True, exist_ok=True)
+    name = watch.name_of(several, task, image)
+    print("Written:", *watch.write(several, into, name, wide), sep="\n  ")
+
+
 def _import(modules: Iterable[str] | None) -> None:
     """Import contenders of one's own: what a record names is not imported because it says so."""
     from glimpsebench import agents
@@ -812,66 +1004,110 @@ def _import(modules: Iterable[str] | None) -> None:
         agents.find(module)
 
 
-def _records(root: Path, suite: str = "quick") -> list[Record]:
-    """The records of a results folder; without any, the error says which folders here have some."""
-    from glimpsebench.bench.records import read_all
-
-    if records := read_all(root):
-        if unjudged := [record for record in records if record.done and record.about["evaluator"] is None]:
-            print(f"{len(unjudged)} of {len(records)} records have no judgement: glimpse rejudge", file=sys.stderr)
-        return records
-    others = sorted({str(path.parent) for path in Path("runs").glob("*/records") if any(path.iterdir())})
-    elsewhere = f"; there are some in {', '.join(others[:5])}" if others else ""
-    raise UsageError(f"{root}: no records here; `glimpse sweep {suite}` makes some, --root looks elsewhere{elsewhere}")
-
-
-def _view(root: str, suite: str | None) -> tuple[list[Record], Path, str]:
-    """The records of a results folder, or those of a suite there; where their tables belong; and a title."""
+def _view(root: Path, of: str | None) -> View:
+    """The records of a suite, a task or a folder (`store.view`); without any, the error says what makes them."""
     from glimpsebench.bench import store
-    from glimpsebench.bench.suites import read_suite
 
-    folder = results_folder(root)
-    records = _records(folder, suite or "quick")
-    if suite is None:
-        return records, folder, "Leaderboard"
-    plan = read_suite(suite)
-    if not (found := store.asked_by(plan, records)):
+    found = store.view(root, of)
+    if not found.records:
+        suite = of if of and store.is_suite(of) else ""
+        where = f"{root}: no records of the suite {Path(suite).stem}" if suite else f"{found.folder}: no records here"
+        others = sorted({str(path.parent) for path in STORE.glob("**/records") if any(path.iterdir())})
         raise UsageError(
-            f"{folder}: no records of the suite {plan.name}; `glimpse sweep {suite} --root {root}` makes them"
+            f"{where}; `glimpse sweep {suite or 'quick'}{_rooted(root)}` makes some, --root looks elsewhere"
+            + (f"; there are some in {', '.join(others[:5])}" if others else "")
         )
-    return found, folder / plan.name, plan.title
+    if unjudged := [record for record in found.records if record.done and record.about["evaluator"] is None]:
+        print(f"{len(unjudged)} of {len(found.records)} records have no judgement: glimpse rejudge", file=sys.stderr)
+    return found
 
 
 def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
     print(text if markdown else terminal.rendered(text, marks=marks), end="")
 
 
+@app.command("answer")
+def answer_command(
+    root: Root = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="The page to write; by default ANSWER.md in that folder.")] = None,
+) -> None:
+    """Write who chooses better, reinforcement learning or a gradient: arena by arena, from the records of the duel.
+
+    The arenas' suites are duel-subset, duel-crop, duel-cells and duel-windows. What has no records is said to be not
+    run yet, with the command that runs it.
+    """
+    from glimpsebench.bench import answer
+
+    path = out or root / "ANSWER.md"
+    page = answer.markdown(answer.records_in(root))
+    path.write_text(page)
+    print("Written:", path, sep="\n  ")
+
+
+@app.command("tune")
+def tune_command(
+    suite: Annotated[str, typer.Argument(help="A suite with a [tune] table: its name, or a TOML file of your own.")],
+    root: Root = STORE,
+    trials: Annotated[int | None, typer.Option(min=1, help="Of each entry, in place of what the suite says.")] = None,
+    seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the suite that is written: 0-9.")] = "0-9",
+    list_only: Annotated[bool, typer.Option("--list", help="Only list the trials and whether they are done.")] = False,
+) -> None:
+    """Search settings by validation accuracy: as many random trials for every entry, none of which sees a test image.
+
+    A trial that is recorded is not run again, so that the same command goes on where it was stopped. The best settings
+    of each entry are written as a suite, to be run with `glimpse sweep`.
+    """
+    from glimpsebench.bench import tune
+
+    sys.path.insert(0, str(Path.cwd()))
+    plan = tune.read_plan(suite)
+    plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
+    folder = root / plan.suite
+    kept = folder / "trials"
+    if list_only:
+        for entry in range(len(plan.entries)):
+            for trial in range(plan.trials):
+                spec = plan.spec(entry, trial)
+                state = "done" if tune.path_of(kept, plan, spec).exists() else "to do"
+                print(terminal.folded(f"  {state:7}{spec}", 9))
+        return
+    found = tune.tune(plan, kept, lambda todo: tqdm(todo, unit="trial", leave=False, disable=None, dynamic_ncols=True))
+    head = ["entry", "trials", "validation accuracy, %", "best settings"]
+    print(*terminal.columned(head, tune.table(plan, found), terminal.width()), sep="\n")
+    path = folder / f"{plan.suite}-tuned.toml"
+    path.write_text(tune.winners(plan, found, parse_seeds(seeds)))
+    print("Written:", path, kept, sep="\n  ")
+
+
 def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:
     """Have today's judge judge what an earlier one has judged, of a suite's records that have their selections."""
-    from glimpsebench.bench import judgements
-    from glimpsebench.bench.records import read_all
+    from glimpsebench.bench import judgements, store
 
-    keys = {spec.folder(root).name for spec in suite.specs}
-    records = [record for record in read_all(root) if record.question in keys]
-    whole = [one for one in judgements.lacking(records) if (one.folder / "selections.npz").exists()]
+    lacking = judgements.lacking(store.of_suite(suite, root))
+    whole = [one for one in lacking if (one.folder / "selections.npz").exists()]
     for left_out in judgements.rejudge(whole, workers, _bar("judging", "record")) if whole else ():
         print(terminal.folded(left_out))
 
 
-def _report(root: Path, suite: Suite) -> None:
-    """Write and show a suite's tables, its comparisons of its own runs alone, and its figures."""
-    from glimpsebench.bench import compare, curves, figures, leaderboard
-    from glimpsebench.bench.records import read_all
+def _report(root: Path, swept: Suite, suite: Suite) -> None:
+    """Write and show a suite's tables, the comparisons of the runs that were swept, and figures.
 
-    records = read_all(root)
-    paths = leaderboard.write(records, root, suite.title) + figures.write(records, root)
-    keys = {spec.folder(root).name for spec in suite.specs}
-    rows = leaderboard.rows_of(record for record in records if record.question in keys)
-    compared, skipped = compare.write(suite.comparisons, rows, root)
+    Args:
+        root: the store.
+        swept: the suite with changes from the command line.
+        suite: as its file has it. Its runs stand beside those that were swept.
+    """
+    from glimpsebench.bench import compare, curves, figures, leaderboard, store
+
+    both = dataclasses.replace(suite, specs=(*suite.specs, *swept.specs))
+    records, folder = store.of_suite(both, root), root / suite.name
+    folder.mkdir(exist_ok=True)
+    paths = leaderboard.write(records, folder, suite.title) + figures.write(records, folder)
+    own = store.asked_by(swept.specs, records)
+    compared, skipped = compare.write(swept.comparisons, leaderboard.rows_of(own), folder)
     paths += compared
     _show(paths[0].read_text(), False, leaderboard.MARKS)
-    doubts = [curves.at_chance(record, root) for record in records if record.about["key"] in keys]
-    notes = [*skipped, *filter(None, doubts)]
+    notes = [*skipped, *filter(None, (curves.at_chance(record, _rooted(root)) for record in own))]
     print(*map(terminal.folded, notes), sep="\n", end="\n" * bool(notes))
     print("Written:", *paths, root / "records", sep="\n  ")
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def claims(mine: Row, theirs: Row, measure: str) -> list[Claim]:
         return [_finding(name, *(one[name] for one in values)) for name in both]
     images = {record.about["task"]["test_sha256"] for row in (mine, theirs) for record in row.records}
     if len(images) > 1:
-        raise UsageError(f"{mine.name} and {theirs.name} were scored on different test images of {mine.task}")
+        raise UsageError(f"{mine.label} and {theirs.label} were scored on different test images of {mine.task}")
     found = []
     for at, budget in _points(measure).items():
         a, b = scores(mine, measure, budget), scores(theirs, measure, budget)
@@ -162,18 +162,17 @@ def scores(row: Row, measure: str, budget: float) -> Array | None:
 def named(rows: Sequence[Row], label: str) -> list[Row]:
     """The rows with this label, one per task. Spaces and the order of settings do not matter, nor the leaderboard's †.
 
-    An agent's name alone will do where its settings are the same in all of its rows. A name says what differs from the
-    defaults of the record's time; what differs from today's is understood too.
+    What is no label may be a row's name, with all settings that differ from the defaults, be it from those of the
+    record's time or from today's; or the agent's name alone, if all of its rows have one label.
     """
     try:
-        name = matching({row.name for row in rows}, label)
-        return [row for row in rows if row.name == name]
+        found = matching(rows, label)
     except UsageError:
-        todays = {row.name: _by_todays_defaults(row) for row in rows}
-        found = {name for name, today in todays.items() if _parts(today) == _parts(label)}
-        if len(found) != 1:
+        todays = {row.label for row in rows if _parts(_by_todays_defaults(row)) == _parts(label)}
+        if len(todays) != 1:
             raise
-        return [row for row in rows if row.name in found]
+        (found,) = todays
+    return [row for row in rows if row.label == found]
 
 
 def _by_todays_defaults(row: Row) -> str:
@@ -187,24 +186,36 @@ def _by_todays_defaults(row: Row) -> str:
 
 
 def _parts(label: str) -> list[str]:
-    """An agent's name and its settings, in an order that does not depend on theirs."""
+    """A label's words and its settings, in an order that does not depend on theirs."""
     return sorted(re.split("[(),]", label.replace(" ", "").rstrip("†")))
 
 
-def matching(names: Collection[str], label: str) -> str:
-    """The one of these names that a label means (`named`).
+class Named(Protocol):
+    """What has a label and a long name: a row, or what a suite says of one (`rows.Called`)."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+def matching(rows: Collection[Named], label: str) -> str:
+    """The label that is meant (`named`).
 
     Raises:
         UsageError: there is none, or there are several.
     """
-    if found := [name for name in names if _parts(name) == _parts(label)]:
+    if found := [row.label for row in rows if _parts(row.label) == _parts(label)]:
         return found[0]
-    begun = sorted(name for name in names if name.startswith(f"{label} ("))
-    if len(begun) == 1:
-        return begun[0]
-    if begun:
-        raise UsageError(f"several contenders are '{label}', say which: {', '.join(begun)}")
-    raise unknown("contender", label, names)
+    meant = {row.label for row in rows if _parts(row.name) == _parts(label)}
+    if not meant:
+        meant = {row.label for row in rows if any(each.startswith(f"{label} (") for each in (row.label, row.name))}
+    if len(meant) == 1:
+        return meant.pop()
+    if meant:
+        raise UsageError(f"several contenders are '{label}', say which: {', '.join(sorted(meant))}")
+    raise unknown("contender", label, {row.label for row in rows}, sorted({row.name for row in rows}))
 
 
 def on_task(rows: Sequence[Row], task: str | None) -> list[Row]:
@@ -237,7 +248,7 @@ def markdown(rows: Sequence[Row], label: str, other: str, measure: str, task: st
     rows = on_task(rows, task)
     contenders = rows if label == ALL else named(rows, label)
     references = named(rows, other)
-    title = f"{'every contender' if label == ALL else contenders[0].name} against {references[0].name}, by {measure}"
+    title = f"{'every contender' if label == ALL else contenders[0].label} against {references[0].label}, by {measure}"
     parts = [f"# {escape.markdown(title)}\n{_FINDINGS_NOTE if measure == FINDINGS else _NOTE}"]
     for theirs in references:
         found = [(row, claims(row, theirs, measure)) for row in contenders if row.task == theirs.task]
@@ -333,7 +344,7 @@ def _marked(text: str, difference: Difference, adjusted: float, seeds: int) -> s
     return text + "¹" * (seeds < 2)
 
 
-def pipe(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+def pipe(head: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table: so many columns to the left, the others to the right."""
+    rows = [head, [*["---"] * left, *["---:"] * (len(head) - left)], *lines]
     return "".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |\n" for row in rows)

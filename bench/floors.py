@@ -90,7 +90,7 @@ class Floors:
                 if row.track == "reference" or mine is None or theirs is None or not same:
                     continue
                 difference = crossed(mine, theirs)
-                found[row.name, budget] = floor, difference, min(len(mine), len(theirs))
+                found[row.label, budget] = floor, difference, min(len(mine), len(theirs))
                 # The best of several is a little too good by chance: to be below it counts after Bonferroni's
                 # correction for the choice.
                 p.append(difference.p if difference.mean > 0 else min(1.0, difference.p * among))
@@ -104,7 +104,7 @@ class Floors:
 
         At the level with which Holm's correction begins; NaN if none of them is compared there.
         """
-        names = {row.name for row in rows}
+        names = {row.label for row in rows}
         each = [
             one.difference.detectable(len(self.against))
             for (name, at), one in self.against.items()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import judges
+from glimpsebench.bench import hashes, judges
 from glimpsebench.bench.records import Judgement, Record, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.envs import tasks
@@ -69,6 +69,7 @@ def write(judgement: Judgement, folder: Path) -> Path:
     temporary = folder / f".{path.stem}.{os.getpid()}.npz"
     np.savez_compressed(temporary, correct=np.packbits(judgement.correct_MFN, axis=-1))
     temporary.replace(path)
+    hashes.add(folder, path.name)
     return path
 
 
@@ -117,8 +118,16 @@ def judged_again(record: Record, agent: Agent, test: Split, judge: Judge) -> Jud
 def episodes_of(record: Record, agent: Agent) -> Episodes:
     """What a record holds of its episodes."""
     arrays = record.arrays
-    names = ("steps", "touched", "delivered", "own", "points")
-    return Episodes(record.selected(agent), *(arrays[name] for name in names))
+    none = np.zeros_like(arrays["own"], np.uint8)  # of records of an earlier version, and without a predictor
+    return Episodes(
+        selection=record.selected(agent),
+        steps_FN=arrays["steps"],
+        touched_FN=arrays["touched"],
+        delivered_FN=arrays["delivered"],
+        predicted_FN=arrays["own"],
+        confidence_FN=arrays.get("confidence", none),
+        points_N2=arrays["points"],
+    )
 
 
 def lacking(records: Iterable[Record], again: bool = False) -> list[Record]:

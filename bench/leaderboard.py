@@ -67,7 +67,8 @@ def _lines(row: Row, floors: Mapping[str, Floors], ceiling: Row | None) -> Itera
         line = {
             "task": row.task,
             "track": row.track,
-            "contender": row.name,
+            "contender": row.label,
+            "name": row.name,
             "version": row.about["version"],
             "source": row.about["source"],
             "supervision": row.about["supervision"],
@@ -79,9 +80,9 @@ def _lines(row: Row, floors: Mapping[str, Floors], ceiling: Row | None) -> Itera
             line |= _columns(by, scores[by][at]) | {f"{by}_balanced": balanced[by][at]}
         line |= {"own_calibration_error": calibration[at]} if calibration else {}
         for by in ("own", "evaluator"):
-            above = floors[by].against.get((row.name, budget))
+            above = floors[by].against.get((row.label, budget))
             line |= {
-                f"{by}_floor": above.floor.name if above else "",
+                f"{by}_floor": above.floor.label if above else "",
                 **_columns(f"{by}_above_floor", above.difference if above else NOTHING),
                 f"{by}_above_floor_p": above.adjusted if above else float("nan"),
                 f"{by}_detectable": floors[by].detectable([row], budget),
@@ -164,16 +165,25 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 """At which performance profiles are shown."""
 
 
+def over_tasks(rows: Sequence[Row]) -> dict[str, tuple[list[Row], Array]]:
+    """Label → its rows and the scores of its runs on each task, (R, T), of contenders on several tasks.
+
+    A score is `above_chance` by the evaluator. Those whose runs are not as many on each task are left out.
+    """
+    labels: dict[str, list[Row]] = {}
+    for row in rows:
+        labels.setdefault(row.label, []).append(row)
+    return {
+        label: (several, np.stack([above_chance(row, "evaluator") for row in several], 1))
+        for label, several in labels.items()
+        if len(several) > 1 and len({len(row.records) for row in several}) == 1
+    }
+
+
 def _over_tasks(rows: Sequence[Row]) -> str:
     """Contenders over several tasks, by the evaluator; nothing for those of one, and without any."""
-    names: dict[str, list[Row]] = {}
-    for row in rows:
-        names.setdefault(row.name, []).append(row)
     lines = []
-    for several in names.values():
-        if len(several) < 2 or len({len(row.records) for row in several}) > 1:
-            continue
-        scores_RT = np.stack([above_chance(row, "evaluator") for row in several], 1)
+    for several, scores_RT in over_tasks(rows).values():
         middle = stratified_bootstrap(scores_RT, metrics.interquartile_mean)
         profile = metrics.performance_profile(scores_RT, LEVELS)
         about = [shown(several[0]), several[0].track, str(len(several)), str(len(scores_RT))]
@@ -253,7 +263,7 @@ def _marked(row: Row, floors: Floors) -> list[str]:
     """A row's accuracies at each budget, with how they stand to the strongest floor."""
     cells = []
     for value, budget in zip(row.accuracy(floors.by), BUDGETS, strict=True):
-        cell, against = _with_interval(value), floors.against.get((row.name, budget))
+        cell, against = _with_interval(value), floors.against.get((row.label, budget))
         if against is not None:
             cell = {1: f"**{cell}**", -1: f"*{cell}*", 0: cell}[against.sign]
             cell += "¹" * (against.sign_of_these_networks != 0)
@@ -276,7 +286,7 @@ def _strongest(floors: Mapping[str, Floors]) -> str:
             cells = [
                 part
                 for one in best
-                for part in ((escape.markdown(one.floor.name), _cell(one.accuracy)) if one else ("·", "·"))
+                for part in ((escape.markdown(one.floor.label), _cell(one.accuracy)) if one else ("·", "·"))
             ]
             lines.append(_row([f"{100 * budget:g} %", *cells]))
     if not lines:
@@ -308,7 +318,7 @@ def _beside_the_grid(rows: Sequence[Row]) -> str:
         judged, own = row.accuracy("evaluator", row.points), row.accuracy("own", row.points)
         for point, share, *values in zip(row.points, touched, judged, own, strict=True):
             cells = [_cell(share, 2), *(_with_interval(value, 2) for value in values)]
-            lines.append(_row([escape.markdown(row.name), f"{100 * point:g} %", *cells]))
+            lines.append(_row([escape.markdown(row.label), f"{100 * point:g} %", *cells]))
     if not lines:
         return ""
     head = [_row(["contender", "budget", "touched", "evaluator", "own"]), _row(["---", *["---:"] * 4])]
@@ -386,7 +396,7 @@ def _localisation(rows: Sequence[Row]) -> str:
         ious = [value for value in row.localisation("iou") if not np.isnan(value)]
         shares = [_cell(value) for value in row.localisation("on_object")]
         lines.append(
-            _row([escape.markdown(row.name), _cell(row.pointing), *shares, f"{max(ious):.2f}" if ious else "·"])
+            _row([escape.markdown(row.label), _cell(row.pointing), *shares, f"{max(ious):.2f}" if ious else "·"])
         )
     body = "\n".join(lines)
     return (
@@ -405,7 +415,7 @@ def _findings(rows: Sequence[Row]) -> str:
         keys = tuple(sorted(key for key in found[0] if _all_floats(found, key))) if found else ()
         if keys:
             cells = [_spread([each[key] for each in found]) for key in keys]
-            groups.setdefault(keys, []).append(_row([escape.markdown(row.name), *cells]))
+            groups.setdefault(keys, []).append(_row([escape.markdown(row.label), *cells]))
     if not groups:
         return ""
     tables = [

@@ -197,7 +197,7 @@ def _quoted(published: Mapping[str, Sequence[Published]]) -> Iterator[str]:
 
 
 def _names(row: Row) -> list[str]:
-    return [escape.markdown(row.name), escape.markdown(row.task)]
+    return [escape.markdown(row.label), escape.markdown(row.task)]
 
 
 def _line(cells: Sequence[str]) -> str:

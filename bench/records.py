@@ -13,6 +13,7 @@ a record lies beside it, one file for each judge (`judgements`), so that another
                                 weights.STAGE.safetensors  checkpoints, where the agent keeps any
                                 curves.json     how training went (`curves`)
                                 timings.json
+                                SHA256SUMS      of all these but timings.json (`hashes`)
 
 Tables and comparisons need the first three. Selections and weights, which show, replay and judge again what was looked
 at, may be left out of a copy. Every reader of a record comes through `Record`, which refuses what is damaged or does
@@ -21,16 +22,21 @@ not agree with itself; nothing in a record imports a module.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import platform
 import re
 import shutil
+import socket
 import sys
+import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,10 +45,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.bench import arrays, escape, metrics
+from glimpsebench.bench import arrays, escape, hashes, metrics
 from glimpsebench.bench.schema import SCHEMA, About, AboutAudit, Curves, Timings, asked, read_json, shown
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -89,10 +96,13 @@ class Record:
         folder: where it lies.
         about: the contents of record.json, an older one's by the names of now, and as `evaluator` the name of the judge
             whose judgement stands for it in tables; None if there is none.
+        label: what the suite that is looked at calls it (`store.labelled`); None if it gives no label. It is in no
+            file, so the same record may have another label in another suite.
     """
 
     folder: Path
     about: Mapping[str, Any]
+    label: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Record:
@@ -108,7 +118,7 @@ class Record:
         return cls(
             folder,
             about
-            | {"agent": _by_todays_names(about)}
+            | {"agent": _by_todays_names(about), "task": _task_by_todays_names(about["task"])}
             | {"evaluator": _todays(names, about, folder) if names else about.get("evaluator")},
         )
 
@@ -116,8 +126,9 @@ class Record:
     def arrays(self) -> dict[str, Array]:
         """The per-image arrays: steps, touched, delivered, seen, own (F, N), labels (N,), points (N, 2).
 
-        Where images are padded, also pixels (N,): how many each has without the padding. Where the task knows its
-        objects, iou and on_object (F, N), and pointed (N,) of agents that choose a look.
+        Also confidence (F, N) in 255ths, of a predictor and but in records of an earlier version. Where images are
+        padded, pixels (N,): how many each has without the padding. Where the task knows its objects, iou and on_object
+        (F, N), and pointed (N,) of agents that choose a look.
         """
         return arrays.read_images(self.folder / "images.npz", self.about)
 
@@ -171,6 +182,11 @@ class Record:
         """What an audit of this run found (`audit.audits.Audit`); None without one."""
         path = self.folder / "audit.json"
         return read_json(path, AboutAudit) if path.exists() else None
+
+    def forget(self) -> None:
+        """Let go of what has been read of its files; it is read again when it is asked for."""
+        for name in ("arrays", "judgement", "reached_F", "unchosen_F", "curves", "timings"):
+            self.__dict__.pop(name, None)
 
     @property
     def done(self) -> bool:
@@ -297,7 +313,7 @@ def rebuilt(record: Record) -> tuple[Task, Agent]:
             record alone, perhaps somebody else's, does not cause.
     """
     name = record.about["agent"]["name"]
-    if name not in agents.names() and name not in sys.modules:
+    if not is_at_hand(name):
         raise UsageError(f"a record names the module {name}, which is not imported for that: ask for it with --import")
     task = task_of(record.about)
     agent = agents.make(name, record.about["agent"]["settings"])
@@ -305,12 +321,18 @@ def rebuilt(record: Record) -> tuple[Task, Agent]:
     return task, agent
 
 
+def is_at_hand(name: str) -> bool:
+    """Whether an agent is this package's or has been imported, which a record alone, perhaps somebody else's, does not
+    cause."""
+    return name in agents.names() or name in sys.modules
+
+
 def _by_todays_names(about: Mapping[str, Any]) -> dict[str, Any]:
     """What a record tells of the agent, by the names of now. Of code it imports this package's agents alone."""
     agent = dict(about["agent"])
-    if agent["name"] in agents.names():
-        kind = agents.find(agent["name"])
-        agent |= {name: current(kind, agent[name]) for name in ("settings", "changed")}
+    with suppress(UsageError):  # a module that is no agent's
+        kind = agents.find(agent["name"]) if is_at_hand(agent["name"]) else None
+        agent |= {name: current(kind, agent[name]) for name in ("settings", "changed") if kind}
     if about["schema"] == 1:
         if agent["reference"] is True:
             agent["reference"] = "ceiling" if about["budgets"] == [1.0] else "floor"
@@ -322,23 +344,35 @@ def _by_todays_names(about: Mapping[str, Any]) -> dict[str, Any]:
     return agent
 
 
+def _task_by_todays_names(task: Mapping[str, Any]) -> dict[str, Any]:
+    name = task["id"].rpartition("-v")[0]
+    settings = current(type(tasks.TASKS[name]), task["settings"]) if name in tasks.TASKS else task["settings"]
+    return {**task, "settings": settings}
+
+
 def folder_of(root: Path, task_id: str, agent: str, key: str) -> Path:
     return root / "records" / task_id / agent / key
 
 
-def read_all(root: Path) -> list[Record]:
-    """All records under a results folder, in the order of their paths.
+def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
+    """The records under a results folder, in the order of their paths.
 
     A run that did not end well has nothing to be judged: it stands with the others of its task.
+
+    Args:
+        root: the results folder.
+        folders: of the records there that are wanted; by default all.
 
     Raises:
         UsageError: one of them is damaged, or lies in the folder of another.
     """
     found = []
-    for path in sorted((root / "records").glob("*/*/*/record.json")):
-        record = Record.read(path.parent)
-        if path.parent != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
-            raise UsageError(f"{path}: key: the folder is not that of its task, agent and key")
+    if folders is None:
+        folders = [path.parent for path in (root / "records").glob("*/*/*/record.json")]
+    for folder in sorted(folders):
+        record = Record.read(folder)
+        if folder != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
+            raise UsageError(f"{folder / 'record.json'}: key: the folder is not that of its task, agent and key")
         found.append(record)
     check_alike(found)
     judges: dict[str, Counter[str]] = defaultdict(Counter)
@@ -380,28 +414,110 @@ def check_alike(records: Iterable[Record]) -> None:
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` by one rename when the block ends well, and vanishes otherwise."""
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+def replacing(folder: Path, allowed: Callable[[], bool] = lambda: True) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends well, and vanishes otherwise.
+
+    It does so by one rename, which gives the place of what was there before to what is new, so that whoever reads finds
+    one of them, whole. It gets a list of the hashes of its files.
+
+    Args:
+        folder: a record's.
+        allowed: asked just before; if not, nothing is replaced.
+
+    Raises:
+        UsageError: something cannot be written, as on a full disk; what was there stays.
+    """
+    temporary = folder.parent / f".{folder.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}"
     try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        hashes.write(temporary)
+        if allowed():
+            _move_to(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UsageError(f"{getattr(error, 'filename', None) or folder}: cannot be written ({why})") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):
             folder.parent.rmdir()  # leave no empty folder behind a failure
 
 
-def remove_unfinished(root: Path) -> None:
-    """Remove what killed processes left half-written."""
-    for temporary in (root / "records").glob("*/*/.*.*"):
+def _move_to(temporary: Path, folder: Path) -> None:
+    """Give a folder the place of another one, or of none; the other one then has the temporary place."""
+    for _ in range(1000):
         try:
-            os.kill(int(temporary.name.rsplit(".", 1)[-1]), 0)
-        except (ValueError, ProcessLookupError):
+            temporary.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        try:
+            exchange(temporary, folder)
+            return
+        except FileNotFoundError:  # somebody else has moved it away since
+            continue
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change their places, at once where the system can (Linux, macOS).
+
+    Raises:
+        FileNotFoundError: one of them is not there.
+    """
+    for name, before, flag in (("renameat2", (-100, -100), 2), ("renamex_np", (), 2)):  # AT_FDCWD; RENAME_EXCHANGE
+        function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+        if function is None:
+            continue
+        places = (os.fsencode(one), os.fsencode(other))
+        arguments = (before[0], places[0], before[1], places[1], flag) if before else (*places, flag)
+        if function(*arguments) == 0:
+            return
+        if (number := ctypes.get_errno()) not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise OSError(number, os.strerror(number), str(other))
+        break
+    aside = one.with_name(f"{one.name}.old")  # the file system cannot: for a moment nothing is there
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+_FORGOTTEN_S = 86_400.0
+"""Seconds after which a temporary folder of another machine belongs to nobody."""
+
+
+def remove_unfinished(root: Path) -> None:
+    """Remove what killed processes of this machine left half-written, and what others left long ago."""
+    for temporary in (root / "records").glob("*/*/.*.*"):
+        host, _, rest = temporary.name[1:].partition(".")[2].rpartition(".")[0].rpartition(".")
+        try:
+            if host == socket.gethostname():
+                os.kill(int(rest), 0)
+            elif time.time() - temporary.stat().st_mtime < _FORGOTTEN_S:
+                continue
+            else:
+                raise ProcessLookupError
+        except (ValueError, ProcessLookupError, FileNotFoundError):
             shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):
+                temporary.parent.rmdir()
+        except OSError:  # of a process of somebody else
+            continue
+
+
+def set_aside(root: Path, folder: Path) -> Path:
+    """Move a damaged record to ROOT/damaged, where nothing looks for records, and return its new place."""
+    number = 0
+    while (place := root / "damaged" / folder.relative_to(root / "records").with_suffix(f".{number}")).exists():
+        number += 1
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(place)
+    except OSError as error:
+        raise UsageError(f"{folder}: damaged, and cannot be set aside ({error.strerror})") from None
+    return place
 
 
 def processor() -> str:

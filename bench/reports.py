@@ -25,7 +25,7 @@ def challenge(row: Row) -> list[str]:
     code = f"version {agent['version']}, source {agent['source'] or 'unknown'}, GlimpseBench {software['glimpsebench']}"
     commit = f", commit {software['commit']}" if "commit" in software else ""
     return [
-        escape.terminal(f"# {row.name} on {record.task}: {code}{commit}"),
+        escape.terminal(f"# {row.label} on {record.task}: {code}{commit}"),
         "# The same runs, from the same code; more seeds beside them lower a row that was lucky:",
         shlex.join([*command(row), "--root", "challenge"]),
         "# What they looked at, counted and judged again, and the same places with their values blanked:",

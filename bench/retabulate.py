@@ -4,14 +4,11 @@ them has changed, and a sentence that says which records today's code would not 
 
 from __future__ import annotations
 
-import io
-import tempfile
 import textwrap
-from collections.abc import Iterable
-from contextlib import redirect_stderr
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from glimpsebench.bench import compare, leaderboard, store, studies
+from glimpsebench.bench import ablate, compare, leaderboard, store
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -54,25 +51,25 @@ def sentence(results: Path) -> str:
     return "\n".join(textwrap.fill(one, width=120, break_on_hyphens=False) for one in said)
 
 
-def rewrite(results: Path) -> list[str]:
-    """Write leaderboards, comparisons, studies' tables and the sentence again; return what was left out, and why.
+def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
+    """Write leaderboards, comparisons, the claims' page and the sentence again; return what was left out, and why.
 
     A README beside the results folder that shows a suite's leaderboard (`leaderboard.insert`) gets the new one.
+
+    Args:
+        results: the committed results.
+        suites: of which tables are written; by default of all.
     """
     left_out = []
-    for folder in folders(results):
+    chosen = [folder for folder in folders(results) if folder.name in suites or not suites]
+    for folder in chosen:
         suite, kept = read_suite(folder.name), store.kept(folder)
         leaderboard.write(kept, folder, suite.title)
         written, skipped = compare.write(suite.comparisons, leaderboard.rows_of(kept), folder)
         left_out += [f"{folder}: {why}" for why in skipped]
         for old in {*folder.glob("*against-*.md")} - {*written}:
             old.unlink()
-        if folder.name in studies.names():
-            # Pictures need weights, which committed records lack: what says so is no news here.
-            with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
-                for path in studies.find(folder.name)(kept, Path(scratch)):
-                    if path.suffix in (".md", ".csv"):
-                        (folder / path.name).write_bytes(path.read_bytes())
+    ablate.write_page(results)
     page = results / "README.md"
     text = page.read_text()
     begin, end = text.find(_BEGIN), text.find(_END)
@@ -80,7 +77,7 @@ def rewrite(results: Path) -> list[str]:
         raise UsageError(f"{page}: no markers '{_BEGIN}' and '{_END}' to write between")
     page.write_text(f"{text[: begin + len(_BEGIN)]}\n{sentence(results)}\n{text[end:]}")
     showing = results.parent / "README.md"
-    for folder in folders(results):
+    for folder in chosen:
         if showing.exists() and f"{leaderboard.BEGIN} {results.name}/{folder.name}" in showing.read_text():
             leaderboard.insert(
                 showing, folder, read_suite(folder.name).title, f"{results.name}/{folder.name}", store.kept(folder)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench.localisation import peak_of, pixel_of
@@ -45,6 +46,7 @@ class Episodes:
         touched_FN: source pixels in their union, without padding.
         delivered_FN: values that they returned, per channel, repeats counted.
         predicted_FN: argmax of the logits at that moment, int16; −1 without a glimpse or a predictor.
+        confidence_FN: the probability that they give to that class (`confidence`), uint8; 0 where there is none.
         points_N2: the pixel (row, column) of its first look by choice (`Agent.given`): the window's middle, or the one
             scored best. Of an agent that chooses none, the last look's.
     """
@@ -54,17 +56,37 @@ class Episodes:
     touched_FN: Array
     delivered_FN: Array
     predicted_FN: Array
+    confidence_FN: Array
     points_N2: Array
 
 
 def rollout(agent: Agent, images: Split, seed: int) -> Episodes:
     """Let an agent look at every image, through an env that has no labels."""
     rng = np.random.default_rng([seed, 2])
-    return _roll_out(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, agent.predict)
+
+    def predict(view: Observation) -> Array | None:
+        logits = agent.predict(view)
+        return None if logits is None else checked(logits, agent.classes)
+
+    return _roll_out(agent, images, lambda seen, *_: agent.act(seen, rng), agent.view, predict)
+
+
+def checked(logits: Any, classes: int) -> Array:
+    """A contender's logits (B, K), if that is what they are.
+
+    Raises:
+        ValueError: another shape, no numbers, or not finite (−∞ says that it is not this class).
+    """
+    logits_BK = np.asarray(logits)
+    if logits_BK.shape != (BATCH, classes) or logits_BK.dtype.kind not in "fiu":
+        raise ValueError(f"predict: {logits_BK.dtype} of shape {logits_BK.shape}, not logits of shape {BATCH, classes}")
+    if not np.isfinite(logits_BK.max(-1)).all():
+        raise ValueError("predict: logits that are not finite")
+    return logits_BK
 
 
 def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, view: Kind = "canvas") -> Episodes:
-    """The same selections again, classified from a view by another predictor.
+    """The same selections again, classified from a view by another predictor, which is asked where a budget ends alone.
 
     Raises:
         RuntimeError: they do not touch what the episodes say.
@@ -74,7 +96,7 @@ def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, vi
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
-    again = _roll_out(agent, images, choose, view, predict, as_recorded(sensor))
+    again = _roll_out(agent, images, choose, view, predict, as_recorded(sensor), episodes.steps_FN)
     for name in ("steps_FN", "touched_FN", "delivered_FN"):
         if not np.array_equal(getattr(again, name), getattr(episodes, name)):
             raise RuntimeError("a replay of the recorded selections does not touch or deliver what they did")
@@ -82,7 +104,13 @@ def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, vi
 
 
 def replay_steps(
-    agent: Agent, images: Split, selection: Array, steps_N: Array, view: Kind, predict: Predict
+    agent: Agent,
+    images: Split,
+    selection: Array,
+    steps_N: Array,
+    view: Kind,
+    predict: Predict,
+    budget: float | None = None,
 ) -> tuple[Array, Array]:
     """A recorded selection of several glimpses again: what is predicted and touched after each (N, T).
 
@@ -93,24 +121,39 @@ def replay_steps(
         steps_N: how many glimpses were taken. After an episode's end the last prediction and mask stay.
         view: what `predict` sees.
         predict: the predictor. Without a glimpse, or without logits, the prediction is −1.
+        budget: of the pass that the selection is of; by default the agent's largest.
     """
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(selection[index_B, step], agent.sensor(), agent.shape)
 
     sensor = as_recorded(agent.sensor())
-    (_, touched_NT, _, predicted_NT, _), _ = _steps(agent, images, 0, max(agent.budgets), choose, view, predict, sensor)
+    most = max(agent.budgets) if budget is None else budget
+    (_, touched_NT, _, predicted_NT, _, _), _ = _steps(agent, images, 0, most, choose, view, predict, sensor)
     upto_TN = np.minimum(np.arange(1, agent.horizon() + 1)[:, None], steps_N)
     return _value_after(predicted_NT, upto_TN, -1).T, _value_after(touched_NT, upto_TN, 0).T
 
 
 def _roll_out(
-    agent: Agent, images: Split, choose: Choose, view: Kind, predict: Predict, sensor: Sensor | None = None
+    agent: Agent,
+    images: Split,
+    choose: Choose,
+    view: Kind,
+    predict: Predict,
+    sensor: Sensor | None = None,
+    ends_FN: Array | None = None,
 ) -> Episodes:
     single = agent.horizon() == 1
     groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
     sensor = sensor or agent.sensor()
-    passes = [_pass(agent, images, number, group, choose, view, predict, sensor) for number, group in enumerate(groups)]
+
+    def ends_of(number: int) -> Array | None:
+        return ends_FN[[number]] if single and ends_FN is not None else ends_FN
+
+    passes = [
+        _pass(agent, images, number, group, choose, view, predict, sensor, ends_of(number))
+        for number, group in enumerate(groups)
+    ]
 
     def joined(name: str) -> Array:
         return np.concatenate([getattr(one, name) for one in passes])
@@ -121,6 +164,7 @@ def _roll_out(
         touched_FN=joined("touched_FN"),
         delivered_FN=joined("delivered_FN"),
         predicted_FN=joined("predicted_FN"),
+        confidence_FN=joined("confidence_FN"),
         points_N2=passes[0].points_N2,
     )
 
@@ -134,11 +178,12 @@ def _pass(
     view: Kind,
     predict: Predict,
     sensor: Sensor,
+    ends_FN: Array | None = None,
 ) -> Episodes:
     """Every image once, under the largest of these budgets; the others are its prefixes."""
     count, horizon = len(images), agent.horizon()
-    (actions, touched_NT, delivered_NT, predicted_NT, taken_NT), points_N2 = _steps(
-        agent, images, number, max(budgets), choose, view, predict, sensor
+    (actions, touched_NT, delivered_NT, predicted_NT, confidence_NT, taken_NT), points_N2 = _steps(
+        agent, images, number, max(budgets), choose, view, predict, sensor, ends_FN
     )
     if isinstance(sensor, Mask):
         actions = np.packbits(actions.reshape(count, horizon, -1) > 0, axis=-1)
@@ -153,6 +198,7 @@ def _pass(
         _value_after(touched_NT, steps_FN, 0).astype(np.int32),
         _value_after(delivered_NT, steps_FN, 0).astype(np.int32),
         _value_after(predicted_NT, steps_FN, -1).astype(np.int16),
+        _value_after(confidence_NT, steps_FN, 0),
         points_N2,
     )
 
@@ -166,8 +212,13 @@ def _steps(
     view: Kind,
     predict: Predict,
     sensor: Sensor,
+    ends_FN: Array | None = None,
 ) -> tuple[list[Array], Array]:
-    """After each step of every image (N, T, …): action, touched, delivered, predicted, taken; and the first points."""
+    """After each step of every image (N, T, …), and the first points.
+
+    The former are: action, touched, delivered, predicted, confidence, taken. With `ends_FN` the predictor is asked
+    only after these numbers of steps, and elsewhere there is no prediction.
+    """
     count, horizon = len(images), agent.horizon()
     env = GlimpseVectorEnv(
         images.unlabelled,
@@ -192,18 +243,54 @@ def _steps(
                 boxes_B4 = _of(images.boxes_N4, index_B)
                 points.append(_pixel_looked_at(action, sensor, agent.shape, boxes_B4)[: count - start])
             observation, _, _, _, info = env.step(action)
-            logits = predict(env.observe(view))
+            rows_B = np.full(BATCH, True) if ends_FN is None else (ends_FN[:, index_B] == step + 1).any(0)
+            if ends_FN is not None:
+                rows_B[count - start :] = False
+                rows_B[0] |= step == 0  # so that the form of the answers is known
             steps.append(
                 (
                     env.observe("glimpse")["action"] * _one_per_action(info["num_glimpses"] > taken, env),
                     env.touched_pixels,
                     env.delivered_values,
-                    np.full(BATCH, -1) if logits is None else logits.argmax(-1),
+                    *_answers(env, view, predict, rows_B, like=steps[0][3:5] if steps else None),
                     info["num_glimpses"] > taken,
                 )
             )
         batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])
     return [np.concatenate(column) for column in zip(*batches, strict=True)], np.concatenate(points)
+
+
+def _answers(
+    env: GlimpseVectorEnv, view: Kind, predict: Predict, rows_B: Array, like: Sequence[Array] | None
+) -> tuple[Array, Array]:
+    """Predicted class and confidence (B, …) of the rows that are asked about; −1 and 0 of others, and without logits.
+
+    Args:
+        like: earlier answers of this batch.
+    """
+    logits = None
+    if rows_B.any():
+        seen = env.observe(view)
+        logits = predict(seen if rows_B.all() else {name: value[rows_B] for name, value in seen.items()})
+    form = rows_B.shape if like is None else like[0].shape
+    form = form if logits is None else (*rows_B.shape, *logits.shape[1:-1])
+    predicted, sure = np.full(form, -1), np.zeros(form, np.uint8)
+    if logits is not None:
+        predicted[rows_B], sure[rows_B] = logits.argmax(-1), confidence(logits)
+    return predicted, sure
+
+
+def confidence(logits: Array) -> Array:
+    """The largest of the probabilities that logits (…, K) stand for, in 255ths: uint8 (…), 1 or more.
+
+    Logits of which none is finite stand for no class more than for another.
+
+    >>> confidence(np.log([[0.6, 0.4], [1, 0.25]])).tolist(), confidence(np.full((1, 4), np.nan)).tolist()
+    ([153, 204], [64])
+    """
+    with np.errstate(invalid="ignore"):
+        most = np.nan_to_num(softmax(logits, axis=-1).max(-1), nan=1 / logits.shape[-1])
+    return np.maximum(np.rint(255 * most), 1).astype(np.uint8)
 
 
 def unpacked(selection: Array, sensor: Sensor, shape: Shape) -> Array:

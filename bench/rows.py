@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +39,19 @@ class Row:
     """One contender on one task: the runs that differ in the seed alone.
 
     They have the same settings of agent and task, agent version, source and evaluator (`rows_of`).
+
+    Attributes:
+        label: how tables, figures and pages call it, one of a kind on its task: the suite's label or, without one, the
+            agent's name; with what sets it apart from the rows beside it, where there are others of this name.
+        task: the task's name, with settings if there are several of this name.
+        records: its runs.
+        name: the agent's with all settings that differ from its defaults; `compare` accepts it too.
     """
 
-    name: str
+    label: str
     task: str
     records: tuple[Record, ...]
+    name: str = ""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -292,10 +300,10 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
                     f"{record.name} on {record.task} has two runs of seed {record.seed}, {other.folder} and "
                     f"{record.folder}: remove one"
                 )
-    labels = labels_of([group[0].about for group in groups.values()])
+    called = labels_of([group[0].about for group in groups.values()], [group[0].label for group in groups.values()])
     rows = [
-        Row(name, task, tuple(sorted(group, key=lambda record: record.seed)))
-        for (task, name), group in zip(labels, groups.values(), strict=True)
+        Row(label, task, tuple(sorted(group, key=lambda record: record.seed)), name)
+        for (task, label, name), group in zip(called, groups.values(), strict=True)
     ]
     return sorted(
         rows,
@@ -305,7 +313,7 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
             row.track,
             row.verdict == "leaks",  # which has no rank
             -above_chance(row, "evaluator").mean(),
-            row.name,
+            row.label,
         ),
     )
 
@@ -319,44 +327,72 @@ def _what_makes_a_row(about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def labels_of(abouts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """How tables call each of several rows: its task and its name, from what its records say.
+class Called(NamedTuple):
+    """How tables call a row.
 
-    A name has the settings that differ from the agent's defaults and, if others would be called the same, in brackets
-    too what tells them apart: other settings (of which the default has changed) and version; if that does not do, the
-    file of a contender from outside; if that does not do, the hash of its source.
+    Attributes:
+        task: its name, with settings if there are several of this name.
+        label: one of a kind on its task (`Row.label`).
+        name: the agent's with all settings that differ from its defaults (`Row.name`).
     """
+
+    task: str
+    label: str
+    name: str
+
+
+def labels_of(abouts: Sequence[Mapping[str, Any]], labels: Sequence[str | None] = ()) -> list[Called]:
+    """How tables call each of several rows, from what its records say.
+
+    A label is the suite's or, without one, the agent's name. In brackets it has what tells it apart: of the settings
+    that differ from the agent's defaults, those that are not the same in all rows of the agent or, if the label is the
+    suite's, in all rows of one task that have it. If that does not do: other settings (of which the default has
+    changed) and version; then the file of a contender from outside; then the hash of its source.
+
+    Args:
+        abouts: of each row, as records have it.
+        labels: what the suite calls them, None for those that it gives no label; by default none has one.
+    """
+    given = list(labels) or [None] * len(abouts)
     tasks = _told_apart(
         [(about["task"]["id"], {}) for about in abouts],
-        [[about["task"]["settings"] | {"evaluator": about["evaluator"]} for about in abouts]],
-        lambda number: "",
+        [[about["task"]["settings"] for about in abouts], [{"evaluator": about["evaluator"]} for about in abouts]],
     )
     agents = [about["agent"] for about in abouts]
-    names = _told_apart(
-        [(agent["name"], dict(sorted(agent["changed"].items()))) for agent in agents],
-        [
-            [agent["settings"] | {"version": agent["version"]} for agent in agents],
-            [{"file": agent.get("file")} for agent in agents],
-            [{"source": (agent["source"] or "unknown")[:8]} for agent in agents],
-        ],
-        lambda number: tasks[number],
-    )
-    return list(zip(tasks, names, strict=True))
+    stages = [
+        [agent["settings"] | {"version": agent["version"]} for agent in agents],
+        [{"file": agent.get("file")} for agent in agents],
+        [{"source": (agent["source"] or "unknown")[:8]} for agent in agents],
+    ]
+    names = _told_apart([(agent["name"], dict(sorted(agent["changed"].items()))) for agent in agents], stages, tasks)
+    called = []
+    for label, task, agent in zip(given, tasks, agents, strict=True):
+        rows = zip(given, tasks, agents, strict=True)
+        if label is None:
+            beside = [{"agent": agent["name"], **each["changed"]} for each in agents if each["name"] == agent["name"]]
+        else:
+            beside = [
+                {"agent": each["name"], **each["changed"]} for other, on, each in rows if (other, on) == (label, task)
+            ]
+        mine = {"agent": agent["name"], **dict(sorted(agent["changed"].items()))}
+        apart = {key: mine[key] for key in mine if any(each.get(key) != mine[key] for each in beside)}
+        called.append((label or agent["name"], apart))
+    short = _told_apart(called, stages, tasks)
+    return [Called(*each) for each in zip(tasks, short, names, strict=True)]
 
 
 def _told_apart(
     called: Sequence[tuple[str, Mapping[str, Any]]],
     stages: Sequence[Sequence[Mapping[str, Any]]],
-    within: Callable[[int], str],
+    within: Sequence[str] = (),
 ) -> list[str]:
     """Labels "name (key=value, …)". At each stage those of one label get the entries in which they differ.
 
     Args:
         called: for each its name and the entries that it has in any case.
         stages: for each stage and each of them, further entries.
-        within: those of another value need not be told apart.
+        within: those of another value need not be told apart; by default all must be.
     """
-
     entries_of = [dict(entries) for _, entries in called]
 
     def label(number: int) -> str:
@@ -367,8 +403,7 @@ def _told_apart(
     for entries in stages:
         alike: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number in range(len(called)):
-            both = within(number), label(number)
-            alike[both].append(number)
+            alike[within[number] if within else "", label(number)].append(number)
         for numbers in alike.values():
             keys = list(dict.fromkeys(key for number in numbers for key in entries[number]))
             for key in keys:
@@ -380,8 +415,8 @@ def _told_apart(
 
 
 def shown(row: Row) -> str:
-    """The name as tables print it, in Markdown."""
-    return escape.markdown(row.name) + ("†" if row.about["currency"] == "delivered" else "")
+    """The label as tables print it, in Markdown."""
+    return escape.markdown(row.label) + ("†" if row.about["currency"] == "delivered" else "")
 
 
 def above_chance(row: Row, by: str) -> Array:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +20,11 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, checkpointed_by, reporting_to, training_on
 from glimpsebench.bench import costs, judgements, judges, localisation, records
 from glimpsebench.bench.arrays import predictions, smallest
 from glimpsebench.bench.audit.recount import expected, recounted
+from glimpsebench.bench.checkpoints import Checkpoints
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
@@ -39,13 +39,18 @@ _SOFTWARE = ("numpy", "gymnasium", "stable-baselines3", "scipy", "scikit-learn")
 
 @dataclass(frozen=True)
 class Spec:
-    """What to run. Values are checked when the agent and the task are made."""
+    """What to run. Values are checked when the agent and the task are made.
+
+    Attributes:
+        label: what its suite calls it; None if it gives no label. No part of what is asked, and in no record.
+    """
 
     agent: str
     task: str
     seed: int = 0
     agent_settings: Mapping[str, Any] = field(default_factory=dict)
     task_settings: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = field(default=None, compare=False)
 
     def make(self) -> tuple[Agent, Task]:
         """The agent and the task.
@@ -98,67 +103,6 @@ class Spec:
         return f"{self.agent}{extra} on {self.task}, seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How a run stands in a results folder.
-
-    Attributes:
-        record: the one that answers it, also of an earlier schema; None if there is none.
-        why: why it is to be made although a run of the same settings and seed is recorded; None if there is none.
-    """
-
-    record: records.Record | None = None
-    why: str | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether its record exists and is whole. Runs that failed or diverged are run again."""
-        return self.record is not None and self.record.done
-
-
-def standings(specs: Iterable[Spec], root: Path) -> list[Standing]:
-    """How each of these runs stands. What runs have in common, and each record, is read once."""
-    questions: dict[str, dict[str, Any]] = {}
-    kept: dict[Path, list[records.Record]] = {}
-    return [_standing(spec, root, questions, kept) for spec in specs]
-
-
-def _standing(
-    spec: Spec, root: Path, questions: dict[str, dict[str, Any]], kept: dict[Path, list[records.Record]]
-) -> Standing:
-    row = json.dumps([spec.agent, spec.agent_settings, spec.task, spec.task_settings], sort_keys=True)
-    if row not in questions:
-        questions[row] = spec.inputs()
-    inputs = questions[row] | {"seed": spec.seed}
-    folder = records.folder_of(root, inputs["task"]["id"], spec.agent, records.digest(inputs))
-    if (folder / "record.json").exists():
-        return Standing(records.Record.read(folder))
-    if folder.parent not in kept:
-        paths = sorted(folder.parent.glob("*/record.json"))
-        kept[folder.parent] = [records.Record.read(path.parent) for path in paths]
-    for record in kept[folder.parent]:
-        about = record.about
-        same_agent = all(about["agent"][key] == inputs["agent"][key] for key in ("name", "settings"))
-        same_task = all(about["task"][key] == inputs["task"][key] for key in ("id", "settings"))
-        if not (same_agent and same_task and about["seed"] == spec.seed and about["status"] == "done"):
-            continue
-        if record.question == folder.name:
-            return Standing(record)
-        if about["agent"]["version"] != inputs["agent"]["version"]:
-            why = f"its version has changed from {about['agent']['version']} to {inputs['agent']['version']}"
-        elif about["agent"]["source"] is None:
-            why = "its source may have changed, of which an older version kept no hash,"
-        else:
-            why = "its source has changed"
-        return Standing(None, f"{spec}: {why} since the record of {record.folder}; runs again")
-    return Standing()
-
-
-def is_done(spec: Spec, root: Path) -> bool:
-    """Whether this run's record exists and is whole."""
-    return standings([spec], root)[0].done
-
-
 def usable(device: str) -> None:
     """Check that a device is here.
 
@@ -172,7 +116,12 @@ def usable(device: str) -> None:
 
 
 def run(
-    spec: Spec, root: Path, progress: Progress[int], device: str = "cpu", own_sensor: bool = False
+    spec: Spec,
+    root: Path,
+    progress: Progress[int],
+    device: str = "cpu",
+    own_sensor: bool = False,
+    allowed: Callable[[], bool] = lambda: True,
 ) -> records.Record:
     """Run it and write its record. A run that diverges or fails leaves a record that says so.
 
@@ -180,9 +129,10 @@ def run(
         progress: `Stages`, which tell what the run is at, or what wraps each of its training loops.
         device: where an agent that is `accelerated` trains. Everything else is done on the CPU.
         own_sensor: whether the agent may bring a sensor of its own; it is audited by brute force.
+        allowed: whether the record may be written; asked when it is there.
 
     Raises:
-        UsageError: the specification is wrong, or there is no such device; nothing is written.
+        UsageError: the specification is wrong, there is no such device, or the record cannot be written; nothing is.
     """
     torch.set_num_threads(1)  # one thread per run: more of them change the numbers
     agent, task = spec.make()
@@ -191,12 +141,14 @@ def run(
     test = tasks.test_split(task)
     task.remember()
     folder = spec.folder(root)
-    about = spec.inputs() | _about(spec, agent, task, test, device) | {"key": folder.name, "schema": records.SCHEMA}
+    about = _about(spec, agent, task, test, device)
+    began = False
     clock = [time.perf_counter()]
     arrays: dict[str, Any] = {}
     speed: dict[str, float] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
     curves = Recorder(agent, task, stages)
+    checkpoints = Checkpoints(root / "checkpoints" / folder.name, _same_run(about), agent, curves)
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
@@ -208,8 +160,15 @@ def run(
                 for each in networks:
                     each.run(stages)
             stages.training(agent)
-            with training_on(device, agent), reporting_to(curves), costs.counted() as cost:
+            began = True
+            with (
+                training_on(device, agent),
+                reporting_to(curves),
+                checkpointed_by(checkpoints),
+                costs.counted() as cost,
+            ):
                 agent.fit(task, spec.seed, curves)
+            clock[0] -= checkpoints.regained
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
@@ -220,14 +179,18 @@ def run(
         judgement = recounted(before, test, episodes)
         clock.append(time.perf_counter())
         arrays = _arrays(episodes, agent, test)
-        about |= {"status": "done", "parameters": agent.parameters, "trainable": trainable, "findings": agent.findings}
-    except (KeyboardInterrupt, UsageError):
+        about |= {"status": "done", "parameters": agent.parameters, "trainable": trainable}
+        about["findings"] = _findings(agent)
+    except KeyboardInterrupt:
         raise
-    except Exception as error:  # the row must say what went wrong, whatever it was
+    except BaseException as error:  # the row must say what went wrong, whatever it was, `sys.exit` among them
+        if isinstance(error, UsageError) and not began:
+            raise
         status = "diverged" if isinstance(error, Diverged) else "failed"
-        about |= {"status": status, "error": f"{type(error).__name__}: {error}"}
+        about |= {"status": status, "error": _said(error)}
+        arrays = {}
 
-    with records.replacing(folder) as temporary:
+    with records.replacing(folder, allowed) as temporary:
         (temporary / "record.json").write_text(records.canonical(about))
         seconds = dict(zip(("fit", "rollout", "score"), np.diff(clock).round(3).tolist(), strict=False))
         if "fit" in seconds:
@@ -239,7 +202,49 @@ def run(
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)
             judgements.write(judgement, temporary)
             agent.save(temporary / "weights.safetensors")
+    checkpoints.remove()
     return records.Record.read(folder)
+
+
+def fail(spec: Spec, root: Path, why: str, device: str = "cpu") -> records.Record:
+    """Write the record of a run that could not write it itself, as its process was ended."""
+    agent, task = spec.make()
+    about = _about(spec, agent, task, tasks.test_split(task), device if agent.accelerated else "cpu")
+    folder = spec.folder(root)
+    with records.replacing(folder) as temporary:
+        (temporary / "record.json").write_text(records.canonical(about | {"status": "failed", "error": why}))
+        (temporary / "timings.json").write_text(records.compact({}))
+        (temporary / "curves.json").write_text(records.compact([]))
+    return records.Record.read(folder)
+
+
+_LONGEST_ERROR = 10_000
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, which may be anything."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = f"{type(error).__name__}: it cannot say what"
+    return text.encode(errors="replace").decode()[:_LONGEST_ERROR]
+
+
+def _findings(agent: Agent) -> dict[str, Any]:
+    """What it measured about itself, as plain numbers.
+
+    Raises:
+        ValueError: something is no finite number or list of such, or has no name that fits in a table.
+    """
+    found: dict[str, Any] = {}
+    for name, value in agent.findings.items():
+        numbers = np.asarray(value)
+        if numbers.dtype.kind not in "biuf" or numbers.ndim > 1 or not np.isfinite(numbers).all():
+            raise ValueError(f"finding {name!r} must be a finite number or a list of such, not {str(value)[:200]}")
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
+            raise ValueError(f"finding {name!r}: its name must be printable text of at most 100 characters")
+        found[name] = numbers.astype(float).tolist()
+    return found
 
 
 def _arrays(episodes: Episodes, agent: Agent, test: Split) -> dict[str, Array]:
@@ -253,6 +258,8 @@ def _arrays(episodes: Episodes, agent: Agent, test: Split) -> dict[str, Array]:
         "labels": smallest(np.asarray(test.labels_N)),
         "points": smallest(episodes.points_N2),
     }
+    if (episodes.predicted_FN >= 0).any():
+        found["confidence"] = episodes.confidence_FN
     if test.boxes_N4 is not None:
         found["pixels"] = smallest(test.own_pixels_N)
     if test.objects_NHW is not None:
@@ -278,8 +285,10 @@ def localised(episodes: Episodes, agent: Agent, objects_NHW: Array, boxes_N4: Ar
 
 
 def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> dict[str, Any]:
-    """What a reader of the record needs to know beside what was asked."""
-    return {
+    """What was asked, and what else a reader of the record needs to know."""
+    return spec.inputs() | {
+        "schema": records.SCHEMA,
+        "key": records.digest(spec.inputs()),
         "agent": spec.about_agent(agent) | {"sensor": repr(agent.sensor())},
         "task": {
             "id": task.id,
@@ -290,12 +299,33 @@ def _about(spec: Spec, agent: Agent, task: Task, test: Split, device: str) -> di
             "test_sha256": content_hash(test),
         },
         "budgets": agent.budgets,
-        "software": {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
+        "software": _software(),
+        "machine": _machine(device),
+    }
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What a record made now would say of software and machine."""
+    return _software() | _machine(device)
+
+
+def _software() -> dict[str, str]:
+    return (
+        {"glimpsebench": glimpsebench.__version__, "python": platform.python_version()}
         | ({"commit": commit} if (commit := _commit()) else {})
         | {"torch": torch.__version__}  # names the build, which the installed version does not
-        | {name: version(name) for name in _SOFTWARE},
-        "machine": {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()},
-    }
+        | {name: version(name) for name in _SOFTWARE}
+    )
+
+
+def _machine(device: str) -> dict[str, Any]:
+    return {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()}
+
+
+def _same_run(about: Mapping[str, Any]) -> str:
+    """What must be equal for a run to go on from a checkpoint: with anything else, other numbers would come of it."""
+    software = {name: version for name, version in about["software"].items() if name != "commit"}
+    return records.canonical({"key": about["key"], "software": software, "machine": about["machine"]})
 
 
 def content_hash(test: Split) -> str:

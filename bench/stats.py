@@ -69,6 +69,17 @@ class Difference(NamedTuple):
     freedom: float = float("nan")
     """Of the p-value: degrees of freedom of Student's t."""
 
+    def p_against(self, value: float) -> float:
+        """The p-value of the true difference being this one.
+
+        >>> round(Difference(0.1, 0.05, 0.15, 0.001, 0.02, 9.0).p_against(0.06), 3)
+        0.077
+        """
+        distance = abs(self.mean - value)
+        if self.error == 0:
+            return float(distance == 0)
+        return float(2 * _t().sf(distance / self.error, self.freedom))
+
     def detectable(self, claims: int = 1) -> float:
         """The true difference of which such a comparison finds 80 %, if it is one of so many (Bonferroni).
 
@@ -273,6 +284,37 @@ def crossed(scores_SMN: Array, other_SMN: Array) -> Difference:
     """
     mean, variance, freedom, tail, _ = map(float, estimate(scores_SMN, other_SMN))
     return _difference(mean, variance, freedom, tail)
+
+
+def against(scores_SMN: Array, value: float) -> Difference:
+    """How far the mean of a row's scores is from a number, with its interval (`estimate`)."""
+    mean, variance, freedom, tail, _ = map(float, estimate(scores_SMN))
+    return _difference(mean - value, variance, freedom, tail)
+
+
+def against_seeds(values_S: Array, value: float) -> Difference:
+    """How far the mean of what has one value a seed is from a number, with a t interval.
+
+    >>> tuple(round(x, 3) for x in against_seeds(np.array([0.8, 0.9, 1.0]), 0.7)[:4])
+    (0.2, -0.048, 0.448, 0.074)
+    """
+    values = np.asarray(values_S, float)
+    freedom = len(values) - 1.0
+    return _difference(float(values.mean() - value), float(values.var(ddof=1) / len(values)), freedom, freedom)
+
+
+def apart(one: Difference, other: Difference) -> Difference:
+    """One difference less another that is independent of it, such as on another task's images by other trainings.
+
+    >>> both = Difference(0.1, 0.0, 0.2, 0.05, 0.05, 10.0), Difference(0.04, 0.0, 0.08, 0.05, 0.02, 10.0)
+    >>> tuple(round(x, 3) for x in apart(*both))
+    (0.06, -0.056, 0.176, 0.285, 0.054, 13.12)
+    """
+    parts = [(each.error**2, each.freedom) for each in (one, other)]
+    variance = sum(part for part, _ in parts)
+    squares = sum(part**2 / freedom for part, freedom in parts)
+    freedom = variance**2 / squares if squares else 1.0
+    return _difference(one.mean - other.mean, variance, freedom, freedom)
 
 
 def holm(p_M: Array) -> Array:

@@ -20,7 +20,7 @@ import functools
 import itertools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ LEVELS = ("claimed", "recounted", "judged again", "run again")
 
 AGREEMENT = 0.999
 """The least share of a judge's answers that must be the same again, on whatever machine."""
+CONFIDENCE = 3
+"""How far, in 255ths, a confidence may be from the same again, on whatever machine."""
 NEAR_EQUAL = 0.02
 """Two seeds whose predictions differ on fewer than this share of the images that either gets wrong are doubted."""
 _FEW = 30
@@ -107,14 +109,19 @@ def verify(
         UsageError: no records at one of the paths.
     """
     places = list(dict.fromkeys(folder for path in paths for folder in folders(path)))
-    checked = [_read(folder) for folder in progress(places)]
-    # Those of one task together: its images are made once.
-    by_task = sorted((one for one in checked if one.record), key=lambda one: _of_task(_record(one)))
-    for one in progress(by_task):
-        _examine(one, judge, progress)
-    for rows in _rows(checked):
-        if alike := _alike(rows):
-            _beside_each_other(alike)
+    checked = [_read(folder) for folder in places]
+    tables = _tables(checked)
+    left_in = [len(table) for table in tables]
+    for number, one in progress([(number, one) for number, table in enumerate(tables) for one in table]):
+        _check_files(one)
+        if not one.refused:
+            _examine(one, judge, progress)
+        left_in[number] -= 1
+        if not left_in[number]:
+            if alike := _alike([each for each in tables[number] if not each.refused]):
+                _beside_each_other(alike)
+            for each in tables[number]:
+                _record(each).forget()
     left = [one for one in checked if not one.refused and one.record is not None]
     drawn = np.random.default_rng(seed).permutation(len(left))[:rerun]
     for at in progress(drawn.tolist()):
@@ -137,28 +144,32 @@ def _root(folder: Path) -> Path:
     return folder.resolve().parents[3]
 
 
-def _of_task(record: Record) -> str:
-    return digest(record.about["task"])
-
-
 def _read(folder: Path) -> Checked:
-    """The record, checked as every reader checks it, and all of its files."""
+    """What a record says of itself, checked as every reader checks it."""
     one = Checked(folder)
     try:
         record = Record.read(folder)
         agent, key = record.about["agent"]["name"], record.about["key"]
         if folder.resolve().parts[-3:] != folder_of(Path(), record.task, agent, key).parts[-3:]:
             raise UsageError(f"{folder / 'record.json'}: key: the folder is not that of its task, agent and key")
+        one.record, one.level = record, LEVELS[0]
+    except UsageError as error:
+        one.refused = str(error)
+    return one
+
+
+def _check_files(one: Checked) -> None:
+    """All of a record's other files."""
+    record, folder = _record(one), one.folder
+    try:
         _ = record.timings, record.curves
         if record.done:
             for name in judges_of(folder):
                 read_judgement(folder / f"judgement.{name}.npz", record.arrays["steps"])
         elif (folder / "images.npz").exists():
-            raise UsageError(f"{folder / 'record.json'}: status: {record.about['status']}, and there are results")
-        one.record, one.level = record, LEVELS[0]
+            raise _refuse(record, "record.json", f"status: {record.about['status']}, and there are results")
     except UsageError as error:
-        one.refused = str(error)
-    return one
+        one.refused, one.level = str(error), ""
 
 
 def _examine(one: Checked, judge: bool, progress: Progress[Any]) -> None:
@@ -281,9 +292,12 @@ def _judge_again(
         one.notes.append("without its weights, black-out is by the judge alone")
     else:
         labels_N, own_FN = record.arrays["labels"], record.arrays["own"]
-        seen = replay(agent, test, episodes, agent.predict, agent.view).predicted_FN
-        if (seen == own_FN).mean() < AGREEMENT:
+        seen = replay(agent, test, episodes, agent.predict, agent.view)
+        if (seen.predicted_FN == own_FN).mean() < AGREEMENT:
             raise _refuse(record, "images.npz", "own: not what its weights predict from its selections")
+        said_FN = record.arrays.get("confidence", seen.confidence_FN)
+        if (np.abs(said_FN - seen.confidence_FN.astype(int)) <= CONFIDENCE).mean() < AGREEMENT:
+            raise _refuse(record, "images.npz", "confidence: not that of what its weights predict")
         scores["own predictor"] = replay(agent, blank, episodes, agent.predict, agent.view).predicted_FN == labels_N
     most = np.unique(record.arrays["labels"], return_counts=True)[1].max() / len(test)
     above = most + 4 * np.sqrt(most * (1 - most) / len(test))
@@ -293,14 +307,14 @@ def _judge_again(
             one.doubts.append(f"black-out: from the places alone the {who} is right on {100 * best:.1f} %")
 
 
-def _rows(checked: Iterable[Checked]) -> Iterator[list[Checked]]:
-    """The records of one task in one results folder."""
-    tables: dict[tuple[Path, str], list[Checked]] = defaultdict(list)
+def _tables(checked: Iterable[Checked]) -> list[list[Checked]]:
+    """Those of one task in one results folder together, and all of one task in a row: its images are made once."""
+    tables: dict[tuple[str, Path], list[Checked]] = defaultdict(list)
     for one in checked:
-        if one.record is not None and not one.refused:
+        if one.record is not None:
             about = one.record.about["task"]
-            tables[_root(one.folder), digest([about["id"], about["settings"]])].append(one)
-    yield from tables.values()
+            tables[digest([about["id"], about["settings"]]), _root(one.folder)].append(one)
+    return [tables[key] for key in sorted(tables)]
 
 
 def _alike(table: Sequence[Checked]) -> list[Checked]:

@@ -81,11 +81,18 @@ class Setting:
         return z * total, {name: value * total for name, value in per_point.items()}
 
 
-def simulated(setting: Setting, methods: Sequence[int], experiments: int, rng: np.random.Generator) -> list[Array]:
-    """Right or wrong answers of equal methods before the same members on the same images.
+def simulated(
+    setting: Setting,
+    methods: Sequence[int],
+    experiments: int,
+    rng: np.random.Generator,
+    better_by: Sequence[float] = (),
+) -> list[Array]:
+    """Right or wrong answers of methods before the same members on the same images.
 
     Args:
         methods: each one's number of seeds.
+        better_by: by how much each one's true accuracy exceeds the setting's; by default they are equal.
 
     Returns:
         For each method boolean (R, S, M, N), R experiments.
@@ -101,8 +108,10 @@ def simulated(setting: Setting, methods: Sequence[int], experiments: int, rng: n
     if several:
         shared = shared + drawn(scale["member"], 1, members, 1) + drawn(MEMBER, 1, members, images)
     answers = []
-    for seeds in methods:
-        own = shared + drawn(METHOD, 1, 1, images)
+    z = float(norm.ppf(setting.accuracy))
+    for seeds, better in zip(methods, better_by or [0.0] * len(methods), strict=True):
+        shift = mean / z * (float(norm.ppf(setting.accuracy + better)) - z) if better else 0.0
+        own = shared + np.float32(shift) + drawn(METHOD, 1, 1, images)
         if several:
             own = own + drawn(scale["taste"], 1, members, 1)
         if trained:

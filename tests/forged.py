@@ -353,6 +353,8 @@ ALONE: dict[str, tuple[str, Forgery]] = {
     "a class that is none": ("own: no class", put("own", (8, 0), 10)),
     "a class below none": ("own: no class", put("own", (8, 0), -7)),
     "predicted without a glimpse": ("own: a class without", put("own", (0, slice(None)), 3)),
+    "sure of nothing": ("confidence: without a prediction", put("confidence", (8, 0), 0)),
+    "less sure than a guess": ("confidence: less than", put("confidence", (8, 0), 3)),
     "a label that is none": ("labels: no class", put("labels", 0, 99)),
     "a point outside": ("points: outside", put("points", (0, 0), 200)),
     "more inside than is touched": ("inside: more than", put("inside", (3, 0), 255)),
@@ -406,6 +408,10 @@ JUDGED: dict[str, tuple[str, Forgery]] = {
         bits(lambda correct: np.broadcast_to(correct.max((0, 1)), correct.shape) & correct | correct[:, -1:] & correct),
     ),
     "all right, by its own": ("own: not what its weights predict", arrays(all_right)),
+    "as sure as it is right": (
+        "confidence: not that of what its weights",
+        arrays(lambda found: found.update(confidence=np.where(found["confidence"] > 0, 90, 0).astype(np.uint8))),
+    ),
 }
 
 
@@ -413,7 +419,9 @@ def _large(folder: Path) -> None:
     """Every array of the announced shape, of many images."""
     images = 10**6
     edit(folder, lambda about: about["task"].update(test_images=images), key=False)
-    for name, dtype in (("steps", "|u1"), ("touched", "<u2"), ("delivered", "<u2"), ("own", "|i1"), ("inside", "<u2")):
+    for name in ("steps", "confidence"):
+        bomb(name, (9, images), "|u1")(folder)
+    for name, dtype in (("touched", "<u2"), ("delivered", "<u2"), ("own", "|i1"), ("inside", "<u2")):
         bomb(name, (9, images), dtype)(folder)
     for name, shape, dtype in (("labels", (images,), "|u1"), ("points", (images, 2), "|u1")):
         bomb(name, shape, dtype)(folder)

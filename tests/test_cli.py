@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from conftest import Alone, judged_by
-from glimpsebench.bench import cli, judges, records
+from glimpsebench.bench import cli, judges, plan, records
 from glimpsebench.bench import run as bench_run
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import about, expand, read_suite, suite_names
@@ -64,6 +64,7 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["agents", "unifrom"], "did you mean 'uniform'?"),
         (["leaderboard", "--root", "nowhere"], "nowhere: no records here"),
         (["figures", "--root", "nowhere"], "nowhere: no records here"),
+        (["figures", "quick", "--width", "wide"], "--width wide: write column, text or inches"),
         (["methods", "--results", "nowhere"], "nowhere: no records in its folders"),
         (
             ["run", "--agent", "ram", "--set", "agent.predictor_lr=Infinity"],
@@ -91,7 +92,14 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["run", "--agent", "os"], "os.py must define one Agent, and has 0"),
         (["run", "--agent", "mine/agent.py"], "not its path: mine.agent"),
         (["compare", "all", "x", "--root", "nowhere"], "nowhere: no records here"),
-        (["leaderboard", "--root", "estimators"], "runs/estimators: no records here"),
+        (
+            ["leaderboard", "estimators"],
+            "runs: no records of the suite estimators; `glimpse sweep estimators` makes some",
+        ),
+        (["figures", "digit"], "'digit' is no suite, no folder with records, and runs has records of no task"),
+        (["verify", "nothing-here"], "'nothing-here' is no suite"),
+        (["publish", "quick"], "runs: no records of the suite quick"),
+        (["retabulate", "results", "quik"], "did you mean 'quick'?"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -328,19 +336,17 @@ def test_values_of_a_sweep_are_json_where_they_parse() -> None:
     }
 
 
-def test_all_commands_take_a_suite_or_a_folder_as_root() -> None:
-    assert cli.results_folder("quick") == Path("runs/quick")
-    assert cli.results_folder("there/mine.toml") == Path("runs/mine")
-    assert cli.results_folder("./quick") == Path("quick")
-    assert cli.results_folder("here") == Path("here")
-    roots = {
-        command.callback.__name__: inspect.signature(command.callback).parameters["root"].default
+def test_all_commands_have_one_store_and_readers_take_a_suite_a_task_or_a_folder() -> None:
+    found = {
+        command.callback.__name__.removesuffix("_command"): inspect.signature(command.callback).parameters
         for command in cli.app.registered_commands
-        if command.callback is not None and "root" in inspect.signature(command.callback).parameters
+        if command.callback is not None
     }
-    of_a_suite = {"sweep_command", "study_command", "run_command"}
-    assert {name for name, root in roots.items() if root is None} == of_a_suite
-    assert {root for name, root in roots.items() if name not in of_a_suite} == {"quick"}
+    with_root = {name for name, parameters in found.items() if "root" in parameters}
+    assert {found[name]["root"].default for name in with_root} == {Path("runs")}
+    assert with_root >= {"run", "sweep", "ablate", "publish", "audit"}
+    readers = {"leaderboard", "figures", "compare", "rejudge", "verify", "by_glimpse", "curves", "challenge"}
+    assert {name for name, parameters in found.items() if "of" in parameters} >= readers
 
 
 @pytest.fixture
@@ -368,7 +374,7 @@ def test_run_makes_one_run_after_another(
         made.append(again)
         return []
 
-    monkeypatch.setattr(cli, "_report", lambda root, suite: None)
+    monkeypatch.setattr(cli, "_report", lambda *_: None)
     monkeypatch.setattr("glimpsebench.bench.sweep.sweep", swept)
     glimpse("sweep", "mine.toml", "--root", "here", "--again", capsys=capsys)
     glimpse("sweep", "mine.toml", "--root", "here", capsys=capsys)
@@ -408,7 +414,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
         path.write_text(records.canonical(about))
     assert folder == path.parent.parent
     calls.clear()
-    assert len(bench_run.standings(specs, tmp_path)) == len(specs) == 100
+    assert len(plan.standings(specs, tmp_path)) == len(specs) == 100
     assert calls.count("judge") == 2, "once for each row of 50 seeds"
     assert calls.count("read") == 3, "once for each record"
     assert calls.count("hints") == 0, "types are read once"
@@ -545,4 +551,4 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
         done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     for file in ("leaderboard.md", "against-full-own.md", "against-full-evaluator.md"):
-        assert "my_package.my_module" in (tmp_path / "here" / file).read_text()
+        assert "my_package.my_module" in (tmp_path / "here" / "tiny" / file).read_text()

@@ -30,7 +30,7 @@ from test_cli import glimpse
 
 Array = NDArray[Any]
 
-UNIFORM, RASTER = "uniform (glimpses=4, predictor_steps=2)", "raster (predictor_steps=2, size=5)"
+UNIFORM, RASTER = "uniform", "raster"
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
-def row_of(root: Path, name: str) -> Row:
-    return next(row for row in rows_of(records.read_all(root)) if row.name == name)
+def row_of(root: Path, label: str) -> Row:
+    return next(row for row in rows_of(records.read_all(root)) if row.label == label)
 
 
 def scored(record: Record, measure: str, budget: float) -> Array:
@@ -79,7 +79,7 @@ def test_areas_are_compared_where_both_reach_the_same_budgets(made: Path) -> Non
     uniform, raster = row_of(made, UNIFORM), row_of(made, RASTER)
     assert compare.AREA not in {claim.at for claim in compare.claims(uniform, raster, "own")}, "other budgets"
     assert uniform.covered != raster.covered
-    other = replace(uniform, name="other", records=uniform.records[:2])
+    other = replace(uniform, label="other", records=uniform.records[:2])
     claims = {claim.at: claim for claim in compare.claims(uniform, other, "own")}
     assert list(claims)[-1] == compare.AREA
     assert claims[compare.AREA].mine == pytest.approx(uniform.area("own").mean)
@@ -108,7 +108,7 @@ def test_the_first_look_has_no_budget(made: Path) -> None:
 
 
 def test_a_seed_that_fails_counts_as_chance(made: Path) -> None:
-    full = row_of(made, "full (predictor_steps=2)").records[0]
+    full = row_of(made, "full").records[0]
     about = dict(full.about) | {"seed": 1, "status": "failed", "error": "x"}
     row = Row("full", full.task, (full, Record(made, about)))
     values = compare.scores(row, "own", 1.0)
@@ -119,7 +119,7 @@ def test_a_seed_that_fails_counts_as_chance(made: Path) -> None:
 
 def test_the_tables(made: Path) -> None:
     rows = rows_of(records.read_all(made))
-    pair = compare.markdown(rows, UNIFORM.replace(" ", ""), RASTER, "evaluator", "beacon")
+    pair = compare.markdown(rows, "uniform(predictor_steps=2,glimpses=4)", RASTER, "evaluator", "beacon")
     claim = compare.claims(row_of(made, UNIFORM), row_of(made, RASTER), "evaluator")[0]
     assert f"| 30 % | {100 * claim.mine:.1f} | {100 * claim.theirs:.1f} | " in pair
     assert f"{100 * claim.difference.mean:+.1f} ± " in pair
@@ -142,7 +142,7 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 
 def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
     row = row_of(made, UNIFORM)
-    result = by_glimpse.replayed(row, made, iter)
+    result = by_glimpse.replayed(row, iter)
     task, agent = rebuilt(row.records[0])
     images = tasks.test_split(task).images_NCHW
     judge = judges.judge(task, iter)
@@ -199,7 +199,7 @@ def test_the_files_of_by_glimpse(made: Path, capsys: pytest.CaptureFixture[str])
     lines = {(line["contender"], line["glimpse"]): line for line in table}
     both = [(RASTER, t) for t in range(1, 17)] + [(UNIFORM, t) for t in range(1, 5)]
     assert sorted(lines) == sorted(both), "`full` has one glimpse"
-    results = {row: by_glimpse.replayed(row_of(made, row), made, iter) for row in (UNIFORM, RASTER)}
+    results = {row: by_glimpse.replayed(row_of(made, row), iter) for row in (UNIFORM, RASTER)}
     for t in (0, 3):
         line = lines[RASTER, t + 1]
         mine, theirs = (results[name].correct["evaluator"][..., t] for name in (RASTER, UNIFORM))
@@ -247,7 +247,10 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
     ("words", "says"),
     [
         (["compare", "unifrom", RASTER], "unknown contender 'unifrom'"),
-        (["compare", "raster (predictor_steps=2, size=6)", UNIFORM], f"did you mean '{RASTER}'?"),
+        (
+            ["compare", "raster (predictor_steps=2, size=6)", UNIFORM],
+            "did you mean 'raster (predictor_steps=2, size=5)'?",
+        ),
         (["compare", RASTER, UNIFORM, "--measure", "evalator"], "did you mean 'evaluator'?"),
         (["compare", RASTER, UNIFORM, "--task", "baecon"], "did you mean 'beacon-v1'?"),
         (["compare", "full (predictor_steps=2)", UNIFORM], "no task and budget at which both have that"),
@@ -264,15 +267,16 @@ def test_a_mistake_is_one_line(words: list[str], says: str, made: Path, capsys: 
 
 def test_an_agents_name_will_do_where_no_other_settings_are_there(made: Path) -> None:
     rows = rows_of(records.read_all(made))
-    assert [row.name for row in compare.named(rows, "raster")] == [RASTER]
-    other = replace(row_of(made, RASTER), name="raster (predictor_steps=2, size=6)")
-    with pytest.raises(UsageError, match=r"several contenders are 'raster'.*size=5.*size=6"):
-        compare.named([*rows, other], "raster")
+    one, other = (replace(row_of(made, RASTER), label=f"scan {n}", name=f"raster (size={n})") for n in (5, 6))
+    assert compare.named([*rows, one], "raster") == [row_of(made, RASTER)], "a label first"
+    assert compare.named([one], "raster") == [one]
+    with pytest.raises(UsageError, match=r"several contenders are 'raster'.*scan 5, scan 6"):
+        compare.named([one, other], "raster")
 
 
 def test_the_order_of_settings_in_a_label_does_not_matter(made: Path) -> None:
     rows = rows_of(records.read_all(made))
-    assert [row.name for row in compare.named(rows, "raster (size=5,predictor_steps=2)")] == [RASTER]
+    assert [row.label for row in compare.named(rows, "raster (size=5,predictor_steps=2)")] == [RASTER]
 
 
 def test_comparisons_without_their_rows_are_left_out_with_a_line(made: Path, tmp_path: Path) -> None:

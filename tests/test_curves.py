@@ -221,18 +221,18 @@ def test_a_record_has_the_curve_and_its_seconds_and_older_ones_have_none(beacon:
 
 def test_a_learner_at_chance_says_so_and_one_above_it_does_not(beacon: Task, root: Path) -> None:
     record = run(Spec("straight_through", "beacon", 0, SHORT | {"predictor_init": "random"}), root, iter)
-    said = curves.at_chance(record, root)
+    said = curves.at_chance(record, " --root there")
     assert said is not None
     assert said.startswith(
         "straight_through (predictor_init=random, predictor_steps=2, selector_steps=2) on beacon-v1, seed 0: no better"
     )
-    assert f"glimpse curves --root {root}" in said
+    assert "glimpse curves beacon-v1 --root there" in said
     assert said.endswith(
         "settings to look at: agent.lr, agent.predictor_lr, agent.predictor_steps, agent.selector_steps"
     )
     assert said.count("\n") == 1
-    assert curves.at_chance(run(Spec("dham", "beacon", 0, {"steps": 60}), root, iter), root) is None
-    assert curves.at_chance(run(Spec("uniform", "beacon", 0, {"predictor_steps": 2}), root, iter), root) is None
+    assert curves.at_chance(run(Spec("dham", "beacon", 0, {"steps": 60}), root, iter)) is None
+    assert curves.at_chance(run(Spec("uniform", "beacon", 0, {"predictor_steps": 2}), root, iter)) is None
 
 
 def test_chance_is_the_share_of_the_largest_class_and_luck_is_allowed_for(beacon: Task, root: Path) -> None:
@@ -251,11 +251,11 @@ def test_chance_is_the_share_of_the_largest_class_and_luck_is_allowed_for(beacon
         vars(made)["arrays"] = arrays
         return made
 
-    assert curves.at_chance(with_right(500), root) is not None
-    assert curves.at_chance(with_right(770), root) is not None, "luck"
-    assert "75.0 %" in str(curves.at_chance(with_right(750), root))
-    assert curves.at_chance(with_right(800), root) is None
-    assert curves.at_chance(with_right(500, status="failed"), root) is None
+    assert curves.at_chance(with_right(500)) is not None
+    assert curves.at_chance(with_right(770)) is not None, "luck"
+    assert "75.0 %" in str(curves.at_chance(with_right(750)))
+    assert curves.at_chance(with_right(800)) is None
+    assert curves.at_chance(with_right(500, status="failed")) is None
 
 
 def test_run_and_sweep_tell_of_a_learner_at_chance(
@@ -266,7 +266,7 @@ def test_run_and_sweep_tell_of_a_learner_at_chance(
     few = [*(f"--set=agent.{name}=1" for name in SHORT), "--set=agent.predictor_init=random"]
     _, out, _ = glimpse("run", *words, *few, capsys=capsys)
     assert "no better than chance" in " ".join(out.split())
-    assert "glimpse curves --root here" in " ".join(out.split())
+    assert "glimpse curves beacon-v1 --root here" in " ".join(out.split())
     (tmp_path / "mine.toml").write_text(
         "title = 'Mine'\nfloors = false\n[base]\ntask = 'beacon'\nagent = 'straight_through'\n"
         "'agent.selector_steps' = 1\n'agent.predictor_steps' = 1\n'agent.predictor_init' = 'random'\n"
@@ -316,9 +316,9 @@ def test_there_are_eight_contenders_to_a_figure(beacon: Task, root: Path, monkey
     record = run(Spec("uniform", "beacon", 0, {"predictor_steps": 2}), root, iter)
     abouts = [{**record.about, "agent": record.about["agent"] | {"version": number}} for number in range(9)]
     rows = rows_of([Record(record.folder, about) for about in abouts])
-    monkeypatch.setattr(curves, "picture", lambda some, stem: [(len(some), stem.name)])
-    assert [*curves.write(rows, root)] == [(8, "training-1"), (1, "training-2")]  # type: ignore[comparison-overlap]
-    assert [*curves.write(rows[:8], root)] == [(8, "training")]  # type: ignore[comparison-overlap]
+    monkeypatch.setattr(curves, "picture", lambda some, styles, width, name: (len(some), name))
+    assert [*curves.draw(rows, {}, 6.75)] == [(8, "training-1"), (1, "training-2")]  # type: ignore[comparison-overlap]
+    assert [*curves.draw(rows[:8], {}, 6.75)] == [(8, "training")]  # type: ignore[comparison-overlap]
 
 
 def test_records_without_curves_are_one_line(beacon: Task, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,7 +332,7 @@ def test_tensorboard_files_are_written_where_it_is_installed_and_else_it_is_one_
     beacon: Task, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = made(root)
-    monkeypatch.setattr(curves, "picture", lambda rows, stem: [stem])
+    monkeypatch.setattr(curves, "draw", lambda rows, styles, width: [])
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     words = ["curves", "--root", str(root), "--tensorboard", str(root / "events")]
     code, _, err = glimpse(*words, capsys=capsys)
@@ -357,7 +357,7 @@ def test_tensorboard_files_are_written_where_it_is_installed_and_else_it_is_one_
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", there)
     assert glimpse(*words, capsys=capsys)[0] == 0
     assert len(scalars) == len(records)
-    told = [(tag, step) for tag, _, step in scalars["beacon-v1/uniform-predictor_steps=2/seed-0"]]
+    told = [(tag, step) for tag, _, step in scalars["beacon-v1/uniform/seed-0"]]
     assert sorted(told) == [("accuracy/1 predictor", 128), ("loss/1 predictor", 64), ("loss/1 predictor", 128)]
 
 

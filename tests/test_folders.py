@@ -414,12 +414,12 @@ class TestPictures:
             names.append(text)
             return text
 
-        monkeypatch.setattr(figures, "_shortened", noted)
+        monkeypatch.setattr(figures.paper, "shortened", noted)
         paths = figures.write([record], root)
         assert {"cat"} <= set(names) <= {"cat", "dog"}
         assert root / "gallery.png" in paths
         assert rows[0].localisation("iou")
-        replayed = by_glimpse.replayed(rows[0], root, iter)
+        replayed = by_glimpse.replayed(rows[0], iter)
         assert replayed.accuracy("own")
 
     def test_classes_have_names_in_pictures(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import compare, leaderboard, records, retabulate, studies
+from glimpsebench.bench import ablate, compare, leaderboard, retabulate, store
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
@@ -60,23 +60,23 @@ def test_the_links_for_type_checkers_are_there() -> None:
         assert (ROOT / "src" / "glimpsebench" / name / "__init__.py").samefile(ROOT / name / "__init__.py")
 
 
-RESULTS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+RESULTS = sorted(path.name for path in store.folders(ROOT / "results"))
 """Committed results: one folder per suite."""
 
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_the_committed_tables_are_those_of_the_committed_records(name: str, tmp_path: Path) -> None:
     folder, title = ROOT / "results" / name, read_suite(name).title
-    kept = list(records.read_all(folder))
+    kept = store.kept(folder)
     assert leaderboard.markdown(leaderboard.rows_of(kept), title) == (folder / "leaderboard.md").read_text()
     assert leaderboard.write(kept, tmp_path, title)[1].read_text() == (folder / "leaderboard.csv").read_text()
 
 
-def test_the_committed_comparisons_and_studies_are_those_of_the_committed_records(tmp_path: Path) -> None:
+def test_the_committed_comparisons_are_those_of_the_committed_records(tmp_path: Path) -> None:
     there, wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "results").glob("*/*against-*.md")}, set()
     for name in RESULTS:
         (tmp_path / name).mkdir()
-        rows = leaderboard.rows_of(records.read_all(ROOT / "results" / name))
+        rows = leaderboard.rows_of(store.kept(ROOT / "results" / name))
         written, left_out = compare.write(read_suite(name).comparisons, rows, tmp_path / name)
         assert not left_out or name in outdated(), left_out
         for path in written:
@@ -84,17 +84,18 @@ def test_the_committed_comparisons_and_studies_are_those_of_the_committed_record
             assert (ROOT / "results" / name / path.name).read_text() == path.read_text()
     assert there == wanted
     assert wanted
-    for name in sorted(set(studies.names()) & set(RESULTS)):
-        folder = ROOT / "results" / name
-        studies.find(name)(list(records.read_all(folder)), tmp_path)
-        for file in ("study.md", "study.csv"):
-            assert (tmp_path / file).read_text() == (folder / file).read_text()
+
+
+def test_the_committed_page_of_claims_is_that_of_the_committed_records() -> None:
+    page = ROOT / "results" / ablate.PAGE
+    assert page.read_text() == ablate.page(ROOT / "results"), "run `glimpse retabulate results`"
 
 
 def test_the_readme_shows_the_committed_results_of_the_quick_suite(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text((ROOT / "README.md").read_text())
-    leaderboard.insert(page, ROOT / "results" / "quick", TITLE, shown_as="results/quick")
+    quick = ROOT / "results" / "quick"
+    leaderboard.insert(page, quick, TITLE, shown_as="results/quick", records=store.kept(quick))
     assert page.read_text() == (ROOT / "README.md").read_text()
 
 
@@ -110,7 +111,7 @@ def test_results_of_earlier_code_are_said_to_be() -> None:
 @pytest.mark.parametrize("name", RESULTS)
 def test_committed_records_that_this_code_would_make_are_wanted_by_their_suite(name: str) -> None:
     wanted = {spec.folder(ROOT).name for spec in read_suite(name).specs}
-    for record in records.read_all(ROOT / "results" / name):
+    for record in store.kept(ROOT / "results" / name):
         agent, task = record.about["agent"], record.about["task"]
         try:
             settings = {key: value for key, value in task["settings"].items() if key not in tasks.IDENTITY}

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glimpsebench.bench import figures, leaderboard, rows
+from glimpsebench.bench import leaderboard, rows
+from glimpsebench.bench.figures import curves
 from glimpsebench.bench.floors import Floors
 from glimpsebench.bench.records import SCHEMA, Record
 from glimpsebench.bench.rows import rows_of
+from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
@@ -114,14 +116,14 @@ AT = {0.1: 3, 0.2: 5, 1.0: 8}
 )
 def test_what_is_not_the_same_contender_stands_in_rows_of_its_own(other: dict[str, Any], labels: set[str]) -> None:
     rows = rows_of([record("mine", 0, file="/a/mine.py"), record("mine", 1, **({"file": "/a/mine.py"} | other))])
-    assert {row.name for row in rows} == labels
+    assert {row.label for row in rows} == labels
     assert all(len(row.records) == 1 for row in rows)
 
 
 def test_a_setting_of_which_the_default_was_edited_and_one_that_was_set_are_told_apart_together() -> None:
     three = {"scales": 3}
     rows = rows_of([record("mine", settings={"size": size} | three, changed=three) for size in (6, 8)])
-    assert {row.name for row in rows} == {"mine (scales=3, size=6)", "mine (scales=3, size=8)"}
+    assert {row.label for row in rows} == {"mine (size=6)", "mine (size=8)"}
 
 
 def test_two_runs_of_one_seed_in_a_row_are_an_error_that_names_both() -> None:
@@ -239,7 +241,7 @@ def test_pointing_is_of_the_first_look_by_choice_and_not_of_those_who_look_nowhe
     }
     for run in runs.values():
         run.arrays["pointed"] = np.arange(IMAGES) % 2 == 0
-    pointing = {row.name: row.pointing for row in rows_of(runs.values())}
+    pointing = {row.label: row.pointing for row in rows_of(runs.values())}
     assert pointing.pop("chooses") == 0.5
     assert np.isnan(list(pointing.values())).all()
 
@@ -291,7 +293,7 @@ def test_a_failed_run_counts_as_chance_everywhere_and_the_row_says_so() -> None:
     good = [record("mine", seed, 0.8) for seed in range(3)]
     failed = Record(Path("failed"), dict(good[0].about) | {"seed": 3, "status": "failed", "error": "x"})
     made = rows_of([*good, failed, *FLOORS])
-    row = next(row for row in made if row.name == "mine")
+    row = next(row for row in made if row.label == "mine")
     mean = np.mean([run.correct_FN("own")[0].mean() for run in good])
     assert row.means("own", [0.1])[0] == pytest.approx((3 * mean + 0.25) / 4)
     assert row.balanced("own", [0.1])[0] == pytest.approx((3 * mean + 0.25) / 4, abs=0.02)
@@ -306,7 +308,7 @@ def test_what_a_curve_comes_to_is_what_the_arrays_say() -> None:
     short = [record("short", seed, 0.8, touched=(0.1, 0.2, 0.2)) for seed in range(3)]
     whole = [record("whole", seed, 0.7) for seed in range(3)]
     made = rows_of([*short, *whole, record("everything", 0, 1.0, reference="ceiling")])
-    by_name = {row.name: row for row in made}
+    by_name = {row.label: row for row in made}
     assert by_name["short"].covered == (0.1, 0.2)
     right_SFN = np.stack([run.correct_FN("own") for run in whole])
     at = right_SFN.mean((0, 2))
@@ -390,5 +392,6 @@ def test_contenders_on_several_tasks_are_summed_up_by_the_middle_of_their_runs()
 def test_a_budget_that_not_all_seeds_reach_has_no_point_in_a_curve() -> None:
     short = (*BUDGETS[:-1], BUDGETS[-2])  # its touched fraction does not grow at the last budget
     row = next(iter(rows_of([record("mine", 0), record("mine", 1, touched=short)])))
-    drawn = set(figures.curve_data([row])["budget"])
-    assert drawn == set(row.reached) == set(BUDGETS[:-1])
+    (curve, _) = curves.draw([row], styles_of([row]), 6.75)
+    line = next(line for line in curve.figure.axes[0].lines if line.get_label() == "mine")
+    assert line.get_xdata().tolist() == list(row.reached) == list(BUDGETS[:-1])

@@ -55,7 +55,7 @@ def test_pages_are_made_from_records_and_keep_what_is_written_by_hand(results: P
     value = row.accuracy("own")[-1]
     for part in (
         "### toys",
-        f"| {row.name} | beacon-v1 | 2 | own | ",
+        f"| {row.label} | beacon-v1 | 2 | own | ",
         f" {100 * value.mean:.1f} ± {100 * (value.high - value.mean):.1f} |",
         "| 1200 s, cpu |",
         f"Made by version {Center.version} of the agent, as it is now.",

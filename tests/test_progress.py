@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import pytest
 
 from conftest import Beacon, hurried
-from glimpsebench.bench import judges
-from glimpsebench.bench import sweep as bench_sweep
+from glimpsebench.bench import judges, watching
+from glimpsebench.bench.executors import Event
 from glimpsebench.bench.judges import Training
+from glimpsebench.bench.plan import Unit
 from glimpsebench.bench.progress import TRAINED, Stage, Stages
 from glimpsebench.bench.run import Spec, run
+from glimpsebench.bench.watching import LOG, Board
 from glimpsebench.envs.tasks import Task
 
 
@@ -93,30 +94,32 @@ def test_a_run_says_what_it_is_at_and_names_whose_judges_it_trains(
     assert shares[-1] < 1
 
 
-def test_a_sweeps_bar_does_not_say_done_while_something_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    work: list[Spec | Training] = [
-        Training(Beacon(), "reader", 9),
-        *(Spec("ram", "beacon", seed) for seed in range(300)),
-    ]
-    futures: dict[Future[str], int] = {Future(): number for number in range(len(work))}
-    seen: list[tuple[float, str]] = []
-    last = len(work) - 1
-    messages = [(0, Stage("training judges and reader of beacon-v1: 45 %", 0.45))]
-    queue = SimpleNamespace(empty=lambda: not messages, get_nowait=lambda: messages.pop())
+def test_a_sweeps_bar_does_not_say_done_while_something_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = Unit(Training(Beacon(), "reader", 9), tmp_path)
+    board = Board([training, *(Unit(Spec("ram", "beacon", seed), tmp_path) for seed in range(300))], tmp_path / LOG)
+    monkeypatch.setattr(watching, "_LOG_EVERY_S", -1.0)
 
-    def waited(waiting: set[Future[str]], **_: Any) -> tuple[set[Future[str]], set[Future[str]]]:
-        """First nothing ends, then all but the last run, then that too."""
-        ended = [set[Future[str]](), {future for future in waiting if futures[future] != last}, waiting][len(seen)]
-        if len(seen) == 1:
-            messages.append((last, Stage("stage 2: 99 %", 0.95)))
-        for future in ended:
-            future.set_result("")
-        return ended, waiting - ended
+    def shown() -> tuple[float, str]:
+        board.show()
+        return board.bar.n / 301, board.bar.desc
 
-    bar: Any = SimpleNamespace(refresh=lambda: seen.append((bar.n / len(work), bar.desc)))
-    monkeypatch.setattr(bench_sweep, "wait", waited)
-    monkeypatch.setattr(bench_sweep, "_LOG_EVERY_S", -1.0)
-    assert list(bench_sweep._watch(futures, work, queue, bar)) == []
-    assert seen[0][1] == "0/300 runs; training judges and reader of beacon-v1: 45 %"
-    assert seen[1] == (0.99, "299/300 runs; ram, seed 299: stage 2: 99 %")
-    assert seen[2] == (1.0, "300/300 runs")
+    board.tell(Event(0, "stage", Stage("training judges and reader of beacon-v1: 45 %", 0.45)))
+    assert shown()[1] == "0/300 runs; training judges and reader of beacon-v1: 45 %"
+    board.over(0, "done")
+    for number in range(1, 301):
+        board.tell(Event(number, "begun"))
+    for number in range(1, 299):
+        board.over(number, "done")
+    board.over(299, "failed", "ValueError: boom\x1b")
+    board.tell(Event(300, "stage", Stage("stage 2: 99 %", 0.95)))
+    assert shown() == (0.99, "299/300 runs, 1 running, 1 failed; ram, seed 299: stage 2: 99 %")
+    board.over(300, "done")
+    assert shown() == (1.0, "300/300 runs, 1 failed")
+    board.close()
+    assert "ram on beacon, seed 298: failed: ValueError: boom\\x1b" in capsys.readouterr().err
+    lines = [line.split("\t") for line in (tmp_path / LOG).read_text().splitlines()]
+    assert len(lines) == 301, "a line for each"
+    assert {line[2] for line in lines} == {"done", "failed"}
+    assert all(len(line) == 6 for line in lines)

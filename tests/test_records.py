@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from conftest import Alone, Beacon, judged_by
 from forged import JUDGE, guess, judged_by_a_guess, make_honest, save
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import judgements, leaderboard, metrics, records, store
+from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout
+from glimpsebench.bench.plan import standings
 from glimpsebench.bench.records import Record, canonical, read_all
-from glimpsebench.bench.run import Spec, run, standings
-from glimpsebench.bench.suites import Suite, read_suite
+from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
@@ -138,6 +138,41 @@ def test_what_was_not_judged_has_no_accuracy_by_a_judge(made: Record) -> None:
     assert record.accuracy("own")[-1] == made.accuracy("own")[-1]
 
 
+def test_a_record_says_how_sure_its_predictor_was_and_tables_how_rightly(made: Record, root: Path) -> None:
+    sure_FN = made.arrays["confidence"]
+    task, agent = records.rebuilt(made)
+    agent.load(made.folder / "weights.safetensors", task)
+    test, logits = tasks.test_split(task), list[Array]()
+
+    def predict(view: dict[str, Array]) -> Array | None:
+        found = agent.predict(view)
+        assert found is not None
+        logits.append(found)
+        return found
+
+    rollout.replay(agent, test, judgements.episodes_of(made, agent), predict, agent.view)
+    odds_BK = np.exp(logits[0].astype(float))  # after the first glimpse
+    expected_B = np.rint(255 * odds_BK.max(1) / odds_BK.sum(1))
+    first = made.arrays["steps"] == 1
+    assert first.any()
+    np.testing.assert_array_equal(sure_FN[first], np.tile(expected_B[: len(test)], (len(sure_FN), 1))[first])
+    assert ((sure_FN > 0) == (made.arrays["steps"] > 0)).all()
+    (row,) = leaderboard.rows_of([made])
+    right_FN = made.correct_FN("own")
+    expected = metrics.calibration_error(sure_FN[-1] / 255, right_FN[-1])
+    assert row.calibration([made.budgets[-1]]) == [pytest.approx(expected)]
+    assert leaderboard.table([row])["own_calibration_error"].iloc[-1] == pytest.approx(expected)
+
+
+def test_records_of_an_earlier_version_have_no_confidence_and_are_read(made: Record) -> None:
+    path = made.folder / "images.npz"
+    with np.load(path) as found:
+        save(path, {name: found[name] for name in found.files if name != "confidence"})
+    record = Record.read(made.folder)
+    assert "confidence" not in record.arrays
+    assert leaderboard.rows_of([record])[0].calibration() == []
+
+
 def as_schema_2(record: Record, evaluator: Array) -> None:
     """Write a record as the version before wrote it."""
     about = json.loads((record.folder / "record.json").read_text()) | {"schema": 2, "evaluator": OTHER}
@@ -161,7 +196,8 @@ def test_a_record_of_the_schema_before_answers_the_same_question(made: Record, r
     (old,) = read_all(root)
     assert old.about["evaluator"] == OTHER
     np.testing.assert_array_equal(old.correct_MFN("evaluator"), (evaluator == made.arrays["labels"])[None])
-    for name in made.arrays:
+    assert "confidence" not in old.arrays
+    for name in made.arrays.keys() - {"confidence"}:
         np.testing.assert_array_equal(old.arrays[name], made.arrays[name])
         assert old.arrays[name].dtype == made.arrays[name].dtype
     assert standings([Spec("raster", "beacon", 0, FEW)], root)[0].record is not None
@@ -234,7 +270,7 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
 
     monkeypatch.setattr(judgements, "rejudge", noted)
     monkeypatch.setattr("glimpsebench.bench.sweep.sweep", lambda *_, **__: [])
-    monkeypatch.setattr("glimpsebench.bench.cli._report", lambda root, suite: None)
+    monkeypatch.setattr("glimpsebench.bench.cli._report", lambda *_: None)
     words = ["sweep", str(tmp_path / "scan.toml"), "--root", str(root)]
     assert glimpse(*words, capsys=capsys)[0] == 0
     assert judged == []
@@ -247,41 +283,3 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
 def test_a_guess_is_a_judge() -> None:
     view = {"canvas": np.zeros((3, 1, 4, 4))}
     assert Alone(JUDGE, guess)(view).shape == (1, 3, 10)
-
-
-def test_a_suite_is_a_view_on_a_store(
-    root: Path, tmp_path: Path, no_judge_is_trained: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for seed in (0, 1):
-        make_honest(root, seed)
-    make_honest(root, agent="center")
-    base = "[base]\ntask = 'digits-clutter'\nagent = 'raster'\n'agent.predictor_steps' = 2\n"
-    (tmp_path / "scan.toml").write_text(f"title = 'A scan'\nfloors = false\n{base}")
-    words = ["--root", str(root), "--suite", str(tmp_path / "scan.toml")]
-    assert glimpse("leaderboard", *words, capsys=capsys)[0] == 0
-    page = (root / "scan" / "leaderboard.md").read_text()
-    assert page.startswith("# A scan\n")
-    assert "raster" in page
-    assert "center" not in page
-    found = store.asked_by(read_suite(str(tmp_path / "scan.toml")), read_all(root))
-    assert [record.seed for record in found] == [0], "the suite asks for no other"
-    (tmp_path / "none.toml").write_text(f"floors = false\n{base.replace('raster', 'full')}")
-    code, _, err = glimpse("leaderboard", *words[:3], str(tmp_path / "none.toml"), capsys=capsys)
-    assert (code, "no records of the suite none" in err) == (2, True)
-
-
-def test_folders_of_tables_have_their_own_records_or_those_of_their_suite(
-    tmp_path: Path, no_judge_is_trained: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = tmp_path / "results"
-    make_honest(results / "old")
-    make_honest(results)
-    make_honest(results, agent="center")
-    (results / "pictures").mkdir()
-    (results / "scan").mkdir()
-    suite = Suite("scan", "A scan", (Spec("raster", "digits-clutter", 0, FEW),))
-    monkeypatch.setattr(store, "suite_names", lambda: ["scan"])
-    monkeypatch.setattr(store, "read_suite", lambda name: suite)
-    assert [path.name for path in store.folders(results)] == ["old", "scan"]
-    for name in ("old", "scan"):
-        assert [record.name for record in store.kept(results / name)] == ["raster (predictor_steps=2)"]

@@ -103,7 +103,15 @@ def _judge(about: dict[str, Any], arrays: dict[str, Array]) -> Message:
         raise RuntimeError(f"the judge has changed since the contender was fitted, from {about['judge']}")
     images = Split(arrays["images"], arrays["labels"], boxes_N4=arrays.get("boxes"))
     none = np.zeros(0)
-    claimed = Episodes(arrays["selection"], arrays["steps"], arrays["touched"], arrays["delivered"], none, none)
+    claimed = Episodes(
+        selection=arrays["selection"],
+        steps_FN=arrays["steps"],
+        touched_FN=arrays["touched"],
+        delivered_FN=arrays["delivered"],
+        predicted_FN=none,
+        confidence_FN=none,
+        points_N2=none,
+    )
     judgement = judgements.judged(Stand(says), images, claimed, judge)
     return {"judge": judgement.name}, {"correct": judgement.correct_MFN}
 

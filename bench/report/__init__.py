@@ -29,7 +29,7 @@ class Page:
 
     Attributes:
         suites: whose records.
-        roots: where they lie; by default runs/SUITE and the committed results.
+        roots: where they lie; by default runs and the committed results.
         into: the file; by default runs/SUITE/report.html of the first suite.
         modules: contenders from outside that were imported.
     """
@@ -40,11 +40,11 @@ class Page:
     modules: Sequence[str] = ()
 
     def roots_of(self, suite: str) -> list[Path]:
-        return list(self.roots) if self.roots else [Path("runs") / Path(suite).stem, views.STORE]
+        return list(self.roots) if self.roots else [Path("runs"), views.STORE]
 
     @property
     def path(self) -> Path:
-        return self.into or self.roots_of(self.suites[0])[0] / "report.html"
+        return self.into or self.roots_of(self.suites[0])[0] / Path(self.suites[0]).stem / "report.html"
 
     @property
     def command(self) -> str:

@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +26,7 @@ from glimpsebench.bench.records import Record
 from glimpsebench.bench.report import looks
 from glimpsebench.bench.rows import SCORES, Row, rows_of
 from glimpsebench.bench.stats import crossed, holm
+from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs.published import PUBLISHED
 
 MOST_PAIRED = 24
@@ -43,7 +43,7 @@ class View:
 
     Attributes:
         planned: how many runs the suite lists; None where that is not known.
-        ablations: verdicts on claims: tables of claim, source, verdict, effect, interval, seeds and command, as texts.
+        ablations: verdicts on claims: tables of claim, source, verdict, why, effect, interval, seeds and command, texts.
     """
 
     name: str
@@ -92,13 +92,13 @@ def rounded(value: float) -> float | str | None:
 
 
 _CONSTANT = {
-    *("task", "track", "contender", "version", "source", "supervision", "seeds", "failed", "note", "pointing"),
+    *("task", "track", "contender", "name", "version", "source", "supervision", "seeds", "failed", "note", "pointing"),
     *(f"{by}_{name}" for by in SCORES for name in ("acc95", "area", "area_low", "area_high")),
     *(f"{by}_sufficient_{name}" for by in SCORES for name in ("median", "p90")),
     *("area_from", "area_to", *costs.NAMES),
 }
 """Columns of the long form that say the same at each of a row's budgets."""
-_WHOLE = sorted(_CONSTANT - {"task", "track", "contender", "version", "source", "supervision", "seeds", "note"})
+_WHOLE = sorted(_CONSTANT - {"task", "track", "contender", "name", "version", "source", "supervision", "seeds", "note"})
 
 
 def _sections(view: View) -> Iterator[Block]:
@@ -110,12 +110,12 @@ def _sections(view: View) -> Iterator[Block]:
 
 def _section(view: View, rows: Sequence[Row]) -> Block:
     floors = {by: Floors(rows, by) for by in SCORES}
-    lines: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+    lines: dict[str, list[dict[str, Any]]] = {row.label: [] for row in rows}
     for line in leaderboard.table(rows).to_dict("records"):
         lines[str(line["contender"])].append({str(key): value for key, value in line.items()})
     budgets = sorted({*BUDGETS, *(float(line["budget"]) for each in lines.values() for line in each)})
     about = rows[0].records[0].about["task"]
-    names = [row.name for row in rows]
+    names = [row.label for row in rows]
     ceiling = ceiling_of(rows, rows[0].task)
     drawn = styles(rows)
     return {
@@ -127,16 +127,16 @@ def _section(view: View, rows: Sequence[Row]) -> Block:
         "chance": rounded(rows[0].chance),
         "judge": rows[0].records[0].about["evaluator"],
         "budgets": budgets,
-        "ceiling": None if ceiling is None else names.index(ceiling.name),
+        "ceiling": None if ceiling is None else names.index(ceiling.label),
         "floors": {
             by: [
-                {"row": names.index(best.floor.name), "accuracy": rounded(best.accuracy)} if best else None
+                {"row": names.index(best.floor.label), "accuracy": rounded(best.accuracy)} if best else None
                 for best in (each.strongest.get(budget) for budget in budgets)
             ]
             for by, each in floors.items()
         },
         "rows": [
-            _row(row, lines[row.name], budgets, floors, names) | style for row, style in zip(rows, drawn, strict=True)
+            _row(row, lines[row.label], budgets, floors, names) | style for row, style in zip(rows, drawn, strict=True)
         ],
         "pairs": pairs(rows, budgets),
         "published": _published(str(about["settings"].get("name"))),
@@ -163,16 +163,16 @@ def _row(
             values[column] = [rounded(float(value)) for value in each]
     if any(record.audit for record in row.runs):
         values["decoupled"] = [_decoupled(row, budget) for budget in budgets]
-    against = {by: [each.against.get((row.name, budget)) for budget in budgets] for by, each in floors.items()}
+    against = {by: [each.against.get((row.label, budget)) for budget in budgets] for by, each in floors.items()}
     first = lines[0] if lines else {}
     return {
-        "name": escape.terminal(row.name),
+        "name": escape.terminal(row.label),
         "csv": {
-            "name": escape.csv(row.name),
+            "name": escape.csv(row.label),
             "note": escape.csv(row.note),
             "supervision": escape.csv(about["supervision"]),
         },
-        "latex": escape.latex(row.name),
+        "latex": escape.latex(row.label),
         "agent": escape.terminal(about["name"]),
         "track": row.track,
         "reference": about["reference"],
@@ -281,32 +281,18 @@ def _published(task: str) -> list[Block]:
     ]
 
 
-COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#8a63d2", "#2a9fb8", "#b5467c", "#6b8e23")
-GREYS = ("#6f6f6f", "#8c8c8c", "#5a6672", "#7d7468", "#949494", "#66707a")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
-DASHES = {"gated": "", "open": "6 3", "reference": "1.5 3"}
+WIDTH = 2
+"""Of the chart's lines, pixels."""
 
 
 def styles(rows: Sequence[Row]) -> list[Block]:
-    """How each row is drawn: colour, marker by Matplotlib's name, and lengths of dashes and gaps in pixels.
-
-    A colour for an agent, a marker for each of its variants; floors are grey.
-    """
-    order: dict[bool, list[Any]] = {True: [], False: []}
-    variants: Counter[Any] = Counter()
-    found = []
-    for row in rows:
-        grey, agent = row.track == "reference", row.about["name"]
-        key = (agent, row.name) if grey else agent
-        order[grey] += [] if key in order[grey] else [key]
-        number, palette = order[grey].index(key), GREYS if grey else COLOURS
-        marker = number if grey else variants[agent]
-        variants[agent] += 1
-        found.append(
-            {
-                "colour": palette[number % len(palette)],
-                "marker": MARKERS[marker % len(MARKERS)],
-                "dash": DASHES[row.track],
-            }
-        )
-    return found
+    """How each row is drawn, as in figures (`bench.styles`); lengths of dashes and gaps in pixels."""
+    of = styles_of(rows)
+    return [
+        {
+            "colour": style.colour,
+            "marker": style.marker,
+            "dash": " ".join(f"{WIDTH * length:g}" for length in style.dash),
+        }
+        for style in (of[row.label] for row in rows)
+    ]

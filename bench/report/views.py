@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from glimpsebench import agents
-from glimpsebench.bench import store
+from glimpsebench.bench import ablate, store
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report.data import View
 from glimpsebench.bench.suites import Suite, read_suite
@@ -29,22 +30,41 @@ def view(name: str, roots: Sequence[Path]) -> View:
     found: dict[str, Record] = {}
     for root in roots:
         for record in _records(suite, root):
-            found.setdefault(store.whatever_the_code(record.about), record)
+            found.setdefault(store.run_of(record), record)
     if not found:
         raise UsageError(
             f"no records of the suite {suite.name} in {', '.join(map(str, roots))}; `glimpse sweep {name}` makes them"
         )
-    return View(suite.name, suite.title, list(found.values()), len(suite.specs))
+    records = list(found.values())
+    return View(suite.name, suite.title, records, len(suite.specs), _claims(suite, records))
+
+
+def _claims(suite: Suite, records: Sequence[Record]) -> list[dict[str, str]]:
+    """What the records say of a suite's claims, as the page prints it."""
+    told = []
+    for verdict in ablate.decided(suite, records) if suite.claims else ():
+        claim, effect = verdict.claim, verdict.effect
+        ends = [ablate.number(claim.measure, value, "+") for value in (effect.low, effect.high)]
+        told.append(
+            {
+                "claim": claim.text,
+                "source": claim.source,
+                "verdict": verdict.outcome,
+                "why": verdict.why,
+                "effect": ablate.number(claim.measure, effect.mean, "+"),
+                "interval": "·" if math.isnan(effect.low) else " to ".join(ends),
+                "seeds": str(verdict.seeds or "·"),
+                "command": ablate.command(suite),
+            }
+        )
+    return told
 
 
 def _records(suite: Suite, root: Path) -> list[Record]:
-    if (root / suite.name / "records").is_dir():  # a suite's own folder among others, as earlier versions made them
-        return read_all(root / suite.name)
     if not (root / "records").is_dir():
-        return []
-    records = read_all(root)
+        return store.of_suite(suite, root)  # a suite's own folder among others, as earlier versions made them
     if root.name == suite.name:
-        return records
-    tasks = {record.task for record in store.asked_by(suite, records)}
-    own = [one for one in records if one.about["agent"]["name"] not in agents.names() and one.task in tasks]
-    return [*store.asked_by(suite, records), *own]
+        return store.kept(root)
+    tasks = {store.task_id(spec) for spec in suite.specs}
+    own = [one for one in read_all(root) if one.about["agent"]["name"] not in agents.names() and one.task in tasks]
+    return [*store.of_suite(suite, root), *own]

@@ -5,7 +5,10 @@
     floors = true                # all floors of each task and the ceiling; false, or a list: of these agents alone
     [base]                       # what all runs share: agent, task, seed, agent.SETTING, task.SETTING
     [[matrix]]                   # the same keys; lists are multiplied out
+    label = "without REINFORCE"  # in a matrix or the base: how tables and figures call its rows
     [[compare]]                  # name, b, a (every contender unless told), measure: a table beside the leaderboard
+    [[claim]]                    # text, source, a, b, measure, budget, direction, matters, seeds (`claims.Claim`)
+    [tune]                       # what `glimpse tune` searches (`bench.tune`); a sweep ignores it
 
 A setting is `"agent.steps" = 60`, or `agent.steps = 60` where the same table does not say `agent = "…"` too, or stands
 in a table `[base.agent]`: all mean the same.
@@ -31,10 +34,12 @@ from pathlib import Path
 from typing import Any
 
 from glimpsebench import agents
+from glimpsebench.bench.claims import Claim, arms_of, claim_of, pairs_of
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.records import settings_of
-from glimpsebench.bench.rows import labels_of
+from glimpsebench.bench.rows import Called, labels_of
 from glimpsebench.bench.run import Spec
+from glimpsebench.bench.suites.places import line_of
 from glimpsebench.envs import settings as of_settings
 from glimpsebench.envs.errors import UsageError, unknown
 
@@ -42,23 +47,27 @@ FOLDER = Path(__file__).parent
 MOST_SEED = 2**32 - 1
 """The largest that NumPy's, PyTorch's and Stable-Baselines3's generators all take."""
 MOST_RUNS = 100_000
-"""In a matrix: more are a slip."""
+"""In a suite: more are a slip."""
+MOST_BYTES = 2**20
+"""Of a suite's file."""
 
 Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A named list of runs, and the comparisons that are to be written beside their leaderboard.
+    """A named list of runs, the comparisons that are to be written beside their leaderboard, and the claims about them.
 
     Attributes:
-        notes: what of changes from the command line is not applied to which agents, or which comparisons no longer fit.
+        notes: what of changes from the command line is not applied to which agents, or which comparisons and claims no
+            longer fit.
     """
 
     name: str
     title: str
     specs: tuple[Spec, ...]
     comparisons: tuple[Comparison, ...] = ()
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -69,7 +78,8 @@ def suite_names() -> list[str]:
 
 def own_suites() -> list[str]:
     """The suite files in the current folder."""
-    return sorted(path.name for path in Path.cwd().glob("*.toml") if "[[matrix]]" in path.read_text(errors="replace"))
+    found = [path for path in Path.cwd().glob("*.toml") if path.is_file() and path.stat().st_size <= MOST_BYTES]
+    return sorted(path.name for path in found if "[[matrix]]" in path.read_text(errors="replace"))
 
 
 def path_of(name: str) -> Path:
@@ -82,7 +92,8 @@ def path_of(name: str) -> Path:
     if path.is_file() and name not in ("", ".toml"):
         return path
     if name.endswith(".toml"):
-        raise UsageError(f"{path}: no such suite file")
+        there = "\0" not in name and path.exists()
+        raise UsageError(f"{path}: {'not a plain file' if there else 'no such suite file'}")
     raise unknown("suite", name, [*suite_names(), *own_suites()])
 
 
@@ -108,14 +119,20 @@ def read_suite(name: str, changes: Mapping[str, Sequence[Any]] | None = None) ->
     """
     path = path_of(name)
     try:
-        return _suite(path, _content(path), changes or {})
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+        return _suite(path, content_of(path), changes or {})
+    except (UsageError, RecursionError) as error:
+        message = str(error) if isinstance(error, UsageError) else "nested too deeply"
+        raise UsageError(
+            f"{path}:{line_of(path.read_text(errors='replace')[:MOST_BYTES], message)}: {message}"
+        ) from None
 
 
-def _content(path: Path) -> dict[str, Any]:
+def content_of(path: Path) -> dict[str, Any]:
+    """What a suite file says, unchecked; UsageError if it is not TOML."""
     text = ""
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ValueError(f"{size:,} bytes, and {MOST_BYTES:,} are the most")
         text = path.read_text()
         return tomllib.loads(text)
     except (OSError, ValueError) as error:
@@ -142,7 +159,9 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     for number, matrix in enumerate(matrices, 1):
         where = f"matrix {number}" if "matrix" in content else "base"
         for spec in _at(where, lambda table: list(_changed({**base, **flat(table)}, changes, applied)), matrix):
-            specs.setdefault(_key(spec), spec)
+            specs[_key(spec)] = _at(where, lambda spec: _labelled(specs.get(_key(spec)), spec), spec)
+        if len(specs) > MOST_RUNS:
+            raise UsageError(f"{where}: more than {MOST_RUNS:,} runs in all")
     for key, names in applied.items():
         if not names:
             known = {name for spec in specs.values() for name in of_settings.names(agents.find(spec.agent))}
@@ -158,7 +177,8 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
         without = {spec.agent for spec in specs.values() if setting not in spec.agent_settings}
         if whose == "agent" and without:
             notes.append(f"{key}: not applied to {', '.join(sorted(without))}")
-    labels = labels_of([spec.about() for spec in {_key(spec, seed=False): spec for spec in specs.values()}.values()])
+    rows = list({_key(spec, seed=False): spec for spec in specs.values()}.values())
+    labels = labels_of([spec.about() for spec in rows], [spec.label for spec in rows])
     for number, table in enumerate(comparisons, 1):
         where = f"compare {number}"
         found = _at(where, lambda table: list(comparisons_of(table)), table)
@@ -173,7 +193,8 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
             if any(each.file.lower() == other.file.lower() for other in wanted):
                 raise UsageError(f"{where}: '{each.file}' is written twice: give one of them another name")
             wanted.append(each)
-    return Suite(path.stem, title, tuple(specs.values()), tuple(wanted), tuple(notes))
+    claims, lost = _claims(content.get("claim", []), list(specs.values()), bool(changes))
+    return Suite(path.stem, title, tuple(specs.values()), tuple(wanted), tuple(claims), (*notes, *lost))
 
 
 def terms(name: str, agent: str, changes: Mapping[str, Sequence[Any]] | None = None) -> list[Spec]:
@@ -191,7 +212,7 @@ def terms(name: str, agent: str, changes: Mapping[str, Sequence[Any]] | None = N
     path, changes = path_of(name), dict(changes or {})
     suite = read_suite(name, {key: values for key, values in changes.items() if key.startswith("task.")})
     known = of_settings.names(agents.find(agent))
-    base = flat(_content(path).get("base", {}))
+    base = flat(content_of(path).get("base", {}))
     own = {key: value for key, value in base.items() if key.removeprefix("agent.") in known and key[:6] == "agent."}
     own |= {key: list(values) for key, values in changes.items() if key.startswith("agent.")}
     found: list[Spec] = []
@@ -204,7 +225,28 @@ def terms(name: str, agent: str, changes: Mapping[str, Sequence[Any]] | None = N
     return found
 
 
-_KEYS = ("title", "floors", "base", "matrix", "compare")
+def _claims(tables: Any, specs: Sequence[Spec], changed: bool) -> tuple[list[Claim], list[str]]:
+    """The claims of a suite of these runs; of a changed suite, also a note on each whose arms are gone."""
+    claims, notes = [], []
+    tables = [tables] if isinstance(tables, dict) else tables
+    if not _are_tables(tables):
+        raise UsageError("'claim' must be a table or an array of tables ([[claim]])")
+    arms = arms_of(specs) if tables else []
+    for number, table in enumerate(tables, 1):
+        where = f"claim {number}"
+        claim = _at(where, claim_of, table)
+        try:
+            _at(where, lambda claim: pairs_of(claim, arms), claim)
+        except UsageError as error:
+            if not changed:
+                raise
+            notes.append(f"left out: {error}")
+            continue
+        claims.append(claim)
+    return claims, notes
+
+
+_KEYS = ("title", "floors", "base", "matrix", "compare", "claim", "tune")
 _TRAINING = ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width")
 
 
@@ -256,6 +298,15 @@ def _changed(table: Table, changes: Mapping[str, Sequence[Any]], applied: dict[s
         for spec in expand(entries):
             spec.make()
             yield spec
+
+
+def _labelled(earlier: Spec | None, spec: Spec) -> Spec:
+    """A run that may have been asked for before, with the label of either."""
+    if earlier is None or earlier.label == spec.label:
+        return spec
+    if earlier.label and spec.label:
+        raise UsageError(f"{spec}: called '{earlier.label}' before and '{spec.label}' here: leave one label")
+    return earlier if earlier.label else spec
 
 
 def _listed(value: Any) -> list[Any]:
@@ -334,15 +385,30 @@ def comparisons_of(table: Table) -> Iterator[Comparison]:
         yield Comparison(name, table["b"], a, measure)
 
 
-def _check(comparisons: Sequence[Comparison], labels: Sequence[tuple[str, str]]) -> None:
-    """Whether the rows of comparisons are among these (task, name), on one task both."""
-    names = {name for _, name in labels}
+def _check(comparisons: Sequence[Comparison], rows: Sequence[Called]) -> None:
+    """Whether the rows of comparisons are among these, on one task both."""
     for each in comparisons:
-        a, b = "" if each.a == ALL else matching(names, each.a), matching(names, each.b)
+        a, b = "" if each.a == ALL else matching(rows, each.a), matching(rows, each.b)
         if a == b:
             raise UsageError(f"'{a}' is to be compared with itself")
-        if a and not {task for task, name in labels if name == a} & {task for task, name in labels if name == b}:
+        if a and not {row.task for row in rows if row.label == a} & {row.task for row in rows if row.label == b}:
             raise UsageError(f"'{a}' and '{b}' have no task in common")
+
+
+MOST_LABEL = 40
+"""Characters: a longer label leaves no room beside a table or a figure."""
+
+
+def _check_label(label: Any, agent: str) -> None:
+    if label is None:
+        return
+    if isinstance(label, list):
+        raise UsageError("'label' is one for all rows of a matrix: where they differ, each gets what sets it apart")
+    if not isinstance(label, str) or not label.strip() or not label.isprintable() or len(label) > MOST_LABEL:
+        raise UsageError(f"'label' must be text in one line, at most {MOST_LABEL} characters, not {label!r}")
+    if label == ALL or (label != agent and label in agents.names()):
+        what = "every contender in a comparison" if label == ALL else "another agent"
+        raise UsageError(f"'label' cannot be {label!r}, which means {what}")
 
 
 def expand(table: Table) -> Iterator[Spec]:
@@ -351,22 +417,23 @@ def expand(table: Table) -> Iterator[Spec]:
     >>> [str(spec) for spec in expand({"agent": ["ram", "full"], "task": "digits", "seed": 3})]
     ['ram on digits, seed 3', 'full on digits, seed 3']
     """
-    for values in itertools.product(*map(_listed, table.values())):
+    lists = [[value] if key == "label" else _listed(value) for key, value in table.items()]
+    for values in itertools.product(*lists):
         yield spec_of(dict(zip(table, values, strict=True)))
 
 
 def spec_of(entries: Table) -> Spec:
-    """A specification from flat entries: `agent`, `task`, `seed`, `agent.SETTING`, `task.SETTING`."""
+    """A specification from flat entries: `agent`, `task`, `seed`, `label`, `agent.SETTING`, `task.SETTING`."""
     plain: dict[str, Any] = {}
     settings: dict[str, dict[str, Any]] = {"agent": {}, "task": {}}
     for key, value in entries.items():
         whose, _, setting = key.partition(".")
-        if key in ("agent", "task", "seed"):
+        if key in ("agent", "task", "seed", "label"):
             plain[key] = value
         elif whose in settings and setting:
             settings[whose][setting] = value
         else:
-            raise unknown("key", key, ("agent", "task", "seed", f"agent.{key}", f"task.{key}"))
+            raise unknown("key", key, ("agent", "task", "seed", "label", f"agent.{key}", f"task.{key}"))
     for key, kind in (("agent", str), ("task", str), ("seed", int)):
         if key in plain and (not isinstance(plain[key], kind) or isinstance(plain[key], bool)):
             raise UsageError(f"'{key}' must be {'a whole number' if kind is int else 'text'}, not {plain[key]!r}")
@@ -374,4 +441,5 @@ def spec_of(entries: Table) -> Spec:
             raise UsageError(f"a run needs '{key}'")
     if not 0 <= plain.get("seed", 0) <= MOST_SEED:
         raise UsageError(f"'seed' must be 0 or more and at most {MOST_SEED}, not {plain['seed']}")
+    _check_label(plain.get("label"), plain["agent"])
     return Spec(**plain, agent_settings=settings["agent"], task_settings=settings["task"])

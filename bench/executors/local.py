@@ -1,0 +1,157 @@
+"""The local pool: processes of this machine, one thread each. One that dies costs the run that it was at, nothing else.
+
+Each worker is the leader of a process group, which ends with it, and ends itself when the sweep's process does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from glimpsebench.bench.executors import Event, Stop
+from glimpsebench.bench.plan import Unit
+from glimpsebench.bench.progress import Stages
+from glimpsebench.envs.errors import UsageError
+
+_TICK_S = 0.5
+
+
+class Local:
+    """Runs units in processes here.
+
+    Args:
+        workers: how many at a time.
+        time_limit: seconds that a run may take; longer ones are ended.
+    """
+
+    here = True
+
+    def __init__(self, workers: int = 2, time_limit: float | None = None) -> None:
+        self.workers, self.time_limit = workers, time_limit
+
+    def __call__(self, units: Sequence[Unit], stop: Stop) -> Generator[Event | None]:
+        waiting, told = deque(range(len(units))), False
+        pool: list[_Worker] = []
+        try:
+            while (waiting and not stop.asked) or any(worker.number is not None for worker in pool):
+                while waiting and not stop.asked:
+                    worker = next((each for each in pool if each.number is None), None)
+                    if worker is None:
+                        if len(pool) == self.workers:
+                            break
+                        pool.append(worker := _Worker())
+                    yield Event(worker.begin(waiting.popleft(), units), "begun")
+                if stop.asked and not told:
+                    told = True
+                    for worker in pool:
+                        worker.process.terminate()  # which it takes as a request
+                connection.wait([worker.pipe for worker in pool], _TICK_S)
+                for worker in list(pool):
+                    yield from worker.events(self.time_limit)
+                    if worker.ended:
+                        pool.remove(worker)
+                yield None
+        finally:
+            for worker in pool:
+                worker.end()
+
+
+class _Worker:
+    """A process, and the number of the unit that it is at."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,))
+        self.number: int | None = None
+        self.ended = False
+        self._began, self._alone = 0.0, False
+        self.process.start()
+        theirs.close()
+
+    def begin(self, number: int, units: Sequence[Unit]) -> int:
+        self.number, self._began = number, time.monotonic()
+        self._alone = units[number].device != "cpu"  # an error on a GPU can spoil a process for good
+        with suppress(OSError):  # it has died, as will be seen
+            self.pipe.send(units[number])
+        return number
+
+    def events(self, time_limit: float | None) -> Iterator[Event]:
+        """What it has told since, and whether it has died or is over its time."""
+        try:
+            while not self.ended and self.pipe.poll():
+                kind, stage, why = self.pipe.recv()
+                if kind == "ready":
+                    self._began = time.monotonic()
+                elif self.number is not None:
+                    number = self.number
+                    if kind != "stage":
+                        self.number = None
+                        if self._alone:
+                            self.end()
+                    yield Event(number, kind, stage, why)
+        except (OSError, EOFError):
+            self.end()
+            if self.number is not None:
+                code = self.process.exitcode
+                why = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+                yield Event(self._forget(), "died", None, f"its process ended by {why}")
+        if self.number is not None and time_limit is not None and time.monotonic() - self._began > time_limit:
+            self.end()
+            yield Event(self._forget(), "died", None, f"time limit: not done within {time_limit:g} s")
+
+    def _forget(self) -> int:
+        number, self.number = self.number, None
+        assert number is not None
+        return number
+
+    def end(self) -> None:
+        """End it and whatever it has started."""
+        self.ended = True
+        if self.process.exitcode is None and self.number is None:
+            self.process.join(0.01)
+        with suppress(OSError):
+            os.killpg(self.process.pid or 0, signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _serve(pipe: Any) -> None:
+    """A worker's life: units come, and what becomes of them goes back."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # it finishes what it is at, and gets nothing new
+    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    pipe.send(("ready", None, ""))
+    while True:
+        try:
+            unit = pipe.recv()
+        except (OSError, EOFError):
+            return
+        try:
+            done = unit.perform(Stages(lambda stage: pipe.send(("stage", stage, ""))))
+            pipe.send(("over" if done else "held", None, ""))
+        except KeyboardInterrupt:
+            pipe.send(("stopped", None, ""))
+        except UsageError as error:
+            pipe.send(("broken", None, str(error)))
+        except BaseException as error:
+            pipe.send(("died", None, " ".join(f"{type(error).__name__}: {error}".split())))
+
+
+def _end_with_the_sweep() -> None:
+    """A sweep that is killed cannot end its workers."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,71 @@
+"""The hashes of a record's files, as `sha256sum` writes them, so that what was cut or changed later is noticed.
+
+`SHA256SUMS` lists all files that are the same in two equal runs. What was left out of a copy is no damage. Whoever
+forges a record can write the list anew: it is against accidents, `verify` is against forgers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+NAME = "SHA256SUMS"
+_WITHOUT = {NAME, "timings.json", "audit.json"}
+_LINE = re.compile(r"([0-9a-f]{64})  ([\w][\w.-]*)")
+
+
+def write(folder: Path) -> None:
+    """List the files of a record."""
+    _write(folder, {name: _hash(folder / name) for name in _files(folder)})
+
+
+def add(folder: Path, *names: str) -> None:
+    """List files that have come since, or are new, in a folder that has a list."""
+    if (folder / NAME).exists():
+        _write(folder, _listed(folder) | {name: _hash(folder / name) for name in names})
+
+
+def damaged(folder: Path) -> str | None:
+    """The first file that is not as the list says, and why; None where all are, or there is no list."""
+    if not (folder / NAME).exists():
+        return None
+    listed = _listed(folder)
+    came_later = {name for name in _files(folder) if name.startswith("judgement.")}
+    if not listed or {*_files(folder)} - came_later - listed.keys():
+        return f"{NAME}: not a list of this record's files"
+    for name, wanted in listed.items():
+        try:
+            if _hash(folder / name) != wanted:
+                return f"{name}: not as it was written"
+        except FileNotFoundError:
+            if name == "record.json":
+                return f"{name}: missing"
+        except OSError as error:
+            return f"{name}: cannot be read ({error.strerror})"
+    return None
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name not in _WITHOUT and path.name[0] != ".")
+
+
+def _write(folder: Path, listed: dict[str, str]) -> None:
+    temporary = folder / f".{NAME}.{os.getpid()}"
+    temporary.write_text("".join(f"{value}  {name}\n" for name, value in sorted(listed.items())))
+    temporary.replace(folder / NAME)
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Name → hash; nothing if a line is none."""
+    try:
+        lines = [_LINE.fullmatch(line) for line in (folder / NAME).read_text().splitlines()]
+    except (OSError, ValueError):
+        return {}
+    return {line[2]: line[1] for line in lines if line} if all(lines) else {}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

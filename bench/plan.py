@@ -1,0 +1,218 @@
+"""Plans: of the runs that a suite lists, which are to be done.
+
+A run is one unit of work, addressed by the hash of its resolved settings and its contender's source. Whether it is done
+is told by its record alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glimpsebench.bench import hashes, judges, leases, records
+from glimpsebench.bench.judges import Training
+from glimpsebench.bench.progress import Stages
+from glimpsebench.bench.run import Spec, fail, run
+from glimpsebench.envs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands in a results folder.
+
+    Attributes:
+        record: the one that answers it, also of an earlier schema; None if there is none.
+        why: why it is to be made although a run of the same settings and seed is recorded; None if there is none.
+        damaged: the folder of a record that answers it and cannot be used.
+    """
+
+    record: records.Record | None = None
+    why: str | None = None
+    damaged: Path | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether its record exists and is whole."""
+        return self.record is not None and self.record.done
+
+    @property
+    def failed(self) -> bool:
+        """Whether its record says that it failed or diverged."""
+        return self.record is not None and not self.record.done
+
+    @property
+    def word(self) -> str:
+        return "done" if self.done else "failed" if self.failed else "to do"
+
+
+def standings(specs: Iterable[Spec], root: Path, thorough: bool = False) -> list[Standing]:
+    """How each of these runs stands. What runs have in common, and each record, is read once.
+
+    Args:
+        thorough: whether all files of a record are read, to find out if they are as they were written.
+    """
+    questions: dict[str, dict[str, Any]] = {}
+    kept: dict[Path, list[records.Record]] = {}
+    return [_standing(spec, root, questions, kept, thorough) for spec in specs]
+
+
+def _standing(
+    spec: Spec,
+    root: Path,
+    questions: dict[str, dict[str, Any]],
+    kept: dict[Path, list[records.Record]],
+    thorough: bool,
+) -> Standing:
+    row = json.dumps([spec.agent, spec.agent_settings, spec.task, spec.task_settings], sort_keys=True)
+    if row not in questions:
+        questions[row] = spec.inputs()
+    inputs = questions[row] | {"seed": spec.seed}
+    folder = records.folder_of(root, inputs["task"]["id"], spec.agent, records.digest(inputs))
+    if folder.exists():
+        try:
+            return Standing(_whole(folder) if thorough else records.Record.read(folder))
+        except UsageError as error:
+            return Standing(None, f"{spec}: {error}; runs again", folder)
+    if folder.parent not in kept:
+        kept[folder.parent] = list(_readable(folder.parent))
+    for record in kept[folder.parent]:
+        about = record.about
+        same_agent = all(about["agent"][key] == inputs["agent"][key] for key in ("name", "settings"))
+        same_task = all(about["task"][key] == inputs["task"][key] for key in ("id", "settings"))
+        if not (same_agent and same_task and about["seed"] == spec.seed and about["status"] == "done"):
+            continue
+        if record.question == folder.name:
+            return Standing(record)
+        if about["agent"]["version"] != inputs["agent"]["version"]:
+            why = f"its version has changed from {about['agent']['version']} to {inputs['agent']['version']}"
+        elif about["agent"]["source"] is None:
+            why = "its source may have changed, of which an older version kept no hash,"
+        else:
+            why = "its source has changed"
+        return Standing(None, f"{spec}: {why} since the record of {record.folder}; runs again")
+    return Standing()
+
+
+def _whole(folder: Path) -> records.Record:
+    """The record in a folder, all of whose files are as they were written.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if problem := hashes.damaged(folder):
+        raise UsageError(f"{folder / problem}")
+    record = records.Record.read(folder)
+    if record.done and not (folder / hashes.NAME).exists():  # of an earlier version
+        assert record.arrays
+        assert record.judgement is None or record.judgement.name
+    return record
+
+
+def _readable(folder: Path) -> Iterable[records.Record]:
+    for path in sorted(folder.glob("*/record.json")):
+        try:
+            yield records.Record.read(path.parent)
+        except UsageError:
+            continue
+
+
+def is_done(spec: Spec, root: Path) -> bool:
+    """Whether this run's record exists and is whole."""
+    return standings([spec], root)[0].done
+
+
+Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work: a run whose record belongs in a results folder, or the training of a judge or a reader.
+
+    Attributes:
+        before: what its record was when the plan was made, which may be to be replaced; None without one.
+    """
+
+    spec: Spec | Training
+    root: Path
+    device: str = "cpu"
+    before: Stamp = None
+
+    @property
+    def folder(self) -> Path:
+        """Of its record."""
+        assert isinstance(self.spec, Spec)
+        return self.spec.folder(self.root)
+
+    @property
+    def settled(self) -> bool:
+        """Whether its result is there."""
+        if isinstance(self.spec, Training):
+            return self.spec.name not in {each.name for each in judges.missing(self.spec.task)}
+        return stamp(self.folder) not in (None, self.before)
+
+    def perform(self, stages: Stages) -> bool:
+        """Do it, unless somebody else does or has done it. False: somebody else is at it now.
+
+        Raises:
+            UsageError: it cannot be written, or cannot be asked for.
+        """
+        if isinstance(self.spec, Training):
+            stages.networks(self.spec.task.id, [self.spec.steps])
+            self.spec.run(stages)
+            return True
+        with leases.leased(self.root, self.folder.name) as lease:
+            if lease is not None and not self.settled:
+                run(self.spec, self.root, stages, self.device, allowed=lambda: lease.ours)
+            return lease is not None
+
+    def fail(self, why: str) -> None:
+        """Leave a record that says that it failed, and why, unless there is one by now."""
+        assert isinstance(self.spec, Spec)
+        with leases.leased(self.root, self.folder.name) as lease:
+            if lease is not None and not self.settled:
+                fail(self.spec, self.root, why, self.device)
+
+    def __str__(self) -> str:
+        return f"{self.spec.name} of {self.spec.task.id}" if isinstance(self.spec, Training) else str(self.spec)
+
+
+def stamp(folder: Path) -> Stamp:
+    """What changes when a record is replaced."""
+    try:
+        stat = (folder / "record.json").stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def units(
+    specs: Sequence[Spec], root: Path, device: str = "cpu", again: bool = False, retry_failed: bool = False
+) -> tuple[list[Unit], list[str]]:
+    """What is to be done of these runs; and a line for each record that was damaged and has been set aside.
+
+    Args:
+        again: all of them; a record stays until its successor is whole.
+        retry_failed: also those whose record says that they failed or diverged.
+    """
+    wanted, lines = [], []
+    for spec, stands in zip(specs, standings(specs, root, thorough=True), strict=True):
+        if stands.damaged is not None:
+            place = records.set_aside(root, stands.damaged)
+            lines.append(f"{stands.why}; the damaged record is kept in {place}")
+        if again or stands.record is None or (retry_failed and stands.failed):
+            wanted.append(Unit(spec, root, device, stamp(spec.folder(root))))
+    return wanted, lines
+
+
+def trainings(wanted: Iterable[Unit]) -> list[Unit]:
+    """The networks that judge these runs' tasks and are not here yet."""
+    of = {records.canonical([u.spec.task, u.spec.task_settings]): u for u in wanted if isinstance(u.spec, Spec)}
+    return [
+        Unit(each, unit.root, unit.device)
+        for unit in of.values()
+        if isinstance(unit.spec, Spec)
+        for each in judges.missing(unit.spec.make()[1])
+    ]
