@@ -168,7 +168,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{ 7*7 }}"
 def test_text_of_records_is_text_on_the_page() -> None:
     made = [record(HOSTILE, seed, 0.5, changed={"size": HOSTILE}, settings={"size": HOSTILE}) for seed in range(2)]
     made = [*made, *FLOORS]
-    claim = dict.fromkeys(("claim", "source", "verdict", "effect", "interval", "seeds", "command"), HOSTILE)
+    claim = dict.fromkeys(("claim", "source", "verdict", "why", "effect", "interval", "seeds", "command"), HOSTILE)
     text = page.page(block(made, ablations=[claim]), HOSTILE)
     parsed = Parsed(text)
     assert "<img src=x" not in text
@@ -212,7 +212,13 @@ def test_head_to_head_is_what_compare_says() -> None:
 
 
 def test_a_claim_that_was_decided_stands_on_the_page_and_without_any_there_is_no_section() -> None:
-    claim = {"claim": "A plain pull is too weak", "source": "a paper", "verdict": "undecided", "effect": "+1.0"}
+    claim = {
+        "claim": "A plain pull is too weak",
+        "source": "a paper",
+        "verdict": "undecided",
+        "why": "few seeds",
+        "effect": "+1",
+    }
     claim |= {"interval": "-1.0 to 3.0", "seeds": "5", "command": "glimpse ablate pull"}
     made = records()
     assert "A plain pull is too weak" in page.page(block(made, ablations=[claim]), "x")
