@@ -661,6 +661,17 @@ def verify_command(
     rerun: Annotated[
         int, typer.Option(metavar="K", min=0, help="Run K of the records again, drawn at random: as long as they took.")
     ] = 0,
+    fresh_judge: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-judge",
+            help="Also train judges of another build from secret seeds, and report the lead of the public judge: large "
+            "where pixels were picked against a copy of it.",
+        ),
+    ] = False,
+    fresh_steps: Annotated[
+        int | None, typer.Option(min=1, help="Of the fresh judges' training; by default as judges not shipped have.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     modules: Import = None,
 ) -> None:
@@ -669,10 +680,12 @@ def verify_command(
     Exit code 0: nothing; 1: doubts; 2: a record is refused. Nothing that a record names is imported.
     """
     from glimpsebench.bench import reports, store, verify
+    from glimpsebench.bench.judges import fresh
 
     _import(modules)
+    steps = (fresh_steps or fresh.STEPS) if fresh_judge else 0
     paths = [path for name in of for path in store.places(root, name)] if of else [root]
-    checked = verify.verify(paths, judge, rerun, _bar("verifying", "record"))
+    checked = verify.verify(paths, judge, rerun, _bar("verifying", "record"), fresh_steps=steps)
     if as_json:
         print(json.dumps(reports.as_json(checked), indent=1))
     else:

@@ -75,6 +75,7 @@ def text(checked: Sequence[Checked]) -> list[str]:
         lines += [*columned(*summary(checked), width(), right=[False, False, True, False, True]), ""]
     lines += [f"refused: {escape.terminal(one.refused)}" for one in refused]
     lines += [f"doubt: {one.folder}: {escape.terminal(doubt)}" for one in checked for doubt in one.doubts]
+    lines += [f"{one.folder}: {one.lead}" for one in checked if one.lead is not None]
     notes = Counter(note for one in checked for note in one.notes)
     lines += [f"no further, {count} records: {escape.terminal(note)}" for note, count in notes.items()]
     doubted = sum(bool(one.doubts) for one in checked)
@@ -96,6 +97,7 @@ def as_json(checked: Sequence[Checked]) -> dict[str, Any]:
                 "refused": one.refused or None,
                 "doubts": one.doubts,
                 "notes": one.notes,
+                "lead": one.lead._asdict() if one.lead else None,
             }
             for one in checked
         ],

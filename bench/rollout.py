@@ -235,7 +235,7 @@ def _steps(
         # The last batch is filled up with repeats of the last image, which are cut off again.
         index_B = np.minimum(np.arange(start, start + BATCH), count - 1)
         observation, info = env.reset(options={"index": index_B})
-        steps = []
+        steps: list[tuple[Array, ...]] = []
         for step in range(horizon):
             taken = info["num_glimpses"]
             action = choose(observation, number, index_B, step)

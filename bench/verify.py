@@ -9,6 +9,8 @@ Levels:
   else the places tell the label.
 - *run again*: recounted, and training it anew gave about the same accuracies.
 
+With `fresh_steps`, what is recounted is also read by a judge that no contender can have known (`judges.fresh`).
+
 A record that is forged or damaged is *refused*, in one line that names file and field. What a record on its own or
 beside the others of its row may have an honest reason for is a *doubt*. Nothing in a record imports a module.
 Shapes: S seeds, F budgets, N images.
@@ -20,7 +22,7 @@ import functools
 import itertools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import judgements, judges, localisation
 from glimpsebench.bench.arrays import read_judgement
+from glimpsebench.bench.judges.fresh import Lead, fresh_judge, lead
 from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.bench.run import Spec, content_hash, run
@@ -52,6 +55,8 @@ NEAR_EQUAL = 0.02
 """Two seeds whose predictions differ on fewer than this share of the images that either gets wrong are doubted."""
 _FEW = 30
 """Wrong answers that say too little to compare seeds by."""
+LEAD = 0.1
+"""How far the judge's lead over a fresh one may go beyond that on the same masks over other images. Provisional."""
 MARGIN = 0.02
 """How far above the ceiling's own accuracy, beside its standard errors, another's must be to be doubted."""
 RUN_AGAIN = 0.05
@@ -69,6 +74,7 @@ class Checked:
         refused: one line, naming file and field; '' where it is not.
         doubts: a line each.
         notes: why no higher level was reached.
+        lead: of the judge over a fresh one, where that was asked for.
     """
 
     folder: Path
@@ -77,6 +83,7 @@ class Checked:
     refused: str = ""
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    lead: Lead | None = None
 
 
 def folders(path: Path) -> list[Path]:
@@ -94,7 +101,12 @@ def folders(path: Path) -> list[Path]:
 
 
 def verify(
-    paths: Iterable[Path], judge: bool = False, rerun: int = 0, progress: Progress[Any] = iter, seed: int | None = None
+    paths: Iterable[Path],
+    judge: bool = False,
+    rerun: int = 0,
+    progress: Progress[Any] = iter,
+    seed: int | None = None,
+    fresh_steps: int = 0,
 ) -> list[Checked]:
     """Check the records at these paths.
 
@@ -104,18 +116,19 @@ def verify(
         rerun: so many of the records that are not refused, drawn at random, are run again.
         progress: wraps what takes long.
         seed: of that draw; by default nobody knows it beforehand.
+        fresh_steps: a fresh judge of each task is trained for so many steps; 0 for none.
 
     Raises:
         UsageError: no records at one of the paths.
     """
     places = list(dict.fromkeys(folder for path in paths for folder in folders(path)))
     checked = [_read(folder) for folder in places]
-    tables = _tables(checked)
+    tables, freshly = _tables(checked), functools.lru_cache(1)(lambda task: fresh_judge(task, fresh_steps, progress))
     left_in = [len(table) for table in tables]
     for number, one in progress([(number, one) for number, table in enumerate(tables) for one in table]):
         _check_files(one)
         if not one.refused:
-            _examine(one, judge, progress)
+            _examine(one, judge, progress, freshly if fresh_steps else None)
         left_in[number] -= 1
         if not left_in[number]:
             if alike := _alike([each for each in tables[number] if not each.refused]):
@@ -172,7 +185,9 @@ def _check_files(one: Checked) -> None:
         one.refused, one.level = str(error), ""
 
 
-def _examine(one: Checked, judge: bool, progress: Progress[Any]) -> None:
+def _examine(
+    one: Checked, judge: bool, progress: Progress[Any], freshly: Callable[[Task], judges.Judge] | None = None
+) -> None:
     """Compare a record with its task and its agent; recount and judge its selections, where all of this is at hand."""
     record = _record(one)
     if str(record.about["software"].get("commit", "")).endswith("-dirty"):
@@ -202,6 +217,10 @@ def _examine(one: Checked, judge: bool, progress: Progress[Any]) -> None:
         if judge:
             _judge_again(one, task, agent, test, episodes, progress)
             one.level = LEVELS[2]
+        if freshly is not None:
+            one.lead = lead(agent, test, episodes, judges.judge(task, progress), freshly(task), record.reached_F)
+            if one.lead and one.lead.own - one.lead.elsewhere - 3 * one.lead.error > LEAD:
+                one.doubts.append(f"picked for the judge: {one.lead}")
     except UsageError as error:
         one.refused, one.level = str(error), ""
 

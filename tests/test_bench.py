@@ -231,10 +231,12 @@ def test_a_replay_touches_what_the_agent_touched_and_shows_only_that(beacon: Tas
 
 
 @pytest.mark.parametrize("name", ["raster", "sobel"])
-def test_a_replay_asks_where_a_budget_ends_and_nowhere_else(name: str, beacon: Task) -> None:
+def test_a_replay_asks_where_a_budget_ends_and_nowhere_else(
+    name: str, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = hurried(name)
     agent.prepare(beacon)
-    agent.predict = lambda view: None
+    monkeypatch.setattr(agent, "predict", lambda view: None)
     test = tasks.test_split(beacon)
     episodes = rollout(agent, test, 0)
     asked: list[int] = []

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from conftest import Beacon
-from glimpsebench.agents.common.nets import CanvasNet
+from conftest import Alone, Beacon, hurried
+from glimpsebench.agents.common.nets import CanvasNet, predict_canvas, to_float
 from glimpsebench.bench import judges
-from glimpsebench.bench.judges import canvases, cards, training
+from glimpsebench.bench.judges import canvases, cards, fresh, training
 from glimpsebench.bench.judges.networks import JudgeNet
+from glimpsebench.bench.records import Judgement
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.tasks import Task
+from glimpsebench.envs.tasks import Split, Task
 from test_cli import glimpse
 
 TINY = judges.Recipe(members=2, steps=6, batch=16, width=4)
@@ -274,3 +277,47 @@ def test_the_command_trains_what_is_missing(beacon: Task, tmp_path: Path, capsys
     _, out, _ = glimpse("judge", "list", capsys=capsys)
     assert "digits-clutter-v1       shipped" in out
     assert "beacon-v1" in out
+
+
+def test_a_judges_networks_are_fused_and_say_the_same(beacon: Task) -> None:
+    judge = judges.judge(beacon, iter)
+    test = tasks.test_split(beacon)
+    view = {"canvas": to_float(test.images_NCHW[:9]).numpy(), "mask": np.ones((9, 1, 16, 16), bool)}
+    plain = np.stack([predict_canvas(net, view) for net in judge.nets])
+    np.testing.assert_allclose(judge(view), plain, atol=1e-3)
+    assert not [layer for net in judge._fast for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+def test_fresh_judges_are_of_another_build_and_differ_each_time(beacon: Task) -> None:
+    one, other = (fresh.fresh_judge(beacon, 2, iter) for _ in range(2))
+    assert (one.members, one.name) == (2, "fresh")
+    frozen = judges.judge(beacon, iter)
+    assert type(one.nets[0]) is not type(frozen.nets[0])
+    weights = [net.state_dict()["head.weight"] for net in [*one.nets, *other.nets]]
+    assert len({tuple(weight.flatten().tolist()) for weight in weights}) == 4
+
+
+def test_a_lead_is_set_beside_that_on_the_same_masks_over_other_images(
+    beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = hurried("raster")
+    agent.prepare(beacon)
+    test = tasks.test_split(beacon)
+    count, budgets = len(test), len(agent.budgets)
+    shares = {("judge", True): 0.9, ("fresh", True): 0.4, ("judge", False): 0.6, ("fresh", False): 0.5}
+
+    def judged(_: Any, images: Split, __: Any, judge: Alone) -> Judgement:
+        paired = {image.tobytes(): label for image, label in zip(test.images_NCHW, test.labels_N, strict=True)}
+        assert [paired[image.tobytes()] for image in images.images_NCHW] == list(images.labels_N)
+        share = shares[judge.name, images is test]
+        right_N = np.arange(count) < round(share * count)
+        return Judgement(judge.name, np.stack([right_N if at == 3 else right_N & False for at in range(budgets)])[None])
+
+    monkeypatch.setattr("glimpsebench.bench.judgements.judged", judged)
+    frozen, other = (Alone(name, lambda view: view) for name in ("judge", "fresh"))
+    every = np.ones(budgets, bool)
+    found = fresh.lead(agent, test, None, frozen, other, every)  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.budget, found.own, found.elsewhere) == pytest.approx((agent.budgets[3], 0.5, 0.1), abs=2e-3)
+    assert found.error == pytest.approx(np.sqrt((0.25 + 0.09) / count), rel=0.01)
+    assert fresh.lead(agent, test, None, frozen, other, ~every) is None  # type: ignore[arg-type]

@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
-from glimpsebench.bench import cli, leaderboard, reports, rollout, terminal, verify
+from glimpsebench.bench import cli, judges, leaderboard, reports, rollout, terminal, verify
+from glimpsebench.bench.judges.fresh import Lead
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.suites import expand
 from glimpsebench.envs.errors import UsageError
@@ -70,6 +71,28 @@ def test_an_honest_record_passes_at_every_level(copy: Path) -> None:
     (copy / "selections.npz").unlink()
     (one,) = verify.verify([copy.parents[3].parent])
     assert (one.refused, one.level) == ("", "claimed")
+
+
+def test_a_judge_that_leads_a_fresh_one_by_much_is_doubted(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def fresh_judge(task: Any, steps: int, progress: Any) -> Any:
+        asked.append(steps)
+        return judges.judge(task, progress)  # the same: it leads by nothing
+
+    monkeypatch.setattr(verify, "fresh_judge", fresh_judge)
+    (one,) = verify.verify([copy], fresh_steps=2)
+    assert asked == [2]
+    assert one.lead is not None
+    assert (one.lead.own, one.lead.elsewhere, one.doubts) == (0, 0, [])
+    assert "points above a fresh one" in "\n".join(reports.text([one]))
+    assert reports.as_json([one])["records"][0]["lead"]["own"] == 0
+    monkeypatch.setattr(verify, "lead", lambda *_: Lead(0.02, 0.5, 0.1, 0.02))
+    (one,) = verify.verify([copy], fresh_steps=2)
+    assert "picked for the judge: at 2 % the judge is 50.0 points above" in one.doubts[0]
+    monkeypatch.setattr(verify, "lead", lambda *_: Lead(0.02, 0.5, 0.45, 0.02))
+    assert verify.verify([copy], fresh_steps=2)[0].doubts == []
+    assert verify.verify([copy])[0].lead is None
 
 
 CORPUS = ALONE | WITH_TASK

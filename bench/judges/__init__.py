@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from glimpsebench.agents.common.base import Progress
 from glimpsebench.agents.common.nets import predict_canvas
+from glimpsebench.bench.judges.networks import fused
 from glimpsebench.bench.judges.training import READER_SEED, Recipe, Role, load, metadata, new_network, train
 from glimpsebench.bench.records import digest, settings_of
 from glimpsebench.envs import datasets, tasks
@@ -122,6 +123,7 @@ class Judge:
 
     def __init__(self, nets: list[nn.Module], name: str) -> None:
         self.nets, self.name = nets, name
+        self._fast = [fused(net) for net in nets]
 
     @property
     def members(self) -> int:
@@ -129,7 +131,7 @@ class Judge:
 
     def __call__(self, view: Observation) -> Array:
         """A view of kind `canvas` → logits (M, B, K), float32."""
-        return np.stack([predict_canvas(net, view) for net in self.nets])
+        return np.stack([predict_canvas(net, view) for net in self._fast])
 
 
 def judge(task: Task, progress: Progress[int]) -> Judge:

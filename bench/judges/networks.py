@@ -5,9 +5,13 @@ Shapes: B batch, C H W image, K classes.
 
 from __future__ import annotations
 
+import copy
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from glimpsebench.agents.common.nets import conv
 
@@ -55,3 +59,14 @@ class JudgeNet(nn.Module):
         pooled_BF = torch.cat([features_BCHW.amax((2, 3)), features_BCHW.mean((2, 3))], 1)
         logits: Tensor = self.head(pooled_BF)
         return logits
+
+
+def fused(net: nn.Module) -> nn.Module:
+    """A copy, for eval mode, whose convolutions do the batch norm that follows them: the same logits but for rounding,
+    a tenth sooner."""
+    net = copy.deepcopy(net)
+    for layers in [one for one in net.modules() if isinstance(one, nn.Sequential)]:
+        for at, (layer, following) in enumerate(itertools.pairwise([*layers])):
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                layers[at], layers[at + 1] = fuse_conv_bn_eval(layer, following), nn.Identity()
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

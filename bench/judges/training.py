@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Diverged, Progress
-from glimpsebench.agents.common.nets import CanvasNet
+from glimpsebench.agents.common.nets import READER_WIDTH, CanvasNet
 from glimpsebench.bench.judges.canvases import random_canvases
 from glimpsebench.bench.judges.networks import JudgeNet
 from glimpsebench.bench.records import digest, processor, settings_of
@@ -34,7 +34,7 @@ from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
-Role = Literal["judge", "reader"]
+Role = Literal["judge", "reader", "fresh"]
 
 READER_SEED = 100
 """Of a reader, which is none of the judges: members have the seeds 0, 1, …"""
@@ -49,7 +49,7 @@ class Recipe:
     Attributes:
         members: judges in the ensemble.
         steps, batch, lr: AdamW, the rate rising over the first tenth and falling along a cosine to 0.
-        width: of the judges' network; the reader's is `agents.common.nets.READER_WIDTH`.
+        width: of the judges' networks and of fresh ones; the reader's is `agents.common.nets.READER_WIDTH`.
         stride: of the judges' first layer, for large canvases.
         whole: the share of whole images among the canvases, which is 1 at first and falls to this in the first tenth.
     """
@@ -65,8 +65,8 @@ class Recipe:
 
 def new_network(role: Role, task: Task, recipe: Recipe) -> nn.Module:
     """An untrained network of this role."""
-    if role == "reader":
-        return CanvasNet(task.shape[0], task.classes)
+    if role != "judge":
+        return CanvasNet(task.shape[0], task.classes, READER_WIDTH if role == "reader" else recipe.width)
     return JudgeNet(task.shape[0], task.classes, recipe.width, recipe.stride)
 
 
