@@ -33,9 +33,9 @@ What differs from the question: it is a whole mask selector here (`masks`): the 
 The shared backbone pools by maximum. Its mask channel is all ones while the mask is soft, so that f sees the image
 only through the product, as in the question.
 
-Track: open. Scores and cost: docs/methods/mask_penalty.md; the losses compared: results/mask-penalty/study.md.
+Track: open. Scores and cost: docs/methods/mask_penalty.md; the losses compared: results/CLAIMS.md.
 Command: glimpse run --agent mask_penalty --task digits-clutter --set agent.loss=target_budget
-Study: glimpse sweep mask-penalty && glimpse study mask-penalty
+Ablation: glimpse sweep mask-penalty && glimpse ablate mask-penalty
 """
 
 from __future__ import annotations

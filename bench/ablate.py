@@ -215,7 +215,7 @@ def table(suite: Suite, found: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def texts(suite: Suite, records: Sequence[Record]) -> list[dict[str, str]]:
-    """A suite's verdicts for a page: for each claim its text, source, verdict, effect, interval, seeds and command."""
+    """A suite's verdicts for a page: of each claim text, source, verdict and why, effect, interval, seeds and command."""
     found = []
     for verdict in decided(suite, records):
         claim, effect = verdict.claim, verdict.effect
@@ -225,6 +225,7 @@ def texts(suite: Suite, records: Sequence[Record]) -> list[dict[str, str]]:
                 "claim": claim.text,
                 "source": claim.source,
                 "verdict": verdict.outcome,
+                "why": verdict.why,
                 "effect": f"{number(claim.measure, effect.mean, '+')} by {' and '.join(map(titled, points_of(claim)))}",
                 "interval": "·" if np.isnan(effect.low) else " to ".join(ends),
                 "seeds": str(verdict.seeds or "·"),
