@@ -215,7 +215,7 @@ def table(suite: Suite, found: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def texts(suite: Suite, records: Sequence[Record]) -> list[dict[str, str]]:
-    """A suite's verdicts for a page: of each claim text, source, verdict and why, effect, interval, seeds and command."""
+    """A suite's verdicts for a page: each claim with source, verdict and why, effect, interval, seeds, command."""
     found = []
     for verdict in decided(suite, records):
         claim, effect = verdict.claim, verdict.effect
