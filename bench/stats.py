@@ -93,9 +93,11 @@ class Estimate(NamedTuple):
     """Means (…) of scores or of differences, the variances of these means, and their degrees of freedom.
 
     Attributes:
-        freedom: for intervals: Satterthwaite's, with one less for every level, since their spreads are estimates.
-        tail: for claims: the levels' degrees of freedom, each weighed by its share of the variance. Holm's correction
-            looks far out in the tails, where Satterthwaite's are too many as soon as members or seeds matter.
+        freedom: for intervals of differences: Satterthwaite's, with one less for every level, since their spreads are
+            estimates.
+        tail: for claims and for rows' intervals: the levels' degrees of freedom, each weighed by its share of the
+            variance. Holm's correction looks far out in the tails, where Satterthwaite's are too many as soon as
+            members or seeds matter; and so they are for rows near 100 %, whose members' accuracies are skewed.
         added_mean: the mean with the added images.
     """
 
@@ -266,7 +268,7 @@ def bounds(found: Estimate) -> tuple[Array, Array]:
     The number of trials is that of independent images which would have the estimated variance, and Student's t stands
     for the normal quantile, as for proportions in surveys (Korn and Graubard 1998).
     """
-    quantile, p = _t().ppf((1 + LEVEL) / 2, found.freedom), found.mean
+    quantile, p = _t().ppf((1 + LEVEL) / 2, found.tail), found.mean
     images = found.added_mean * (1 - found.added_mean) / found.variance
     weight = quantile**2 / images
     centre = (p + weight / 2) / (1 + weight)

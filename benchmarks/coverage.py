@@ -186,6 +186,7 @@ FAMILIES = [
         for seed, member in ((0.5, 1.0), (0.5, 4.0), (3.0, 1.0), (3.0, 4.0))
     ),
     Setting(5, 1, 500, 0.7, 1.0, 0.0),
+    Setting(5, 4, 1000, 0.7, 1.0, 2.0),
 ]
 METHODS = 10
 HEAD = ["seeds", "members", "images", "accuracy", "sd seeds", "sd members", "row", "difference", "mean ±"]
