@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from forged import judged_by_a_guess, make_honest
-from glimpsebench.bench import compare, leaderboard, report
+from glimpsebench.bench import ablate, compare, leaderboard, report
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report import data, looks, page, sentences, views
 from glimpsebench.bench.report.serve import Server
@@ -424,6 +424,15 @@ def test_a_server_answers_its_own_page_alone(served: Server) -> None:
     assert asked(served, "/", Host="evil.example")[0] == 421
     assert asked(served, "/../../etc/passwd")[0] == 404
     assert asked(served, "/", "POST")[0] == 501
+
+
+@pytest.mark.slow
+def test_a_suites_claims_stand_on_its_page_as_ablate_decides_them() -> None:
+    shown = views.view("estimators", [ROOT / "results"])
+    decided = ablate.decided(read_suite("estimators"), shown.records)
+    assert [claim["claim"] for claim in shown.ablations] == [verdict.claim.text for verdict in decided] != []
+    assert [claim["verdict"] for claim in shown.ablations] == [verdict.outcome for verdict in decided]
+    assert all(claim["why"] for claim in shown.ablations)
 
 
 @pytest.mark.slow

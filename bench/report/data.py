@@ -43,7 +43,7 @@ class View:
 
     Attributes:
         planned: how many runs the suite lists; None where that is not known.
-        ablations: verdicts on claims: tables of claim, source, verdict, why, effect, interval, seeds, command; texts.
+        ablations: verdicts on claims: claim, source, verdict, why, effect, interval, seeds and command, as texts.
     """
 
     name: str

@@ -250,7 +250,7 @@
     const least = log ? Math.min(...all, 0.5) * 0.88 : 0, most = 1.02;
     const box = [38, 14, 28, 46];
     const to = scales(width, height, box, [least, most], log);
-    const svg = draw("svg", { class: "rows", id: "curves-svg", viewBox: `0 0 ${width} ${height}`, width, height, tabindex: 0, role: "application",
+    const svg = draw("svg", { class: `rows${some.filter((n) => rows[n].track !== "reference").length > 6 ? " many" : ""}`, id: "curves-svg", viewBox: `0 0 ${width} ${height}`, width, height, tabindex: 0, role: "application",
       "aria-roledescription": "chart", "aria-label": `${section.task}: accuracy by the ${SCORES[state.by].toLowerCase()} over the share of the image. Arrow keys go through budgets and contenders; the tables below have the same numbers.` });
     for (let n = 0; n <= 5; n += 1)
       svg.append(draw("path", { class: n ? "rule" : "axis", d: `M${box[0]} ${to.y(n / 5)}H${width - box[1]}` }), draw("text", { x: box[0] - 7, y: to.y(n / 5) + 4, "text-anchor": "end" }, `${20 * n}`));

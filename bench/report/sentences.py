@@ -44,6 +44,20 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+MOST_NAMED = 4
+
+
+def some_of(words: Sequence[str]) -> str:
+    """The first of many: the tables have the others.
+
+    >>> some_of(["a", "b", "c", "d", "e", "f"])
+    'a, b, c and 3 more'
+    """
+    if len(words) <= MOST_NAMED:
+        return listed(words)
+    return listed([*words[: MOST_NAMED - 1], f"{len(words) - MOST_NAMED + 1} more"])
+
+
 def answer(section: Block) -> list[tuple[str, list[str]]]:
     """What a section's records say: headings, each with a few sentences."""
     parts = []
@@ -68,7 +82,7 @@ def _enough(section: Block, rows: Sequence[Block]) -> Iterator[str]:
         who = [name for value, name in reached if value == least]
         keep = "keep" if len(who) > 1 else "keeps"
         yield (
-            f"{budget(least)} of the image is enough: from there on {listed(who)} {keep} 95 % of what the judge has "
+            f"{budget(least)} of the image is enough: from there on {some_of(who)} {keep} 95 % of what the judge has "
             f"from the whole image, {per_cent(whole)} % right."
         )
     else:
@@ -109,7 +123,7 @@ def _claims(section: Block, rows: Sequence[Block]) -> Iterator[str]:
             for row in rows
             if sign in row["sign"]["evaluator"]
         ]
-        yield f"{word} the strongest floor: {listed(some) if some else 'nobody'}."
+        yield f"{word} the strongest floor: {some_of(some) if some else 'nobody'}."
 
 
 def spans(budgets: Sequence[float], true: Sequence[bool]) -> str:
@@ -137,9 +151,9 @@ def _doubts(section: Block) -> Iterator[str]:
         which = "all rows" if len(few) == len(rows) else f"{len(few)} of {len(rows)} rows"
         said.append(f"{which} are provisional, of fewer than {SETTLED} seeds")
     if unaudited:
-        said.append(f"not audited: {listed([row['name'] for row in unaudited])}")
+        said.append(f"not audited: {some_of([row['name'] for row in unaudited])}")
     if refused:
-        said.append(f"by their audits, {listed([row['name'] + ' ' + row['verdict'] for row in refused])}")
+        said.append(f"by their audits, {some_of([row['name'] + ' ' + row['verdict'] for row in refused])}")
     if failed:
         said.append(f"{failed} run{'s' * (failed > 1)} failed and count{'s' * (failed == 1)} as chance")
     if said:
