@@ -28,8 +28,9 @@ install: .venv/installed
 	@touch $@
 
 # Run a suite (make reference SUITE=estimators) and copy its records and tables to the store that is committed, without
-# weights and selections; other suites' records stay. What else is written from results (README, comparisons, the
-# methods' pages) follows. DEVICE=cuda trains on a GPU. RUNS and RESULTS are the two stores.
+# weights and, but for a few images of each row, selections; other suites' records stay. What else is written from
+# results (README, comparisons, the methods' pages) follows. DEVICE=cuda trains on a GPU. RUNS and RESULTS are the two
+# stores.
 SUITE ?= quick
 DEVICE ?= cpu
 RUNS ?= runs

@@ -31,7 +31,7 @@ Command: glimpse run --agent gdfs --task digits-clutter
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -162,6 +162,9 @@ class GDFS(Agent):
     observation: ClassVar[Kind] = "canvas"
     accelerated: ClassVar[bool] = True
 
+    queue: tuple[Tensor, ...] = field(default=(), init=False, repr=False, compare=False)
+    """Images that have more losses to come: (images, labels, revealed cells), the newest first."""
+
     def sensor(self) -> Mask:
         return Mask(cell=self.cell, at_once=1)
 
@@ -221,16 +224,14 @@ class GDFS(Agent):
 
         cells_per_loss = min(self.cells_per_loss or horizon, horizon)
         losses_per_image = -(-horizon // cells_per_loss)
-        # Images that have more losses to come: (images, labels, revealed cells), the newest first.
-        queue = (torch.empty(0, *self.shape), torch.empty(0, dtype=torch.long), torch.empty(0, rows * columns))
+        self.queue = (torch.empty(0, *self.shape), torch.empty(0, dtype=torch.long), torch.empty(0, rows * columns))
 
         def greedy_loss(images: Array, labels_B: Tensor, step: int) -> Tensor:
-            nonlocal queue
             fresh = (to_float(images), labels_B, torch.zeros(len(images), rows * columns))
             more_B = tensor(rng.integers(0, cells_per_loss, len(images)))
-            more_B = torch.cat([more_B, torch.full((len(queue[0]),), cells_per_loss - 1)])
+            more_B = torch.cat([more_B, torch.full((len(self.queue[0]),), cells_per_loss - 1)])
             more_B = more_B[: losses_per_image * len(images)]  # images that have had all their losses leave the queue
-            both = zip(fresh, queue, strict=True)
+            both = zip(fresh, self.queue, strict=True)
             image_BCHW, labels_B, revealed_BP = (torch.cat(pair)[: len(more_B)] for pair in both)
             left_B = horizon - 1 - revealed_BP.sum(1).long()  # before the last choice, which the loss relaxes
             more_B = torch.minimum(more_B, left_B.clamp(min=0))
@@ -240,7 +241,7 @@ class GDFS(Agent):
             choice_BP = relaxed_choice(scores_BP, revealed_BP, temperature)
             # The next cell is drawn from the same scores, independently of the relaxed choice.
             drawn_BP = F.one_hot(next_cell(scores_BP.detach(), revealed_BP), rows * columns)
-            queue = (image_BCHW, labels_B, revealed_BP + drawn_BP)
+            self.queue = (image_BCHW, labels_B, revealed_BP + drawn_BP)
             shown_BP = torch.maximum(revealed_BP, choice_BP)
             return F.cross_entropy(self.masked_outputs(net.predictor, image_BCHW, shown_BP), labels_B)
 

@@ -41,7 +41,7 @@ Study: glimpse sweep mask-penalty && glimpse study mask-penalty
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -98,6 +98,9 @@ class MaskPenalty(MaskAgent):
 
     version: ClassVar[int] = 3
 
+    points: list[dict[str, float]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Of the curves among the findings."""
+
     def selection_loss(self, image_BCHW: Tensor, labels_B: Tensor, step: int) -> Tensor:
         net = self.nets
         mask_B1HW = self.soft_mask(image_BCHW)
@@ -113,21 +116,21 @@ class MaskPenalty(MaskAgent):
         image_BCHW, labels_B = to_float(val.images_NCHW), torch.tensor(np.asarray(val.labels_N))
         first = slice(CURVE_IMAGES)
         moments = set(np.linspace(0, self.selector_steps, CURVE_POINTS + 1).round().astype(int).tolist())
-        points: list[dict[str, float]] = []
+        self.points = []
 
         def watched(steps: Iterable[int]) -> Iterator[int]:
             """Pass the steps on; between them, measure without a trace on weights or random numbers."""
             for step in progress(steps):
                 if step in moments:
                     self.nets.eval()
-                    points.append(self.measured(image_BCHW[first], labels_B[first]))
+                    self.points.append(self.measured(image_BCHW[first], labels_B[first]))
                     self.nets.train()
                 yield step
 
         super().fit_selector(task, rng, watched)
-        points.append(self.measured(image_BCHW[first], labels_B[first]))
+        self.points.append(self.measured(image_BCHW[first], labels_B[first]))
         final = self.measured(image_BCHW, labels_B)
-        curves: dict[str, Finding] = {f"{name}_curve": [point[name] for point in points] for name in final}
+        curves: dict[str, Finding] = {f"{name}_curve": [point[name] for point in self.points] for name in final}
         collapsed, same_mask = final["mask_empty"] >= 0.5, final["mask_overlap"] >= 0.9
         self.findings = curves | final | {"collapsed": float(collapsed), "same_mask": float(same_mask)}
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +24,7 @@ from glimpsebench.bench.claims import (
     arms_of,
     finding_in,
     pairs_of,
+    questions_of,
     row_of,
     values_of,
     verdicts,
@@ -51,12 +53,7 @@ such experiments. A run that did not end well counts as chance in accuracies and
 
 def decided(suite: Suite, records: Sequence[Record]) -> list[Verdict]:
     """What records say of a suite's claims."""
-    return verdicts(suite.claims, arms_of(suite.specs), rows_of(records), _questions(suite))
-
-
-def _questions(suite: Suite) -> Collection[str]:
-    """The hashes of a suite's runs, as today's code asks for them."""
-    return {spec.folder(Path()).name for spec in suite.specs}
+    return verdicts(suite.claims, arms_of(suite.specs), rows_of(records), questions_of(suite.specs))
 
 
 def command(suite: Suite) -> str:
@@ -143,8 +140,7 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
 
 
 def _table(found: Sequence[Verdict]) -> str:
-    head = ["claim", "verdict", "effect", "claimed", "detectable", "seeds"]
-    return pipe(head, map(_cells, found))
+    return pipe(["claim", "verdict", "effect", "claimed", "detectable", "seeds"], map(_cells, found), left=2)
 
 
 def _cells(verdict: Verdict) -> list[str]:
@@ -173,15 +169,18 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _arms(suite: Suite, rows: Sequence[Row]) -> list[str]:
     """A table for each task: the suite's contenders, and the floors that claims name, by the claims' measures."""
-    arms, questions = arms_of(suite.specs), _questions(suite)
+    arms, questions = arms_of(suite.specs), questions_of(suite.specs)
     points = list(dict.fromkeys(point for claim in suite.claims for point in points_of(claim)))
     named = [arm for claim in suite.claims for pair in pairs_of(claim, arms) for arm in pair]
     tables: dict[str, list[list[str]]] = {}
     for arm in arms:
-        row = row_of(arm, rows, questions)
-        if row is not None and (arm in named or not arm.about["agent"]["reference"]):
-            cells = [_cell(row, point) for point in points]
-            tables.setdefault(row.task, []).append([escape.markdown(arm.label), *cells, str(len(row.records))])
+        if arm in named or not arm.about["agent"]["reference"]:
+            with suppress(UsageError):  # no records of it
+                row = row_of(arm, rows, questions)
+                cells = [_cell(row, point) for point in points]
+                tables.setdefault(row.task, []).append(
+                    [escape.markdown(arm.called.label), *cells, str(len(row.records))]
+                )
     head = ["arm", *map(titled, points), "seeds"]
     return [f"## {escape.markdown(task)}\n\n{pipe(head, lines)}" for task, lines in tables.items()]
 
@@ -236,20 +235,20 @@ claims' wording, which is the sources'. Written by `glimpse retabulate`; nothing
 """
 
 
-def page(results: Path, suites: Callable[[], list[str]] = suite_names) -> str:
-    """All claims of the suites, decided by the records in a folder of results folders."""
-    found = [
-        (suite, decided(suite, store.kept(results / suite.name))) for suite in map(read_suite, suites()) if suite.claims
-    ]
+def page(results: Path, suites: Iterable[str] | None = None) -> str:
+    """All claims of these suites, by default of all that come with the package, decided by the records in a folder of
+    results folders."""
+    plans = [suite for suite in map(read_suite, suites or suite_names()) if suite.claims]
+    found = [(suite, decided(suite, store.kept(results / suite.name))) for suite in plans]
     counts = Counter(verdict.outcome for _, some in found for verdict in some)
     total = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome))
-    head = ["claim", "source", "verdict", "effect", "claimed", "detectable", "seeds", "suite"]
+    head = ["claim", "source", "suite", "verdict", "effect", "claimed", "detectable", "seeds"]
     lines = []
     for suite, some in found:
         for verdict in some:
             claim, *cells = _cells(verdict)
-            lines.append([claim, escape.markdown(verdict.claim.source), *cells, f"`{suite.name}`"])
-    text = f"# Claims\n{_PAGE_NOTE}{_NOTE}\n{sum(counts.values())} claims: {total}.\n\n{pipe(head, lines)}"
+            lines.append([claim, escape.markdown(verdict.claim.source), f"`{suite.name}`", *cells])
+    text = f"# Claims\n{_PAGE_NOTE}{_NOTE}\n{sum(counts.values())} claims: {total}.\n\n{pipe(head, lines, left=4)}"
     for suite, some in found:
         runs = f"{len(suite.specs)} runs and their verdicts"
         text += (

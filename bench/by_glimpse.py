@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -26,11 +25,11 @@ from safetensors import SafetensorError
 from glimpsebench.agents.common.base import Agent, Progress
 from glimpsebench.bench import escape, judges
 from glimpsebench.bench.compare import cell, named, pipe
-from glimpsebench.bench.figures import STYLE, ending_of, outside, shade, styled
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import Predict, replay_steps
 from glimpsebench.bench.rows import SCORES, Row, shown
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, interval
+from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import Kind
@@ -236,43 +235,19 @@ def _marked(columns: Sequence[Sequence[tuple[Difference, int]]]) -> list[list[st
     return [[cell(difference, next(adjusted), seeds) for difference, seeds in column] for column in columns]
 
 
-def picture(results: Sequence[Replayed], path: Path) -> Path:
-    """Accuracy after each glimpse, one task: lines with shaded 95 % intervals over images and seeds.
-
-    Gated contenders are solid, open ones dashed, references dotted, as in the curve.
-    """
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True, layout="constrained")
-        titles = ("Judged by the evaluator", "By its own predictor")
-        styles = styled([one.row.label for one in results])
-        for axis, by, title in zip(axes, SCORES, titles, strict=True):
-            for one in results:
-                colour, marker = styles[one.row.label]
-                if values := np.array(one.accuracy(by)).T.tolist():
-                    mean, low, high = values
-                    glimpses = np.arange(1, len(mean) + 1)
-                    dashes = {"gated": "-", "open": "--", "reference": ":"}[one.row.track]
-                    axis.plot(glimpses, mean, dashes, color=colour, marker=marker, markersize=3, label=one.row.label)
-                    axis.fill_between(glimpses, low, high, color=colour, alpha=shade(len(results)), lw=0)
-            axis.set(xlabel="glimpses", ylabel="top-1 accuracy", title=title, ylim=(0, 1.05))
-            axis.xaxis.get_major_locator().set_params(integer=True)
-        outside(axes[1], *axes[0].get_legend_handles_labels())
-        figure.savefig(path, dpi=160)
-        plt.close(figure)
-    return path
-
-
 def write(results: Sequence[Replayed], root: Path, against: str | None = None) -> list[Path]:
-    """Write by_glimpse.md, by_glimpse.csv and by_glimpse.png, the last per task where there are several."""
+    """Write by_glimpse.md, by_glimpse.csv, and the figure, per task where there are several."""
+    from glimpsebench.bench.figures import glimpses, paper  # which draws what this module finds
+
     paths = [root / "by_glimpse.md", root / "by_glimpse.csv"]
     paths[0].write_text(markdown(results, against))
     frame = table(results, against).map(lambda value: escape.csv(value) if isinstance(value, str) else value)
     paths[1].write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     names = list(dict.fromkeys(one.row.task for one in results))
+    styles = styles_of([one.row for one in results])
     for task in names:
-        ending = "" if len(names) == 1 else ending_of(task)
-        paths.append(picture([one for one in results if one.row.task == task], root / f"by_glimpse{ending}.png"))
+        ending = "" if len(names) == 1 else paper.ending_of(task)
+        here = [one for one in results if one.row.task == task]
+        for drawn in glimpses.draw(here, styles, paper.WIDTHS["text"]):
+            paths += paper.save(drawn, root, ending)
     return paths

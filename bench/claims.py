@@ -3,9 +3,8 @@
 A claim names two arms, a measure, and which effects would bear it out: those beyond the smallest effect that matters.
 It is supported if the effect is clearly one of these, refuted if it is clearly none of them, and undecided otherwise.
 Clearly: a test of the effect against the nearest end of these effects rejects, two-sided at 5 %, after Holm's
-correction for all claims of the suite that are tested. So what is false is supported in 2.5 % of experiments at most,
-and an effect of zero, measured well enough, refutes the claim of a larger one. Errors are those of every table
-(`stats`).
+correction for all claims of the suite that are tested. So what is false is seldom supported (docs/verdicts.md), and an
+effect of zero, measured well enough, refutes the claim of a larger one. Errors are those of every table (`stats`).
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from glimpsebench.bench import compare, stats
 from glimpsebench.bench.compare import AREA, FINDINGS, MEASURES
-from glimpsebench.bench.records import canonical
-from glimpsebench.bench.rows import SCORES, SETTLED, Row, labels_of
+from glimpsebench.bench.records import canonical, digest
+from glimpsebench.bench.rows import SCORES, SETTLED, Called, Row, labels_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.stats import Difference
 from glimpsebench.envs.errors import UsageError, unknown
@@ -142,14 +141,12 @@ _NEEDED = [name for name, field in Claim.model_fields.items() if field.is_requir
 
 
 class Arm(NamedTuple):
-    """Of a suite: its label and its long name (`rows.Called`), its agent, and what sets it and its task apart from the
-    suite's others.
+    """Of a suite: how it is called, its agent and task, and what sets these apart from the suite's others.
 
     Rows of earlier code are found by the latter: defaults and settings that all arms share have changed since.
     """
 
-    label: str
-    name: str
+    called: Called
     about: Mapping[str, Any]
     apart: Mapping[str, Any]
     task_apart: Mapping[str, Any]
@@ -171,17 +168,33 @@ class Arm(NamedTuple):
 
 def arms_of(specs: Iterable[Spec]) -> list[Arm]:
     """The arms of a suite of these runs: those that differ in more than the seed."""
-    by_row = {
-        canonical([about["agent"], about["task"]]): (about, spec.label) for spec in specs for about in [spec.about()]
-    }
-    abouts = [about for about, _ in by_row.values()]
+    by_arm: dict[str, tuple[dict[str, Any], str | None]] = {}
+    for spec in {_whatever_the_seed(spec): spec for spec in specs}.values():
+        about = spec.about()
+        by_arm.setdefault(canonical([about["agent"], about["task"]]), (about, spec.label))
+    abouts = [about for about, _ in by_arm.values()]
     arms = []
-    for called, about in zip(labels_of(abouts, [label for _, label in by_row.values()]), abouts, strict=True):
-        kin = [one for one in abouts if one["agent"]["name"] == about["agent"]["name"]]
-        here = [one for one in kin if one["task"] == about["task"]]
+    for called, about in zip(labels_of(abouts, [label for _, label in by_arm.values()]), abouts, strict=True):
+        kin = [one for one in abouts if one["agent"]["name"] == about["agent"]["name"] and one["task"] == about["task"]]
         tasks = [one for one in abouts if one["task"]["id"] == about["task"]["id"]]
-        arms.append(Arm(called.label, called.name, about, _apart(about, here, "agent"), _apart(about, tasks, "task")))
+        arms.append(Arm(called, about, _apart(about, kin, "agent"), _apart(about, tasks, "task")))
     return arms
+
+
+def questions_of(specs: Iterable[Spec]) -> set[str]:
+    """The hashes of runs as today's code asks for them (`Record.question`)."""
+    asked: dict[str, dict[str, Any]] = {}
+    found = set()
+    for spec in specs:
+        if (key := _whatever_the_seed(spec)) not in asked:
+            asked[key] = spec.inputs()
+        found.add(digest(asked[key] | {"seed": spec.seed}))
+    return found
+
+
+def _whatever_the_seed(spec: Spec) -> str:
+    """Equal for runs that differ in the seed alone, which is all that what they ask for differs in, too."""
+    return canonical([spec.agent, spec.task, spec.agent_settings, spec.task_settings])
 
 
 def _apart(about: Mapping[str, Any], others: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
@@ -204,30 +217,33 @@ def pairs_of(claim: Claim, arms: Sequence[Arm]) -> list[tuple[Arm, Arm | None]]:
         UsageError: an arm or a task is not of the suite, or both arms are on several tasks and none is named.
     """
     if claim.task is None:
-        names = {"a": claim.a} | ({"b": claim.b} if isinstance(claim.b, str) else {})
-        whole = {key: compare.matching(arms, label) for key, label in names.items()}
-        tasks = [
-            {canonical(arm.about["task"]): arm.about["task"] for arm in arms if arm.label == found}
-            for found in whole.values()
+        labels = [
+            compare.matching([arm.called for arm in arms], one) for one in (claim.a, claim.b) if isinstance(one, str)
         ]
-        common = [task for key, task in tasks[0].items() if all(key in other for other in tasks)]
+        by_label = [{arm.called.task for arm in arms if arm.called.label == label} for label in labels]
+        common = set.intersection(*by_label)
         if len(common) != 1:
             raise UsageError("'task' is missing: " + ("the arms are on several" if common else "the arms share none"))
-        return [_pair(claim, [arm for arm in arms if arm.about["task"] == common[0]])]
+        return [_pair(claim, [arm for arm in arms if arm.called.task in common])]
     found = []
     for label in [claim.task, *([] if claim.other_task is None else [claim.other_task])]:
-        tasks_called = {canonical(arm.about["task"]) for arm in arms if is_task(arm.about["task"], label)}
-        if len(tasks_called) != 1:
-            known = {f"{arm.about['task']['id']} {arm.task_apart or ''}".strip() for arm in arms}
-            raise unknown("task", label, known) if not tasks_called else UsageError(f"several tasks are '{label}'")
-        found.append(_pair(claim, [arm for arm in arms if is_task(arm.about["task"], label)]))
+        tasks = {arm.called.task for arm in arms if is_task(arm.about["task"], label)}
+        if not tasks:
+            raise unknown("task", label, {arm.called.task for arm in arms})
+        if len(tasks) > 1:
+            raise UsageError(f"several tasks are '{label}', say which: {', '.join(sorted(tasks))}")
+        found.append(_pair(claim, [arm for arm in arms if arm.called.task in tasks]))
     return found
 
 
 def _pair(claim: Claim, arms: Sequence[Arm]) -> tuple[Arm, Arm | None]:
-    by_label = {arm.label: arm for arm in arms}
-    a = by_label[compare.matching(arms, claim.a)]
-    return a, by_label[compare.matching(arms, claim.b)] if isinstance(claim.b, str) else None
+    """The arms of a claim among those of one task."""
+    by_label = {arm.called.label: arm for arm in arms}
+
+    def meant(label: str) -> Arm:
+        return by_label[compare.matching([arm.called for arm in arms], label)]
+
+    return meant(claim.a), meant(claim.b) if isinstance(claim.b, str) else None
 
 
 _NO_EFFECT = Difference(*[float("nan")] * 4)
@@ -327,7 +343,8 @@ _BEYOND = {"equal": "beyond", "not lower": "lower than", "not higher": "higher t
 
 
 def _what_it_would_take(claim: Claim, one: _Measured, tests: int) -> str:
-    """How many seeds would decide it with 80 % power, were the effect as estimated: seeds do not lessen all errors."""
+    """How many seeds would decide it, with the power of `detectable`, were the effect as estimated; seeds alone do not
+    lessen what images and members of the judge add to the error."""
     effect = one.effect
     distance = abs(effect.mean - _nearest(effect, claim.region))
     allowed = distance / (effect.detectable(tests) / effect.error) if effect.error else 0.0
@@ -344,15 +361,13 @@ def _measured(claim: Claim, arms: Sequence[Arm], rows: Sequence[Row], questions:
     """The effect on each task of a claim, the second's taken from the first's."""
     each: list[_Measured] = []
     compared: list[tuple[Arm, Row]] = []
-    for a, b in pairs_of(claim, arms):
-        mine, theirs = row_of(a, rows, questions), None if b is None else row_of(b, rows, questions)
-        if mine is None or (b is not None and theirs is None):
-            return _Measured(lacking=f"no records of {b.name if b is not None and mine is not None else a.name}")
-        try:
+    try:
+        for a, b in pairs_of(claim, arms):
+            mine, theirs = row_of(a, rows, questions), None if b is None else row_of(b, rows, questions)
             each.append(_effect(claim, mine, theirs))
             compared += [(a, mine), *([(b, theirs)] if b is not None and theirs is not None else [])]
-        except UsageError as error:
-            return _Measured(lacking=str(error))
+    except UsageError as error:
+        return _Measured(lacking=str(error))
     first, *others = each
     for other in others:
         first = first._replace(
@@ -377,15 +392,19 @@ def _made_by(compared: Sequence[tuple[Arm, Row]], questions: Collection[str]) ->
     return f"{text}, earlier code" + (f" and settings ({', '.join(sorted(then))})" if then else "")
 
 
-def row_of(arm: Arm, rows: Sequence[Row], questions: Collection[str]) -> Row | None:
-    """The row that answers best for an arm; None without any, or if two answer equally well."""
-    ranked = sorted(
-        ((rank, number) for number, row in enumerate(rows) if (rank := arm.rank(row, questions)) is not None),
-        reverse=True,
-    )
-    if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
-        return None
-    return rows[ranked[0][1]]
+def row_of(arm: Arm, rows: Sequence[Row], questions: Collection[str]) -> Row:
+    """The row that answers best for an arm.
+
+    Raises:
+        UsageError: there is none, or two answer equally well.
+    """
+    ranked = [(rank, row) for row in rows if (rank := arm.rank(row, questions)) is not None]
+    if not ranked:
+        raise UsageError(f"no records of {arm.called.label}")
+    best, row = max(ranked, key=lambda each: each[0])
+    if sum(rank == best for rank, _ in ranked) > 1:
+        raise UsageError(f"two rows answer for {arm.called.label}, of different code or judges: leave one of them")
+    return row
 
 
 def _effect(claim: Claim, mine: Row, theirs: Row | None) -> _Measured:
@@ -434,5 +453,5 @@ def values_of(row: Row, measure: str, budget: float | str | None) -> Array:
         found = compare.scores(row, measure, budget if isinstance(budget, float) else 0.0)
     if found is None:
         at = f" at {100 * budget:g} %" if isinstance(budget, float) else ""
-        raise UsageError(f"{row.name} has no {measure}{at}")
+        raise UsageError(f"{row.label} has no {measure}{at}")
     return found

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -700,12 +700,16 @@ def publish_command(
     root: Root = STORE,
     into: Annotated[Path, typer.Option(metavar="FOLDER", help="The store that others read.")] = Path("results"),
 ) -> None:
-    """Copy a suite's records, tables and figures into a store that others read, without selections and weights.
+    """Copy a suite's records, tables and figures into a store that others read, without weights and selections.
 
-    Records that suites have in common are there once. What the suite had there before goes; other suites' stays.
+    Of each row what was looked at in a few images stays, for the page's pictures. Records that suites have in common
+    are there once. What the suite had there before goes; other suites' stays.
     """
     from glimpsebench.bench import store
+    from glimpsebench.bench.report import looks
+    from glimpsebench.bench.suites import read_suite
 
+    looks.keep_all(store.of_suite(read_suite(suite), root))
     print(f"{store.publish(suite, root, into)} records of {suite}, in {into}")
 
 
@@ -725,14 +729,47 @@ def retabulate_command(
 
 
 @app.command("figures")
-def figures_command(of: Of = None, root: Root = STORE, modules: Import = None) -> None:
-    """Redraw the curves and the galleries from the records."""
-    from glimpsebench.bench import figures
+def figures_command(
+    of: Of = None,
+    width: Annotated[
+        str, typer.Option(metavar="column|text|INCHES", help="At which the figures are printed.")
+    ] = "text",
+    glimpses: Annotated[
+        bool, typer.Option("--glimpses", help="Also accuracy after each glimpse, for which selections are replayed.")
+    ] = False,
+    root: Root = STORE,
+    modules: Import = None,
+) -> None:
+    """Draw the figures of a paper, and write the tables in LaTeX, into the folder figures of the results folder.
 
+    PDF and PNG of each, and beside them its caption, NAME.txt: images, seeds, intervals and tests. Gated and open
+    contenders stand in panels of their own; what is too much for one figure goes on in NAME-2.
+    """
+    from glimpsebench.bench import by_glimpse, figures, latex, leaderboard, store
+    from glimpsebench.bench.figures.paper import inches
+    from glimpsebench.bench.suites import read_suite
+
+    wide = inches(width)
     _import(modules)
-    records, folder, _ = _view(root, of)
-    folder.mkdir(exist_ok=True)
-    print("Written:", *figures.write(records, folder), sep="\n  ")
+    records, folder, title = _view(root, of)
+    rows = leaderboard.rows_of(records)
+    chosen = by_glimpse.chosen(rows, [], None) if glimpses else []
+    replayed = [
+        by_glimpse.replayed(row, _bar("training the judge"))
+        for row in tqdm(chosen, "replaying", unit="row", leave=False, disable=None)
+    ]
+    into = folder / "figures"
+    into.mkdir(parents=True, exist_ok=True)
+    print("Written:")
+    for path in figures.write_all(rows, replayed, into, wide):
+        print(f"  {path}")
+    pages = {"leaderboard": leaderboard.markdown(rows, title)}
+    for comparison in read_suite(of).comparisons if of and store.is_suite(of) else ():
+        with suppress(UsageError):  # its rows are not here yet
+            pages[Path(comparison.file).stem] = comparison.text(rows)
+    for page, text in pages.items():
+        (into / f"{page}.tex").write_text(latex.tables(text, page))
+        print(f"  {into / page}.tex")
 
 
 @app.command("compare")
@@ -854,9 +891,11 @@ def ablate_command(
     if everything is not None:
         paths = [ablate.write_page(everything)]
     else:
+        plan = read_suite(str(suite))
+        if not plan.claims:
+            raise UsageError(f"the suite {plan.name} makes no claim: [[claim]] in its file states one")
         records, folder, _ = _view(root, str(suite))
-        folder.mkdir(exist_ok=True)
-        paths = ablate.write(read_suite(str(suite)), records, folder)
+        paths = ablate.write(plan, records, folder)
     _show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
 
@@ -907,6 +946,51 @@ def report_command(
         report.serve(page, port)
     else:
         print(f"Written: {page.write()}")
+
+
+@app.command("watch")
+def watch_command(
+    labels: Annotated[
+        list[str], typer.Argument(metavar="AGENT...", help="Agents, or rows as the leaderboard prints them.")
+    ],
+    task: Annotated[str, typer.Option(help="A task's name; `glimpse tasks` lists them.")] = "digits-clutter",
+    image: Annotated[int, typer.Option(metavar="N", min=0, help="The number of a test image.")] = 0,
+    budget: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="The largest share of the image that is shown.")
+    ] = 0.2,
+    root: Root = STORE,
+    settings: Settings = None,
+    into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to; by default ROOT/watch.")] = None,
+    width: Annotated[str, typer.Option(metavar="column|text|INCHES", help="Of the strip, in print.")] = "text",
+    modules: Import = None,
+) -> None:
+    """Watch agents look at one test image: a moving picture (GIF), and a strip (PDF, PNG) with its caption.
+
+    What each has seen after each glimpse, which share of the image that is, and what it then believes. From the runs in
+    ROOT whose selections and weights lie beside their records; an agent without one there is run first, by the settings
+    of --set, which takes as long as a run of its.
+    """
+    from glimpsebench.bench import watch
+    from glimpsebench.bench.figures.paper import inches
+    from glimpsebench.bench.run import run
+
+    wide = inches(width)
+    _import(modules)
+    several = []
+    for label in labels:
+        found = watch.run_of(root, label, task, parse_changes(settings, None))
+        if not isinstance(found, tuple):
+            print(terminal.folded(f"no run of {found} here with its weights: running it now"))
+            with _run_bar() as stages:
+                record = run(found, root, stages)
+            if not record.done:
+                raise Failed(escape.terminal(f"{found}: {record.about['error']}"))
+            found = record, label
+        several.append(watch.watched(*found, image, budget))
+    into = into or root / "watch"
+    into.mkdir(parents=True, exist_ok=True)
+    name = watch.name_of(several, task, image)
+    print("Written:", *watch.write(several, into, name, wide), sep="\n  ")
 
 
 def _import(modules: Iterable[str] | None) -> None:

@@ -344,7 +344,7 @@ def _marked(text: str, difference: Difference, adjusted: float, seeds: int) -> s
     return text + "¹" * (seeds < 2)
 
 
-def pipe(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+def pipe(head: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table: so many columns to the left, the others to the right."""
+    rows = [head, [*["---"] * left, *["---:"] * (len(head) - left)], *lines]
     return "".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |\n" for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench.bench.compare import pipe
-from glimpsebench.bench.figures import STYLE, ending_of, outside, styled
+from glimpsebench.bench.figures import paper
+from glimpsebench.bench.figures.paper import Drawn, ending_of
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import Row, shown
+from glimpsebench.bench.styles import Style, styles_of
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
 
-LINES = 8
-"""Contenders in one figure."""
 SURE = 0.01
 """How seldom a learner that has learned nothing passes for one that has."""
 
@@ -109,48 +109,59 @@ def drawable(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def picture(rows: Sequence[Row], stem: Path) -> list[Path]:
-    """Loss and validation accuracy of some contenders of one task: STEM.pdf and STEM.png.
+def draw(rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Iterator[Drawn]:
+    """Loss and validation accuracy of the contenders of one task, so many to a figure as a panel may have lines.
 
     Against the labelled images that were passed through: a thin line for each seed, and their mean where there are
     several. A line ends with its stage, and is dotted where the accuracy is not of the agent's own prediction.
     """
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    pages = paper.most(rows, paper.MOST_LINES)
+    for page, some in enumerate(pages):
+        yield picture(some, styles, width, f"training{f'-{page + 1}' * (len(pages) > 1)}")
+
+
+def picture(rows: Sequence[Row], styles: Mapping[str, Style], width: float, name: str = "training") -> Drawn:
+    """One of these figures."""
     from matplotlib.ticker import MaxNLocator
 
-    styles = styled([shown(row) for row in rows])
-    with mpl.rc_context(STYLE | {"pdf.fonttype": 42}):
-        figure, axes = plt.subplots(1, len(PANELS), figsize=(9.5, 4), sharex=True, layout="constrained")
+    figure, axes = paper.grid(len(PANELS), width)
+    with mpl.rc_context(paper.STYLE):
         for axis, (title, measures) in zip(axes, PANELS.items(), strict=True):
             losses, least = title == "loss", math.inf
             for row in rows:
-                colour = styles[shown(row)][0]
-                axis.plot([], [], color=colour, label=shown(row))
+                style = styles[row.label]
+                axis.plot([], [], label=row.label, **paper.look(style))
                 for own in (None,) if losses else (True, False):
                     found = [line_of(record, measures, own) for record in row.records]
                     lines = [line for line in found if line is not None]
-                    look: dict[str, Any] = {"color": colour, "ls": ":" if own is False else "-"}
+                    way: Any = (0, (1.0, 1.2)) if own is False else "-"
                     for line in lines[: len(lines) if len(lines) > 1 else 0]:
-                        axis.plot(line.images, line.value, **look, lw=0.5, alpha=0.5)
+                        axis.plot(line.images, line.value, color=style.colour, ls=way, lw=0.4, alpha=0.5)
                     if mean := _mean(lines):
-                        axis.plot(mean.images, mean.value, **look, lw=1.5, marker="" if losses else ".", markersize=4)
+                        axis.plot(mean.images, mean.value, color=style.colour, ls=way, **_marked(mean, style))
                         least = min(least, float(np.min(mean.value[np.isfinite(mean.value)], initial=math.inf)))
             note = "" if losses else "\n(dotted: not of the agent's own prediction)"
             axis.set(xlabel="labelled images passed through, thousands", title=f"{title}{note}")
+            axis.set_xlim(left=0)
             axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
             if losses:
                 axis.set_yscale("log" if least > 0 else "symlog")
                 axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # no mathematics: `parse_math` is off
             else:
-                axis.set_ylim(0, 1.05)
-        outside(axes[-1], *axes[-1].get_legend_handles_labels())
-        paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
-        figure.savefig(paths[0], metadata={"CreationDate": None})  # same records, same bytes
-        figure.savefig(paths[1], dpi=160)
-        plt.close(figure)
-    return paths
+                axis.set_ylim(0, 1.02)
+        paper.legends(figure, axes)
+    caption = (
+        f"Training of contenders on {paper.of_what(rows)} Against the labelled images passed through: the training "
+        "loss, and the accuracy on validation images. Thin lines: seeds; thick: their mean, where as many points were "
+        "taken; without interval and test. A line breaks between stages of training, whose losses differ in kind."
+    )
+    return Drawn(name, figure, caption)
+
+
+def _marked(line: Line, style: Style) -> dict[str, Any]:
+    """A few markers along a line."""
+    return {"marker": style.marker, "markevery": max(1, len(line.images) // 6), "ms": 3, "lw": 1.2}
 
 
 def _mean(lines: Sequence[Line]) -> Line | None:
@@ -162,14 +173,12 @@ def _mean(lines: Sequence[Line]) -> Line | None:
 
 def write(rows: Sequence[Row], root: Path) -> list[Path]:
     """Draw `training.pdf` and `.png`, for each task where there are several, numbered where there are many rows."""
-    paths = []
-    names = list(dict.fromkeys(row.task for row in rows))
+    paths: list[Path] = []
+    styles, names = styles_of(rows), list(dict.fromkeys(row.task for row in rows))
     for task in names:
-        here = [row for row in rows if row.task == task]
-        ending = "" if len(names) == 1 else ending_of(task)
-        for page, start in enumerate(range(0, len(here), LINES)):
-            number = f"-{page + 1}" if len(here) > LINES else ""
-            paths += picture(here[start : start + LINES], root / f"training{ending}{number}")
+        ending = "" if len(names) == 1 else paper.ending_of(task)
+        for drawn in draw([row for row in rows if row.task == task], styles, paper.WIDTHS["text"]):
+            paths += paper.save(drawn, root, ending)
     return paths
 
 

@@ -165,16 +165,25 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 """At which performance profiles are shown."""
 
 
+def over_tasks(rows: Sequence[Row]) -> dict[str, tuple[list[Row], Array]]:
+    """Label → its rows and the scores of its runs on each task, (R, T), of contenders on several tasks.
+
+    A score is `above_chance` by the evaluator. Those whose runs are not as many on each task are left out.
+    """
+    labels: dict[str, list[Row]] = {}
+    for row in rows:
+        labels.setdefault(row.label, []).append(row)
+    return {
+        label: (several, np.stack([above_chance(row, "evaluator") for row in several], 1))
+        for label, several in labels.items()
+        if len(several) > 1 and len({len(row.records) for row in several}) == 1
+    }
+
+
 def _over_tasks(rows: Sequence[Row]) -> str:
     """Contenders over several tasks, by the evaluator; nothing for those of one, and without any."""
-    names: dict[str, list[Row]] = {}
-    for row in rows:
-        names.setdefault(row.label, []).append(row)
     lines = []
-    for several in names.values():
-        if len(several) < 2 or len({len(row.records) for row in several}) > 1:
-            continue
-        scores_RT = np.stack([above_chance(row, "evaluator") for row in several], 1)
+    for several, scores_RT in over_tasks(rows).values():
         middle = stratified_bootstrap(scores_RT, metrics.interquartile_mean)
         profile = metrics.performance_profile(scores_RT, LEVELS)
         about = [shown(several[0]), several[0].track, str(len(several)), str(len(scores_RT))]

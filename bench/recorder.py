@@ -18,7 +18,7 @@ import copy
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,11 +76,12 @@ class Recorder:
 
     Attributes:
         seconds: what measuring took, which is no part of the training.
+        passing_over: the items of this loop were done before an interruption, so that there is nothing to measure.
     """
 
     def __init__(self, agent: Agent, task: Task, around: Progress[int] = iter) -> None:
         self.agent, self.task, self.around = agent, task, around
-        self.seconds = 0.0
+        self.seconds, self.passing_over = 0.0, False
         self._images, self._began = 0, time.perf_counter()
         self._validation: Split | None = None
         self._stages: list[_Stage] = []
@@ -92,8 +93,9 @@ class Recorder:
         try:
             for item in self.around(items):
                 yield item
-                stage.items += 1
-                self._after(stage)
+                if not self.passing_over:
+                    stage.items += 1
+                    self._after(stage)
         finally:
             self._keep_means(stage)
 
@@ -162,6 +164,19 @@ class Recorder:
                 return None, "no predictor"
             predicted_B = np.asarray(logits_BK).argmax(1)
         return float((predicted_B == images.labels_N).mean()), scored
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curve so far, for a checkpoint."""
+        stages = [asdict(stage) for stage in self._stages]
+        return {"images": self._images, "seconds": self.seconds, "now": self._now, "stages": stages}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curve of a checkpoint, from within the loop that it was written in."""
+        self._images, self.seconds = state_dict["images"], state_dict["seconds"]
+        self._began = time.perf_counter() - self.seconds - state_dict["now"]
+        for stage, kept in zip(self._stages, state_dict["stages"], strict=True):  # in place: a loop holds its stage
+            vars(stage).update(kept)
+            stage.points = {name: _Points(**points) for name, points in kept["points"].items()}
 
     @property
     def curves(self) -> list[dict[str, Any]]:

@@ -183,6 +183,11 @@ class Record:
         path = self.folder / "audit.json"
         return read_json(path, AboutAudit) if path.exists() else None
 
+    def forget(self) -> None:
+        """Let go of what has been read of its files; it is read again when it is asked for."""
+        for name in ("arrays", "judgement", "reached_F", "unchosen_F", "curves", "timings"):
+            self.__dict__.pop(name, None)
+
     @property
     def done(self) -> bool:
         return bool(self.about["status"] == "done")

@@ -86,7 +86,7 @@ def checked(logits: Any, classes: int) -> Array:
 
 
 def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, view: Kind = "canvas") -> Episodes:
-    """The same selections again, classified from a view by another predictor.
+    """The same selections again, classified from a view by another predictor, which is asked where a budget ends alone.
 
     Raises:
         RuntimeError: they do not touch what the episodes say.
@@ -96,7 +96,7 @@ def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, vi
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(episodes.selection[number, index_B, step], sensor, agent.shape)
 
-    again = _roll_out(agent, images, choose, view, predict, as_recorded(sensor))
+    again = _roll_out(agent, images, choose, view, predict, as_recorded(sensor), episodes.steps_FN)
     for name in ("steps_FN", "touched_FN", "delivered_FN"):
         if not np.array_equal(getattr(again, name), getattr(episodes, name)):
             raise RuntimeError("a replay of the recorded selections does not touch or deliver what they did")
@@ -104,7 +104,13 @@ def replay(agent: Agent, images: Split, episodes: Episodes, predict: Predict, vi
 
 
 def replay_steps(
-    agent: Agent, images: Split, selection: Array, steps_N: Array, view: Kind, predict: Predict
+    agent: Agent,
+    images: Split,
+    selection: Array,
+    steps_N: Array,
+    view: Kind,
+    predict: Predict,
+    budget: float | None = None,
 ) -> tuple[Array, Array]:
     """A recorded selection of several glimpses again: what is predicted and touched after each (N, T).
 
@@ -115,26 +121,39 @@ def replay_steps(
         steps_N: how many glimpses were taken. After an episode's end the last prediction and mask stay.
         view: what `predict` sees.
         predict: the predictor. Without a glimpse, or without logits, the prediction is −1.
+        budget: of the pass that the selection is of; by default the agent's largest.
     """
 
     def choose(_: Observation, number: int, index_B: Array, step: int) -> Array:
         return unpacked(selection[index_B, step], agent.sensor(), agent.shape)
 
     sensor = as_recorded(agent.sensor())
-    (_, touched_NT, _, predicted_NT, _, _), _ = _steps(
-        agent, images, 0, max(agent.budgets), choose, view, predict, sensor
-    )
+    most = max(agent.budgets) if budget is None else budget
+    (_, touched_NT, _, predicted_NT, _, _), _ = _steps(agent, images, 0, most, choose, view, predict, sensor)
     upto_TN = np.minimum(np.arange(1, agent.horizon() + 1)[:, None], steps_N)
     return _value_after(predicted_NT, upto_TN, -1).T, _value_after(touched_NT, upto_TN, 0).T
 
 
 def _roll_out(
-    agent: Agent, images: Split, choose: Choose, view: Kind, predict: Predict, sensor: Sensor | None = None
+    agent: Agent,
+    images: Split,
+    choose: Choose,
+    view: Kind,
+    predict: Predict,
+    sensor: Sensor | None = None,
+    ends_FN: Array | None = None,
 ) -> Episodes:
     single = agent.horizon() == 1
     groups = [(budget,) for budget in agent.budgets] if single else [agent.budgets]
     sensor = sensor or agent.sensor()
-    passes = [_pass(agent, images, number, group, choose, view, predict, sensor) for number, group in enumerate(groups)]
+
+    def ends_of(number: int) -> Array | None:
+        return ends_FN[[number]] if single and ends_FN is not None else ends_FN
+
+    passes = [
+        _pass(agent, images, number, group, choose, view, predict, sensor, ends_of(number))
+        for number, group in enumerate(groups)
+    ]
 
     def joined(name: str) -> Array:
         return np.concatenate([getattr(one, name) for one in passes])
@@ -159,11 +178,12 @@ def _pass(
     view: Kind,
     predict: Predict,
     sensor: Sensor,
+    ends_FN: Array | None = None,
 ) -> Episodes:
     """Every image once, under the largest of these budgets; the others are its prefixes."""
     count, horizon = len(images), agent.horizon()
     (actions, touched_NT, delivered_NT, predicted_NT, confidence_NT, taken_NT), points_N2 = _steps(
-        agent, images, number, max(budgets), choose, view, predict, sensor
+        agent, images, number, max(budgets), choose, view, predict, sensor, ends_FN
     )
     if isinstance(sensor, Mask):
         actions = np.packbits(actions.reshape(count, horizon, -1) > 0, axis=-1)
@@ -192,10 +212,12 @@ def _steps(
     view: Kind,
     predict: Predict,
     sensor: Sensor,
+    ends_FN: Array | None = None,
 ) -> tuple[list[Array], Array]:
     """After each step of every image (N, T, …), and the first points.
 
-    The former are: action, touched, delivered, predicted, confidence, taken.
+    The former are: action, touched, delivered, predicted, confidence, taken. With `ends_FN` the predictor is asked
+    only after these numbers of steps, and elsewhere there is no prediction.
     """
     count, horizon = len(images), agent.horizon()
     env = GlimpseVectorEnv(
@@ -221,19 +243,41 @@ def _steps(
                 boxes_B4 = _of(images.boxes_N4, index_B)
                 points.append(_pixel_looked_at(action, sensor, agent.shape, boxes_B4)[: count - start])
             observation, _, _, _, info = env.step(action)
-            logits = predict(env.observe(view))
+            rows_B = np.full(BATCH, True) if ends_FN is None else (ends_FN[:, index_B] == step + 1).any(0)
+            if ends_FN is not None:
+                rows_B[count - start :] = False
+                rows_B[0] |= step == 0  # so that the form of the answers is known
             steps.append(
                 (
                     env.observe("glimpse")["action"] * _one_per_action(info["num_glimpses"] > taken, env),
                     env.touched_pixels,
                     env.delivered_values,
-                    np.full(BATCH, -1) if logits is None else logits.argmax(-1),
-                    np.zeros(BATCH, np.uint8) if logits is None else confidence(logits),
+                    *_answers(env, view, predict, rows_B, like=steps[0][3:5] if steps else None),
                     info["num_glimpses"] > taken,
                 )
             )
         batches.append([np.stack(column, axis=1)[: count - start] for column in zip(*steps, strict=True)])
     return [np.concatenate(column) for column in zip(*batches, strict=True)], np.concatenate(points)
+
+
+def _answers(
+    env: GlimpseVectorEnv, view: Kind, predict: Predict, rows_B: Array, like: Sequence[Array] | None
+) -> tuple[Array, Array]:
+    """Predicted class and confidence (B, …) of the rows that are asked about; −1 and 0 of others, and without logits.
+
+    Args:
+        like: earlier answers of this batch.
+    """
+    logits = None
+    if rows_B.any():
+        seen = env.observe(view)
+        logits = predict(seen if rows_B.all() else {name: value[rows_B] for name, value in seen.items()})
+    form = rows_B.shape if like is None else like[0].shape
+    form = form if logits is None else (*rows_B.shape, *logits.shape[1:-1])
+    predicted, sure = np.full(form, -1), np.zeros(form, np.uint8)
+    if logits is not None:
+        predicted[rows_B], sure[rows_B] = logits.argmax(-1), confidence(logits)
+    return predicted, sure
 
 
 def confidence(logits: Array) -> Array:

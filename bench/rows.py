@@ -356,7 +356,7 @@ def labels_of(abouts: Sequence[Mapping[str, Any]], labels: Sequence[str | None] 
     given = list(labels) or [None] * len(abouts)
     tasks = _told_apart(
         [(about["task"]["id"], {}) for about in abouts],
-        [[about["task"]["settings"] | {"evaluator": about["evaluator"]} for about in abouts]],
+        [[about["task"]["settings"] for about in abouts], [{"evaluator": about["evaluator"]} for about in abouts]],
     )
     agents = [about["agent"] for about in abouts]
     stages = [

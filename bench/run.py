@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 
 import glimpsebench
 from glimpsebench import agents
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, reporting_to, training_on
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, checkpointed_by, reporting_to, training_on
 from glimpsebench.bench import costs, judgements, judges, localisation, records
 from glimpsebench.bench.arrays import predictions, smallest
 from glimpsebench.bench.audit.recount import expected, recounted
+from glimpsebench.bench.checkpoints import Checkpoints
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.rollout import Episodes, footprints_of, rollout
@@ -147,6 +149,7 @@ def run(
     speed: dict[str, float] = {}
     stages = progress if isinstance(progress, Stages) else Stages(around=progress)
     curves = Recorder(agent, task, stages)
+    checkpoints = Checkpoints(root / "checkpoints" / folder.name, _same_run(about), agent, curves)
     try:
         torch.manual_seed(spec.seed)
         with datasets.test_split_closed():
@@ -159,8 +162,14 @@ def run(
                     each.run(stages)
             stages.training(agent)
             began = True
-            with training_on(device, agent), reporting_to(curves), costs.counted() as cost:
+            with (
+                training_on(device, agent),
+                reporting_to(curves),
+                checkpointed_by(checkpoints),
+                costs.counted() as cost,
+            ):
                 agent.fit(task, spec.seed, curves)
+            clock[0] -= checkpoints.regained
             clock.append(time.perf_counter())
             stages.now("looking at the test images")
             episodes = rollout(agent, test, spec.seed)
@@ -194,6 +203,7 @@ def run(
             np.savez_compressed(temporary / "selections.npz", selection=episodes.selection)
             judgements.write(judgement, temporary)
             agent.save(temporary / "weights.safetensors")
+    checkpoints.remove()
     return records.Record.read(folder)
 
 
@@ -206,6 +216,7 @@ def fail(spec: Spec, root: Path, why: str, device: str = "cpu") -> records.Recor
         (temporary / "record.json").write_text(records.canonical(about | {"status": "failed", "error": why}))
         (temporary / "timings.json").write_text(records.compact({}))
         (temporary / "curves.json").write_text(records.compact([]))
+    shutil.rmtree(root / "checkpoints" / folder.name, ignore_errors=True)
     return records.Record.read(folder)
 
 
@@ -311,6 +322,12 @@ def _software() -> dict[str, str]:
 
 def _machine(device: str) -> dict[str, Any]:
     return {"device": _device(device), "threads": torch.get_num_threads(), "processor": records.processor()}
+
+
+def _same_run(about: Mapping[str, Any]) -> str:
+    """What must be equal for a run to go on from a checkpoint: with anything else, other numbers would come of it."""
+    software = {name: version for name, version in about["software"].items() if name != "commit"}
+    return records.canonical({"key": about["key"], "software": software, "machine": about["machine"]})
 
 
 def content_hash(test: Split) -> str:

@@ -20,7 +20,7 @@ import functools
 import itertools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,14 +109,19 @@ def verify(
         UsageError: no records at one of the paths.
     """
     places = list(dict.fromkeys(folder for path in paths for folder in folders(path)))
-    checked = [_read(folder) for folder in progress(places)]
-    # Those of one task together: its images are made once.
-    by_task = sorted((one for one in checked if one.record), key=lambda one: _of_task(_record(one)))
-    for one in progress(by_task):
-        _examine(one, judge, progress)
-    for rows in _rows(checked):
-        if alike := _alike(rows):
-            _beside_each_other(alike)
+    checked = [_read(folder) for folder in places]
+    tables = _tables(checked)
+    left_in = [len(table) for table in tables]
+    for number, one in progress([(number, one) for number, table in enumerate(tables) for one in table]):
+        _check_files(one)
+        if not one.refused:
+            _examine(one, judge, progress)
+        left_in[number] -= 1
+        if not left_in[number]:
+            if alike := _alike([each for each in tables[number] if not each.refused]):
+                _beside_each_other(alike)
+            for each in tables[number]:
+                _record(each).forget()
     left = [one for one in checked if not one.refused and one.record is not None]
     drawn = np.random.default_rng(seed).permutation(len(left))[:rerun]
     for at in progress(drawn.tolist()):
@@ -139,28 +144,32 @@ def _root(folder: Path) -> Path:
     return folder.resolve().parents[3]
 
 
-def _of_task(record: Record) -> str:
-    return digest(record.about["task"])
-
-
 def _read(folder: Path) -> Checked:
-    """The record, checked as every reader checks it, and all of its files."""
+    """What a record says of itself, checked as every reader checks it."""
     one = Checked(folder)
     try:
         record = Record.read(folder)
         agent, key = record.about["agent"]["name"], record.about["key"]
         if folder.resolve().parts[-3:] != folder_of(Path(), record.task, agent, key).parts[-3:]:
             raise UsageError(f"{folder / 'record.json'}: key: the folder is not that of its task, agent and key")
+        one.record, one.level = record, LEVELS[0]
+    except UsageError as error:
+        one.refused = str(error)
+    return one
+
+
+def _check_files(one: Checked) -> None:
+    """All of a record's other files."""
+    record, folder = _record(one), one.folder
+    try:
         _ = record.timings, record.curves
         if record.done:
             for name in judges_of(folder):
                 read_judgement(folder / f"judgement.{name}.npz", record.arrays["steps"])
         elif (folder / "images.npz").exists():
-            raise UsageError(f"{folder / 'record.json'}: status: {record.about['status']}, and there are results")
-        one.record, one.level = record, LEVELS[0]
+            raise _refuse(record, "record.json", f"status: {record.about['status']}, and there are results")
     except UsageError as error:
-        one.refused = str(error)
-    return one
+        one.refused, one.level = str(error), ""
 
 
 def _examine(one: Checked, judge: bool, progress: Progress[Any]) -> None:
@@ -298,14 +307,14 @@ def _judge_again(
             one.doubts.append(f"black-out: from the places alone the {who} is right on {100 * best:.1f} %")
 
 
-def _rows(checked: Iterable[Checked]) -> Iterator[list[Checked]]:
-    """The records of one task in one results folder."""
-    tables: dict[tuple[Path, str], list[Checked]] = defaultdict(list)
+def _tables(checked: Iterable[Checked]) -> list[list[Checked]]:
+    """Those of one task in one results folder together, and all of one task in a row: its images are made once."""
+    tables: dict[tuple[str, Path], list[Checked]] = defaultdict(list)
     for one in checked:
-        if one.record is not None and not one.refused:
+        if one.record is not None:
             about = one.record.about["task"]
-            tables[_root(one.folder), digest([about["id"], about["settings"]])].append(one)
-    yield from tables.values()
+            tables[digest([about["id"], about["settings"]]), _root(one.folder)].append(one)
+    return [tables[key] for key in sorted(tables)]
 
 
 def _alike(table: Sequence[Checked]) -> list[Checked]:

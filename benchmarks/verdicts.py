@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from glimpsebench.bench.claims import Arm, Claim, verdicts
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rows import Row
+from glimpsebench.bench.rows import Called, Row
 
 Array = NDArray[Any]
 
@@ -123,7 +123,10 @@ def outcomes(
     setting = COVERAGE["Setting"](SEEDS, 4, 500, 0.7, *spread)
     names = [f"arm {number}" for number in range(len(suite))]
     task = {"id": "planted-v1", "settings": {}}
-    arms = [Arm(name, {"agent": {"name": name, "settings": {}}, "task": task}, {}, {}) for name in ["base", *names]]
+    arms = [
+        Arm(Called("planted-v1", name, name), {"agent": {"name": name, "settings": {}}, "task": task}, {}, {})
+        for name in ["base", *names]
+    ]
     claims = [planted.claim(name) for planted, name in zip(suite, names, strict=True)]
     counts: list[Counter[str]] = [Counter() for _ in suite]
     seeds, effects = [SEEDS, *(one.seeds for one in suite)], [0.0, *(one.effect for one in suite)]
@@ -131,7 +134,7 @@ def outcomes(
         answers = COVERAGE["simulated"](setting, seeds, piece, rng, effects)
         for number in range(piece):
             rows = [
-                Scored(arm.name, every[number], 0.5 + effect + 0.02 * rng.standard_normal(len(every[number])))
+                Scored(arm.called.label, every[number], 0.5 + effect + 0.02 * rng.standard_normal(len(every[number])))
                 for arm, every, effect in zip(arms, answers, effects, strict=True)
             ]
             for count, verdict in zip(counts, verdicts(claims, arms, rows), strict=True):

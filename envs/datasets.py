@@ -11,7 +11,9 @@ Environment:
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import importlib.util
 import os
 import tempfile
 import textwrap
@@ -173,9 +175,7 @@ def get(name: str) -> Path:
         UsageError: no such set, no source worked (each is listed with its reason), or no room to store it.
     """
     if not info(name).needs_download:
-        import sklearn.datasets
-
-        return Path(sklearn.datasets.__file__).parent / "data"
+        return _digits_folder()
     folder = data_folder() / name
     if installed(name):
         return folder
@@ -253,12 +253,20 @@ def _store(folder: Path, train: Arrays, test: Arrays, val_size: int) -> None:
         np.save(labels, part[1][index])
 
 
+def _digits_folder() -> Path:
+    """Where scikit-learn keeps its image sets. It is not imported: that takes a second and a hundred megabytes."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise UsageError("the image set 'digits' comes with scikit-learn, which is not installed")
+    return Path(found.submodule_search_locations[0]) / "datasets" / "data"
+
+
 @lru_cache(maxsize=1)
 def _digits() -> dict[Half, ImageSet]:
-    """The halves of digits, its 0..16 scaled to 0..255; kept, since importing scikit-learn takes a while."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
+    """The halves of digits, its 0..16 scaled to 0..255; kept, since reading them takes a while."""
+    with gzip.open(_digits_folder() / "digits.csv.gz", "rt") as file:
+        table = np.loadtxt(file, delimiter=",")
+    pixels, labels = table[:, :-1], table[:, -1]
     images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     test, val, train = np.split(np.random.default_rng(0).permutation(len(labels)), [500, 700])
     indices: dict[Half, npt.NDArray[np.int64]] = {"train": train, "val": val, "test": test}

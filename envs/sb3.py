@@ -13,7 +13,7 @@ What Stable-Baselines3 warns of, and what then to do:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class VecGlimpse(VecEnv):
                 "this env has no reward, and a learner would train on zeros: make it with reward='information' and "
                 "predictor='random-masks', with predict=True and reward='correct', or with reward='none' if you mean it"
             )
-        self.env, self.monitor = env, monitor
+        self.env, self.batch, self.monitor = env, batch, monitor
         self.actions = np.zeros(0)
         self.returns = np.zeros(env.num_envs)
         self.lengths = np.zeros(env.num_envs, np.int64)
@@ -96,6 +96,15 @@ class VecGlimpse(VecEnv):
                     infos[env]["episode"] = {"r": float(self.returns[env]), "l": int(self.lengths[env])}
             self.returns[done], self.lengths[done] = 0, 0
         return observation, reward.astype(np.float32), done, infos
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the future depends on between two steps, as `GlimpseVectorEnv.state` has it."""
+        return {"batch": self.batch.state(), "returns": self.returns.copy(), "lengths": self.lengths.copy()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state` bit for bit. The env must have been made with the same arguments."""
+        self.batch.restore(state["batch"])
+        self.returns[:], self.lengths[:] = state["returns"], state["lengths"]
 
     def close(self) -> None:
         self.env.close()

@@ -1,4 +1,7 @@
-"""Composed images of two more kinds: an object on a photo, and drawn shapes. `placed` says what they share."""
+"""Composed images of three more kinds: an object on a photo, drawn shapes, and a search on a canvas of any size.
+
+`placed` says what they share.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from glimpsebench.envs import datasets
 from glimpsebench.envs.base import Shape, Split, Task, stream
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.errors import UsageError
-from glimpsebench.envs.placed import Composed, Side, chunks, enlarged, object_pixels, windows
+from glimpsebench.envs.placed import Composed, Placed, Side, chunks, enlarged, object_pixels, windows
 
 Array = NDArray[Any]
 
@@ -85,6 +88,59 @@ class OnPhotos(Composed):
             scores.append(favour * (np.minimum(contrast, 0.3) * opacity_N1hw).sum((1, 2, 3)))
         chosen: Array = inks[np.argmax(scores, axis=0)]
         return chosen
+
+
+@dataclass(frozen=True)
+class Needle(Composed):
+    """An object of one size among clutter of one density, on canvases of any size: how hard is the search?
+
+    The images are those of `Placed`, with as many pieces of clutter as the canvas has squares of 32 pixels a side,
+    times `density`.
+
+    Attributes:
+        base: the image set that objects and clutter come from.
+        canvas: the side of the image, pixels.
+        enlarge: the factor by which base images are enlarged first (bilinear).
+        density: pieces of clutter in 32×32 pixels, on average.
+        piece: the side of a piece, pixels.
+    """
+
+    name: str
+    version: int
+    base: str
+    canvas: Side = 64
+    enlarge: Annotated[int, Field(ge=1, le=32)] = 2
+    density: Annotated[float, Field(ge=0, le=64)] = 4.0
+    piece: Side = 6
+
+    most_pieces: ClassVar[int] = 256  # a few more could overflow the 16 bits of their sums
+
+    def __post_init__(self) -> None:
+        if self.pieces > self.most_pieces:
+            raise UsageError(
+                f"task '{self.name}': canvas={self.canvas} with density={self.density:g} has {self.pieces} pieces of "
+                f"clutter, and {self.most_pieces} are the most"
+            )
+        self._placed()
+
+    @property
+    def pieces(self) -> int:
+        """Of clutter in one image."""
+        return round(self.density * (self.canvas / 32) ** 2)
+
+    def _placed(self) -> Placed:
+        return Placed(self.name, self.version, self.base, self.canvas, self.enlarge, self.pieces, self.piece)
+
+    @property
+    def summary(self) -> str:
+        return f"an image of {self.base} at a random place among {self.pieces} pieces of others, of constant density"
+
+    @property
+    def shape(self) -> Shape:
+        return (1, self.canvas, self.canvas)
+
+    def render(self, half: Half, epoch: int) -> Split:
+        return self._placed().render(half, epoch)
 
 
 @dataclass(frozen=True)

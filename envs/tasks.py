@@ -17,7 +17,7 @@ from glimpsebench.envs.base import IDENTITY, Shape, Split, Task, changed
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.errors import UsageError, unknown
 from glimpsebench.envs.placed import OnTexture, Placed, Rescaled
-from glimpsebench.envs.scenes import CircleSquare, OnPhotos
+from glimpsebench.envs.scenes import CircleSquare, Needle, OnPhotos
 
 __all__ = ["IDENTITY", "TASKS", "Half", "Plain", "Shape", "Split", "Task", "make", "names", "test_split"]
 
@@ -62,6 +62,7 @@ TASKS: dict[str, Task] = {
         Plain("digits", 1, base="digits"),
         Placed("digits-clutter", 1, base="digits", canvas=32, enlarge=2, clutter=4, piece=6),
         OnTexture("digits-biased", 1, base="digits"),
+        Needle("needle", 1, base="digits"),
         CircleSquare("circle-square", 1),
         Plain("mnist", 1, base="mnist"),
         Placed("translated-mnist-60", 1, base="mnist", canvas=60),

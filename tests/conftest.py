@@ -80,6 +80,7 @@ def hurried(name: str, **settings: Any) -> Agent:
     """An agent whose training takes a few steps: to test what it does, not how well."""
     kind = agents.find(name)
     few = {field: 2 for field in kind.__dataclass_fields__ if field.endswith("steps")}
+    few |= {"passes": 128} if "passes" in kind.__dataclass_fields__ else {}
     return agents.make(name, few | settings)
 
 

@@ -57,6 +57,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "saccader": SMALL_CELLS | {"location_steps": 150, "joint_steps": 150},
     "sobel": SMALL_CELLS,
     "straight_through": {},
+    "subset": {"passes": 10_000},
 }
 """Learners, with the settings that let them learn the toy task in seconds; all their steps are 300 unless said."""
 CORNERED = ("ppo", "ram", "ram_pathwise", "sac")

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
-from conftest import Beacon
+from conftest import Beacon, hurried
 from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
@@ -137,7 +137,7 @@ def test_a_record_imports_no_module_that_it_names(mine: Path, beacon: Task, root
         del sys.modules[name]
     (again,) = records.read_all(root)
     leaderboard.write([again], root, "A title")
-    figures.gallery(leaderboard.rows_of([again]), root / "gallery.png")
+    assert not list(figures.gallery.draw(leaderboard.rows_of([again]), 6.75))
     with pytest.raises(UsageError, match="--import"):
         records.rebuilt(again)
     assert "mine" not in sys.modules
@@ -228,6 +228,29 @@ def test_a_replay_touches_what_the_agent_touched_and_shows_only_that(beacon: Tas
     assert np.array_equal(again.touched_FN, episodes.touched_FN)
     assert np.array_equal(again.selection, episodes.selection)
     assert seen[0]["mask"][0].sum() == 25
+
+
+@pytest.mark.parametrize("name", ["raster", "sobel"])
+def test_a_replay_asks_where_a_budget_ends_and_nowhere_else(name: str, beacon: Task) -> None:
+    agent = hurried(name)
+    agent.prepare(beacon)
+    agent.predict = lambda view: None
+    test = tasks.test_split(beacon)
+    episodes = rollout(agent, test, 0)
+    asked: list[int] = []
+
+    def predict(view: Any) -> Any:
+        asked.append(len(view["mask"]))
+        logits_BK = np.stack([view["mask"].sum((1, 2, 3)), np.full(len(view["mask"]), 100)], 1)
+        return np.stack([logits_BK, -logits_BK], 1)  # two at once
+
+    again = replay(agent, test, episodes, predict)
+    shown_FN = episodes.touched_FN > 100
+    some_FN = episodes.steps_FN > 0
+    np.testing.assert_array_equal(again.predicted_FN[..., 0], np.where(some_FN, np.where(shown_FN, 0, 1), -1))
+    np.testing.assert_array_equal(again.predicted_FN[..., 1], np.where(some_FN, np.where(shown_FN, 1, 0), -1))
+    ends = sum(len({*column} - {0}) for column in episodes.steps_FN.T) if name == "raster" else some_FN.sum()
+    assert ends <= sum(asked) <= 1.1 * ends + 9
 
 
 def test_the_last_batch_does_not_depend_on_how_it_is_filled(beacon: Task) -> None:
@@ -349,33 +372,6 @@ def test_what_a_record_is_addressed_by(beacon: Task, root: Path) -> None:
 
 def test_budgets_are_the_published_grid() -> None:
     assert BUDGETS == (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
-
-
-@pytest.mark.parametrize(("settings", "below"), [(0, False), (9, True), (40, True)])
-def test_a_legend_leaves_the_axes_their_room_however_long_its_labels(settings: int, below: bool) -> None:
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    label = " ".join(["ram", *["glimpses=12,"] * settings])
-    with mpl.rc_context(figures.STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
-        for axis in axes:
-            axis.plot([1, 2], [0, 1], label=label)
-        figures.outside(axes[1], *axes[0].get_legend_handles_labels())
-        figure.canvas.draw()
-        assert all(axis.get_position().width > 0.3 for axis in axes)
-        legend = figure.legends[0] if below else axes[1].get_legend()
-        assert legend is not None
-        assert [" ".join(text.get_text().split()) for text in legend.get_texts()] == [label]
-        assert legend.get_window_extent().x1 <= figure.bbox.x1, "nothing is cut off"
-        plt.close(figure)
-
-
-def test_no_two_lines_of_a_figure_look_alike() -> None:
-    names = [f"contender {number}" for number in range(45)]
-    styles = figures.styled(names)
-    assert list(styles) == names
-    assert len(set(styles.values())) == len(names)
 
 
 def test_canonical_json_refuses_nan() -> None:

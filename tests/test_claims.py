@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from glimpsebench.bench import claims, stats
 from glimpsebench.bench.claims import Arm, Verdict, arms_of, claim_of, is_task, pairs_of, verdicts
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.rows import Row
+from glimpsebench.bench.rows import Called, Row
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -69,7 +69,7 @@ class Scored(Row):
 
 def arm(name: str, task: Mapping[str, Any] = TASK, **settings: Any) -> Arm:
     about = {"agent": {"name": name, "settings": settings, "reference": None}, "task": task}
-    return Arm(name, name, about, settings, task["settings"])
+    return Arm(Called(str(task), name, name), about, settings, task["settings"])
 
 
 def answers(share: float, seeds: int = 5, images: int = 400, seed: int = 0) -> Array:
@@ -305,8 +305,10 @@ def test_rows_of_earlier_code_answer_by_what_sets_their_arm_apart() -> None:
     assert claims.row_of(arms[0], [older, steps, other, today], ()) is today, "the newest version of the same settings"
     assert claims.row_of(arms[0], [steps, other], ()) is steps
     assert claims.row_of(arms[0], [today, older], {older.records[0].question}) is older, "what this code would make"
-    assert claims.row_of(arms[0], [other], ()) is None
-    assert claims.row_of(arms[0], [steps, steps], ()) is None, "two that answer equally well"
+    with pytest.raises(UsageError, match="no records of dham"):
+        claims.row_of(arms[0], [other], ())
+    with pytest.raises(UsageError, match="two rows answer for dham"):
+        claims.row_of(arms[0], [steps, steps], ())
     claim = claim_of(TABLE | {"a": "dham", "b": "dham (norm=L1)", "budget": 1.0})
     (found,) = verdicts([claim], arms, [steps, other])
     assert found.made_by == "release 1.0, earlier code and settings (steps=7)"

@@ -64,6 +64,7 @@ def glimpse(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
         (["agents", "unifrom"], "did you mean 'uniform'?"),
         (["leaderboard", "--root", "nowhere"], "nowhere: no records here"),
         (["figures", "--root", "nowhere"], "nowhere: no records here"),
+        (["figures", "quick", "--width", "wide"], "--width wide: write column, text or inches"),
         (["methods", "--results", "nowhere"], "nowhere: no records in its folders"),
         (
             ["run", "--agent", "ram", "--set", "agent.predictor_lr=Infinity"],

@@ -316,9 +316,9 @@ def test_there_are_eight_contenders_to_a_figure(beacon: Task, root: Path, monkey
     record = run(Spec("uniform", "beacon", 0, {"predictor_steps": 2}), root, iter)
     abouts = [{**record.about, "agent": record.about["agent"] | {"version": number}} for number in range(9)]
     rows = rows_of([Record(record.folder, about) for about in abouts])
-    monkeypatch.setattr(curves, "picture", lambda some, stem: [(len(some), stem.name)])
-    assert [*curves.write(rows, root)] == [(8, "training-1"), (1, "training-2")]  # type: ignore[comparison-overlap]
-    assert [*curves.write(rows[:8], root)] == [(8, "training")]  # type: ignore[comparison-overlap]
+    monkeypatch.setattr(curves, "picture", lambda some, styles, width, name: (len(some), name))
+    assert [*curves.draw(rows, {}, 6.75)] == [(8, "training-1"), (1, "training-2")]  # type: ignore[comparison-overlap]
+    assert [*curves.draw(rows[:8], {}, 6.75)] == [(8, "training")]  # type: ignore[comparison-overlap]
 
 
 def test_records_without_curves_are_one_line(beacon: Task, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,7 +332,7 @@ def test_tensorboard_files_are_written_where_it_is_installed_and_else_it_is_one_
     beacon: Task, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = made(root)
-    monkeypatch.setattr(curves, "picture", lambda rows, stem: [stem])
+    monkeypatch.setattr(curves, "draw", lambda rows, styles, width: [])
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     words = ["curves", "--root", str(root), "--tensorboard", str(root / "events")]
     code, _, err = glimpse(*words, capsys=capsys)

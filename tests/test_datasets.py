@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import struct
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -80,6 +81,15 @@ def test_digits_halves_are_fixed_disjoint_and_complete() -> None:
     assert sorted((*p.ravel().astype(int), t) for p, t in zip(images, labels, strict=True)) == expected
     digest = hashlib.sha256(halves[2].images_NCHW.tobytes() + halves[2].labels_N.tobytes()).hexdigest()
     assert digest.startswith("3da4f5b5e6f0a112"), "the split moved, and with it every score"
+
+
+def test_digits_are_read_without_scikit_learn() -> None:
+    code = (
+        "import sys; from glimpsebench.envs import datasets; datasets.load('digits', 'val'); "
+        "print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_digits_are_shared_and_therefore_read_only() -> None:

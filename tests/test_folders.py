@@ -414,7 +414,7 @@ class TestPictures:
             names.append(text)
             return text
 
-        monkeypatch.setattr(figures, "_shortened", noted)
+        monkeypatch.setattr(figures.paper, "shortened", noted)
         paths = figures.write([record], root)
         assert {"cat"} <= set(names) <= {"cat", "dog"}
         assert root / "gallery.png" in paths

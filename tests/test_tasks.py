@@ -29,6 +29,7 @@ PINS = {
     "digits": "f9fbd4feccd7f155 15ec76680bae1a82",
     "digits-clutter": "cba53d920ffedf9b 9c0050890ab1ce9b",
     "digits-biased": "65bac4e11e9cede0 8dd1f6b7084f7fd7",
+    "needle": "0482986b58b08a51 8f701162c506757e",
     "circle-square": "f3ec4a90972cb2bb 7ddc631e5866c3c7",
     "mnist": "ef3894318f906eac e992d2f696765a52",
     "translated-mnist-60": "f0f09fc8f90a7233 141a64753b8845cd",
@@ -493,9 +494,31 @@ def test_the_gallery_shows_every_task(tmp_path: Path) -> None:
         assert (pixels == gallery._OUTLINE).all(-1).any() == task.has_objects
 
 
+@pytest.mark.parametrize("canvas", [32, 64, 128, 256])
+def test_a_needle_has_one_size_and_its_clutter_one_density_on_every_canvas(canvas: int) -> None:
+    small, large = (tasks.make("needle", {"canvas": side}).val() for side in (32, canvas))
+    assert large.images_NCHW.shape[1:] == (1, canvas, canvas)
+    objects = [split.objects_NHW.sum((1, 2)) for split in (small, large) if split.objects_NHW is not None]
+    np.testing.assert_array_equal(*objects)  # the same object, with as many pixels
+    share = [((split.images_NCHW[:, 0] > 0) & ~split.objects_NHW).mean() for split in (small, large)]
+    # On a small canvas the object hides clutter, and pieces that must lie inside are fewer at its border.
+    assert 0.6 * share[0] < share[1] < 1.8 * share[0]
+
+
+def test_a_needle_refuses_more_clutter_than_sums_can_hold() -> None:
+    with pytest.raises(UsageError, match="has 1024 pieces of clutter, and 256 are the most"):
+        tasks.make("needle", {"canvas": 512})
+
+
 def test_the_gallery_leaves_out_what_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIMPSE_DATA", str(tmp_path))
-    assert [task.name for task in gallery.installed()] == ["digits", "digits-clutter", "digits-biased", "circle-square"]
+    assert [task.name for task in gallery.installed()] == [
+        "digits",
+        "digits-clutter",
+        "digits-biased",
+        "needle",
+        "circle-square",
+    ]
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def by_the_command_line(folder: Path) -> tuple[list[dict[str, Any]], int, float]
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads its memory from /proc")
 def test_a_corpus_is_refused_without_traceback_import_or_much_memory(honest: Record, tmp_path: Path) -> None:
-    """All of it at once. Reading digits takes scikit-learn and with it a hundred megabytes, forged or not."""
+    """All of it at once."""
     home = honest.folder.parents[3]
     for kind, forgeries in (("alone", ALONE), ("with-task", WITH_TASK), ("evil", {"": ("", evil)})):
         for number, (_, forge) in enumerate(forgeries.values()):
@@ -144,8 +144,8 @@ def test_a_corpus_is_refused_without_traceback_import_or_much_memory(honest: Rec
     assert (one["level"], code) == ("claimed", 0)
     assert "--import" in one["notes"][0]
     assert not (tmp_path / "imported").exists()
-    alone = MOST_MB if torch.version.cuda is None else usual + 30  # to import a CUDA build takes more than that
-    for kind, forgeries, most in (("alone", ALONE, alone), ("with-task", WITH_TASK, usual + 30)):
+    most = MOST_MB if torch.version.cuda is None else usual + 40  # to import a CUDA build takes more than that
+    for kind, forgeries in (("alone", ALONE), ("with-task", WITH_TASK)):
         report, code, megabytes = by_the_command_line(tmp_path / kind)
         assert code == 2
         assert [bool(one["refused"]) for one in report] == [True] * len(forgeries)

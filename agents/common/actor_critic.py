@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Diverged, Progress, report, tensors
+from glimpsebench.agents.common.base import Diverged, Progress, report, resumable, tensors
 from glimpsebench.agents.common.nets import (
     CanvasNet,
     Positive,
@@ -178,6 +178,88 @@ class ActorNet(nn.Module):
         return outputs
 
 
+class LearnerState:
+    """What the rest of `learn` depends on, between two rollouts, as tensors, arrays and numbers.
+
+    The rollout buffer of an on-policy learner is empty then. Of a replay buffer the filled part is kept.
+    """
+
+    ATTRIBUTES = (
+        "num_timesteps",
+        "_n_updates",
+        "_episode_num",
+        "_current_progress_remaining",
+        "_last_obs",
+        "_last_episode_starts",
+    )
+    REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+    def __init__(self, learner: BaseAlgorithm) -> None:
+        self.learner = learner
+
+    @property
+    def env(self) -> VecGlimpse:
+        """What the learner trains on."""
+        env = self.learner.get_env()
+        assert isinstance(env, VecGlimpse)
+        return env
+
+    @property
+    def variables(self) -> dict[str, Tensor]:
+        """Tensors that are learned and belong to no module, such as SAC's temperature."""
+        return {name: getattr(self.learner, name) for name in self.learner._get_torch_save_params()[1]}
+
+    @property
+    def replay_buffer(self) -> Any:
+        """The replay buffer, or None."""
+        return getattr(self.learner, "replay_buffer", None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, over the learner's own memory."""
+        learner, buffer = self.learner, self.replay_buffer
+        state = {
+            "parameters": learner.get_parameters(),
+            "variables": self.variables,
+            "attributes": {name: getattr(learner, name) for name in self.ATTRIBUTES},
+            "episodes": list(learner.ep_info_buffer or []),
+            "action_space": learner.action_space.np_random.bit_generator.state,
+            "env": self.env.state(),
+        }
+        if buffer is not None:
+            state["replay_buffer"] = {"pos": buffer.pos, "full": buffer.full, "filled": self.filled()}
+        return state
+
+    def filled(self) -> dict[str, Any]:
+        """The filled part of the replay buffer: arrays (rows, envs, …), or dictionaries of them."""
+        buffer = self.replay_buffer
+
+        def rows(values: Any) -> Any:
+            return {k: rows(v) for k, v in values.items()} if isinstance(values, dict) else values[: buffer.size()]
+
+        return {name: rows(getattr(buffer, name)) for name in self.REPLAYED}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put it back."""
+        learner, buffer = self.learner, self.replay_buffer
+        learner.set_parameters(state_dict["parameters"])
+        with torch.no_grad():
+            for name, value in self.variables.items():
+                value.copy_(state_dict["variables"][name])
+        for name in self.ATTRIBUTES:
+            setattr(learner, name, state_dict["attributes"][name])
+        assert learner.ep_info_buffer is not None
+        learner.ep_info_buffer.clear()
+        learner.ep_info_buffer.extend(state_dict["episodes"])
+        learner.action_space.np_random.bit_generator.state = state_dict["action_space"]
+        self.env.restore(state_dict["env"])
+        if buffer is not None:
+            kept = state_dict["replay_buffer"]
+            buffer.pos, buffer.full = kept["pos"], kept["full"]
+            for name, values in self.filled().items():
+                for key in values if isinstance(values, dict) else (...,):
+                    (values[key])[:] = kept["filled"][name][key]
+
+
 class TrainingCallback(BaseCallback):
     """Goes on in the bench's loop with each rollout, keeps the mean returns, notices a policy that diverges.
 
@@ -188,22 +270,35 @@ class TrainingCallback(BaseCallback):
 
     def __init__(self, progress_bar: Iterator[int], episodes: int) -> None:
         super().__init__()
-        self.progress_bar, self.episodes = progress_bar, episodes
+        self.rollouts, self.episodes = progress_bar, episodes
         self.returns: list[float] = []
         self.reported = 0
+
+    def _on_training_start(self) -> None:
+        self.rollouts = resumable(self.rollouts, learner=LearnerState(self.model), callback=self)
+        next(self.rollouts, None)  # from a checkpoint, some rollouts or all are done
 
     def _on_rollout_start(self) -> None:
         self.advance()
 
     def advance(self) -> None:
         """A rollout and its update are over, or the first is to come; called once more after the last."""
+        if self.num_timesteps == self.reported:
+            return
         self.check_weights()
-        if self.returns:
-            logged, steps = self.model.logger.name_to_value, self.num_timesteps - self.reported
-            losses = {name.removeprefix("train/"): logged[name] for name in LOSSES if name in logged}
-            report("policy", images=self.episodes, steps=steps, mean_return=self.returns[-1], **losses)
+        logged, steps = self.model.logger.name_to_value, self.num_timesteps - self.reported
+        losses = {name.removeprefix("train/"): logged[name] for name in LOSSES if name in logged}
+        report("policy", images=self.episodes, steps=steps, mean_return=self.returns[-1], **losses)
         self.reported = self.num_timesteps
-        next(self.progress_bar, None)
+        next(self.rollouts, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has counted and kept."""
+        return {name: getattr(self, name) for name in ("returns", "reported", "num_timesteps")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put it back."""
+        vars(self).update(state_dict)
 
     def _on_rollout_end(self) -> None:
         self.returns.append(float(np.mean([episode["r"] for episode in self.model.ep_info_buffer or []])))

@@ -79,6 +79,55 @@ def report(stage: str, *, images: int, steps: int = 1, **measures: float) -> Non
         listener.report(stage, images=images, steps=steps, **measures)
 
 
+class Stateful(Protocol):
+    """A part of training whose state can be kept and put back, as PyTorch's modules, optimisers and schedules are.
+
+    A state is made of dictionaries, lists, tuples, tensors, arrays, numbers, texts and None.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Put it back, in place."""
+
+
+class Checkpoints(Protocol):
+    """What keeps checkpoints of training loops (`resumable`)."""
+
+    def loop(self, steps: Iterator[int], parts: Mapping[str, Stateful]) -> Iterator[int]:
+        """The steps of the next loop of `fit` that are not done yet."""
+
+
+_checkpoints: ContextVar[Checkpoints | None] = ContextVar("checkpoints", default=None)
+
+
+@contextmanager
+def checkpointed_by(checkpoints: Checkpoints | None) -> Iterator[None]:
+    """Within, this one keeps the states of `resumable` loops, and gives them back to a run that was interrupted."""
+    token = _checkpoints.set(checkpoints)
+    try:
+        yield
+    finally:
+        _checkpoints.reset(token)
+
+
+def resumable(steps: Iterator[int], **parts: Stateful) -> Iterator[int]:
+    """The steps of a training loop; where a run that was interrupted goes on, only those that are still to be done.
+
+    Before the first of them the parts, the agent (its `net` and the fields that are not settings) and the global random
+    generators are as they were then, and after a loop that was done already as they were at its end. What a loss
+    carries from step to step must be among them: a local variable is not. `fit` itself begins anew, so that what it
+    does between its loops is done again.
+
+    Args:
+        steps: `progress(range(n))`, which passes over all steps.
+        parts: what else the loop changes, such as networks, optimiser, schedule and stream of batches.
+    """
+    checkpoints = _checkpoints.get()
+    return steps if checkpoints is None else checkpoints.loop(steps, parts)
+
+
 Finding = float | list[float]
 """A number that an agent measured about itself, or a curve of it over its training, evenly spaced."""
 
@@ -98,6 +147,8 @@ class Agent(ABC):
         currency: what the budget counts.
         levels: the budgets at which the agent enters.
         accelerated: `fit` follows torch's default device, so that it can train on a GPU (`training_on`).
+        checkpointed: of a contender from elsewhere, said in its own class: its loops are `resumable`, and their losses
+            carry nothing from step to step in local variables. The agents of this package are tested for it.
 
     Attributes:
         net: all networks as one module; its state is the agent's state.
@@ -113,6 +164,7 @@ class Agent(ABC):
     currency: ClassVar[Currency] = "touched"
     levels: ClassVar[tuple[float, ...]] = BUDGETS
     accelerated: ClassVar[bool] = False
+    checkpointed: ClassVar[bool] = False
 
     net: nn.Module | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)

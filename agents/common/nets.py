@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Agent, Diverged, Progress, report, tensor, tensors
+from glimpsebench.agents.common.base import Agent, Diverged, Progress, report, resumable, tensor, tensors
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.predictors import reader_state
 from glimpsebench.envs.sensors import Mask
@@ -30,19 +30,59 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 
-def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Iterator[tuple[Split, Array]]:
-    """`steps` batches of training images, epoch after fresh epoch, shuffled: an epoch's split and rows (B,) of it."""
-    epoch, done = 0, 0
-    while done < steps:
-        split = task.train(epoch)
-        size = min(batch, len(split))
-        order = rng.permutation(len(split))
-        for start in range(0, len(split) - size + 1, size):
-            if done == steps:
-                return
-            yield split, order[start : start + size]
-            done += 1
-        epoch += 1
+class Batches:
+    """`steps` batches of training images, epoch after fresh epoch, shuffled: an epoch's split and rows (B,) of it.
+
+    An epoch is drawn when its first batch is asked for.
+    """
+
+    def __init__(self, task: Task, steps: int, batch: int, rng: np.random.Generator) -> None:
+        self.task, self.steps, self.batch, self.rng = task, steps, batch, rng
+        self.epoch, self.done = -1, 0
+        self.place = 0  # in the epoch's order
+        self.split: Split | None = None
+        self.order: Array = np.zeros(0, np.int64)
+        self.before_order = rng.bit_generator.state
+
+    def __iter__(self) -> Iterator[tuple[Split, Array]]:
+        return self
+
+    def __next__(self) -> tuple[Split, Array]:
+        if self.done == self.steps:
+            raise StopIteration
+        if self.split is None or self.place + self.size > len(self.split):
+            self.split = self.begin(self.epoch + 1)
+        rows_B = self.order[self.place : self.place + self.size]
+        self.place += self.size
+        self.done += 1
+        return self.split, rows_B
+
+    def begin(self, epoch: int) -> Split:
+        """Draw this epoch's images and their order."""
+        split = self.task.train(epoch)
+        self.before_order = self.rng.bit_generator.state
+        self.order = self.rng.permutation(len(split))
+        self.epoch, self.place, self.size = epoch, 0, min(self.batch, len(split))
+        return split
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, and its generator's state: small, since an order is drawn again from the state before it."""
+        names = ("epoch", "done", "place", "before_order")
+        return {name: getattr(self, name) for name in names} | {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put it back, and its generator with it."""
+        self.done = state_dict["done"]
+        if 0 < self.done < self.steps:
+            self.rng.bit_generator.state = state_dict["before_order"]
+            self.split = self.begin(state_dict["epoch"])
+            self.place = state_dict["place"]
+        self.rng.bit_generator.state = state_dict["rng"]
+
+
+def batches(task: Task, steps: int, batch: int, rng: np.random.Generator) -> Batches:
+    """`Batches`, as a stream to learn from (`optimise_on`)."""
+    return Batches(task, steps, batch, rng)
 
 
 def to_float(images: Array) -> Tensor:
@@ -75,7 +115,7 @@ def optimise(
 
 def optimise_on(
     net: nn.Module,
-    stream: Iterator[tuple[Split, Array]],
+    stream: Batches,
     loss_on: Callable[[Split, Array, int], Tensor],
     *,
     steps: int,
@@ -84,7 +124,9 @@ def optimise_on(
     weight_decay: float = 0.01,
     stage: str = "training",
 ) -> None:
-    """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5; it reports.
+    """The training loop: AdamW on a one-cycle schedule that ends at 0, gradients clipped at norm 5.
+
+    It reports, and goes on from a checkpoint where there is one (`resumable`).
 
     Args:
         net: its trainable parameters are optimised; left in eval mode.
@@ -99,7 +141,8 @@ def optimise_on(
     optimiser = torch.optim.AdamW(trained, lr, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     net.train()
-    for step in progress(range(steps)):
+    parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule, "stream": stream}
+    for step in resumable(progress(range(steps)), **parts):
         split, rows_B = next(stream)
         loss = loss_on(split, rows_B, step)
         if not torch.isfinite(loss):

@@ -5,6 +5,7 @@ Each worker is the leader of a process group, which ends with it, and ends itsel
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from glimpsebench.bench.checkpoints import STOP
 from glimpsebench.bench.executors import Event, Stop
 from glimpsebench.bench.plan import Unit
 from glimpsebench.bench.progress import Stages
@@ -100,37 +102,31 @@ class _Worker:
                             self.end()
                     yield Event(number, kind, stage, why)
         except (OSError, EOFError):
+            self.process.join(1)
             self.end()
             if self.number is not None:
-                code = self.process.exitcode
-                why = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-                yield Event(self._forget(), "died", None, f"its process ended by {why}")
-        if self.number is not None and time_limit is not None and time.monotonic() - self._began > time_limit:
+                code = self.process.exitcode or 0
+                why = f"signal {-code}" if code < 0 else f"exit code {code}"
+                yield Event(self.number, "died", None, f"its process ended by {why}")
+        if not self.ended and self.number is not None and time.monotonic() - self._began > (time_limit or math.inf):
             self.end()
-            yield Event(self._forget(), "died", None, f"time limit: not done within {time_limit:g} s")
-
-    def _forget(self) -> int:
-        number, self.number = self.number, None
-        assert number is not None
-        return number
+            yield Event(self.number, "died", None, f"time limit: not done within {time_limit:g} s")
 
     def end(self) -> None:
         """End it and whatever it has started."""
         self.ended = True
-        if self.process.exitcode is None and self.number is None:
-            self.process.join(0.01)
+        assert self.process.pid
         with suppress(OSError):
-            os.killpg(self.process.pid or 0, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.join()
-        self.pipe.close()
 
 
 def _serve(pipe: Any) -> None:
     """A worker's life: units come, and what becomes of them goes back."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # it finishes what it is at, and gets nothing new
+    signal.signal(signal.SIGTERM, lambda *_: STOP.set())  # it saves or finishes what it is at, and gets nothing new
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     pipe.send(("ready", None, ""))
     while True:

@@ -91,13 +91,13 @@ def rounded(value: float) -> float | str | None:
 
 
 _CONSTANT = {
-    *("task", "track", "contender", "version", "source", "supervision", "seeds", "failed", "note", "pointing"),
+    *("task", "track", "contender", "name", "version", "source", "supervision", "seeds", "failed", "note", "pointing"),
     *(f"{by}_{name}" for by in SCORES for name in ("acc95", "area", "area_low", "area_high")),
     *(f"{by}_sufficient_{name}" for by in SCORES for name in ("median", "p90")),
     *("area_from", "area_to", *costs.NAMES),
 }
 """Columns of the long form that say the same at each of a row's budgets."""
-_WHOLE = sorted(_CONSTANT - {"task", "track", "contender", "version", "source", "supervision", "seeds", "note"})
+_WHOLE = sorted(_CONSTANT - {"task", "track", "contender", "name", "version", "source", "supervision", "seeds", "note"})
 
 
 def _sections(view: View) -> Iterator[Block]:
@@ -109,12 +109,12 @@ def _sections(view: View) -> Iterator[Block]:
 
 def _section(view: View, rows: Sequence[Row]) -> Block:
     floors = {by: Floors(rows, by) for by in SCORES}
-    lines: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+    lines: dict[str, list[dict[str, Any]]] = {row.label: [] for row in rows}
     for line in leaderboard.table(rows).to_dict("records"):
         lines[str(line["contender"])].append({str(key): value for key, value in line.items()})
     budgets = sorted({*BUDGETS, *(float(line["budget"]) for each in lines.values() for line in each)})
     about = rows[0].records[0].about["task"]
-    names = [row.name for row in rows]
+    names = [row.label for row in rows]
     ceiling = ceiling_of(rows, rows[0].task)
     drawn = styles(rows)
     return {
@@ -126,16 +126,16 @@ def _section(view: View, rows: Sequence[Row]) -> Block:
         "chance": rounded(rows[0].chance),
         "judge": rows[0].records[0].about["evaluator"],
         "budgets": budgets,
-        "ceiling": None if ceiling is None else names.index(ceiling.name),
+        "ceiling": None if ceiling is None else names.index(ceiling.label),
         "floors": {
             by: [
-                {"row": names.index(best.floor.name), "accuracy": rounded(best.accuracy)} if best else None
+                {"row": names.index(best.floor.label), "accuracy": rounded(best.accuracy)} if best else None
                 for best in (each.strongest.get(budget) for budget in budgets)
             ]
             for by, each in floors.items()
         },
         "rows": [
-            _row(row, lines[row.name], budgets, floors, names) | style for row, style in zip(rows, drawn, strict=True)
+            _row(row, lines[row.label], budgets, floors, names) | style for row, style in zip(rows, drawn, strict=True)
         ],
         "pairs": pairs(rows, budgets),
         "published": _published(str(about["settings"].get("name"))),
@@ -162,12 +162,12 @@ def _row(
             values[column] = [rounded(float(value)) for value in each]
     if any(record.audit for record in row.runs):
         values["decoupled"] = [_decoupled(row, budget) for budget in budgets]
-    against = {by: [each.against.get((row.name, budget)) for budget in budgets] for by, each in floors.items()}
+    against = {by: [each.against.get((row.label, budget)) for budget in budgets] for by, each in floors.items()}
     first = lines[0] if lines else {}
     return {
-        "name": escape.terminal(row.name),
-        "csv": escape.csv(row.name),
-        "latex": escape.latex(row.name),
+        "name": escape.terminal(row.label),
+        "csv": escape.csv(row.label),
+        "latex": escape.latex(row.label),
         "agent": escape.terminal(about["name"]),
         "track": row.track,
         "reference": about["reference"],

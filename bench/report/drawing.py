@@ -16,7 +16,7 @@ from glimpsebench.bench.report.sentences import budget, per_cent
 Block = dict[str, Any]
 Array = NDArray[Any]
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 420, 46, 190, 14, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 440, 40, 250, 14, 36
 GALLERY_BUDGET, GALLERY_IMAGES = 0.2, 4
 
 
@@ -40,12 +40,14 @@ def curves(section: Block) -> str:
         x, y = place(1, n / 5)
         parts.append(f'<path class="rule" d="M{LEFT} {y}H{x}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{20 * n}</text>')
+    last = -99.0
     for share in section["budgets"]:
-        if share >= least:
-            x, y = place(share, 0)
+        x, y = place(share, 0)
+        if share >= least and x > last + 40:
+            last = x
             parts.append(f'<text x="{x}" y="{y + 18}" text-anchor="middle">{escape.html(budget(share))}</text>')
-    taken: list[float] = []
-    for row in lines:
+    floor = 0.0  # of the names beside the lines' ends, which must not overlap
+    for row in sorted(lines, key=lambda row: -_points(row)[-1][1]):
         points = [place(*point) for point in _points(row)]
         path = " ".join(f"{x},{y}" for x, y in points)
         parts.append(
@@ -53,10 +55,7 @@ def curves(section: Block) -> str:
             f'stroke-dasharray="{row["dash"]}"/>'
         )
         parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{row["colour"]}"/>' for x, y in points]
-        y = points[-1][1]
-        while any(abs(y - other) < 13 for other in taken):
-            y += 13
-        taken.append(y)
+        y = floor = max(points[-1][1], floor + 14)
         label = f"{row['name']} {per_cent(_points(row)[-1][1])}"
         parts.append(f'<text x="{WIDTH - RIGHT + 10}" y="{y + 4}" fill="{row["colour"]}">{escape.html(label)}</text>')
         parts.append(f'<path class="lead" d="M{points[-1][0] + 4} {points[-1][1]}L{WIDTH - RIGHT + 8} {y}"/>')

@@ -13,7 +13,7 @@ import base64
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import arrays, escape
-from glimpsebench.bench.records import Record, read_all, rebuilt
+from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import as_recorded, footprints_of, unpacked
-from glimpsebench.bench.rows import Row
+from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.envs import tasks
 from glimpsebench.envs.base import Split
 from glimpsebench.envs.errors import UsageError
@@ -154,7 +154,7 @@ def section(rows: Sequence[Row]) -> Block:
         try:
             record, frames, task, about = _of_row(row)
         except UsageError as error:
-            lacking.append(row.name)
+            lacking.append(row.label)
             found["why"] = escape.terminal(str(error))
             continue
         if not found["images"]:
@@ -242,14 +242,10 @@ def fill(sections: Sequence[Block]) -> None:
         one["looks"] |= {"images": [], "labels": [], "rows": {}, "why": "their images are too large for a page"}
 
 
-def main(folder: Path) -> None:
-    """Keep the looks of all records of a results folder."""
-    for record in read_all(folder):
+def keep_all(records: Iterable[Record]) -> None:
+    """Keep the looks of each row of these records, of its first run that has selections."""
+    for row in rows_of(records):
         try:
-            keep(record)
+            next(filter(None, map(keep, row.runs)), None)
         except UsageError as error:
-            print(f"no looks of {record.name} on {record.task}: {error}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+            print(f"no looks of {row.label} on {row.task}: {error}", file=sys.stderr)

@@ -247,13 +247,13 @@
     const log = state.scale === "log";
     const all = [...some.flatMap((n) => points(rows[n]).map((point) => point.x)), ...told.map(hollow)];
     const least = log ? Math.min(...all, 0.5) * 0.88 : 0, most = 1.02;
-    const box = [38, 14, 14, 46];
+    const box = [38, 14, 28, 46];
     const to = scales(width, height, box, [least, most], log);
     const svg = draw("svg", { class: "rows", id: "curves-svg", viewBox: `0 0 ${width} ${height}`, width, height, tabindex: 0, role: "application",
       "aria-roledescription": "chart", "aria-label": `${section.task}: accuracy by the ${SCORES[state.by].toLowerCase()} over the share of the image. Arrow keys go through budgets and contenders; the tables below have the same numbers.` });
     for (let n = 0; n <= 5; n += 1)
       svg.append(draw("path", { class: n ? "rule" : "axis", d: `M${box[0]} ${to.y(n / 5)}H${width - box[1]}` }), draw("text", { x: box[0] - 7, y: to.y(n / 5) + 4, "text-anchor": "end" }, `${20 * n}`));
-    svg.append(draw("text", { class: "title", x: box[0] - 7 + 10, y: to.y(1) - 3, "text-anchor": "start" }, "% right"));
+    svg.append(draw("text", { class: "title", x: box[0] + 3, y: 12 }, "% right"));
     let last = -99;
     for (const tick of log ? DATA.grid : [0, 0.2, 0.4, 0.6, 0.8, 1]) {
       if (tick < least && log) continue;
@@ -263,13 +263,13 @@
       if (x - last > 30) last = x;
     }
     svg.append(draw("text", { class: "title", x: width - box[1], y: height - 8, "text-anchor": "end" }, `% of the image ${XS[state.x]}`));
-    const level = (y, text) => svg.append(draw("path", { class: "ref", d: `M${box[0]} ${to.y(y)}H${width - box[1]}` }), draw("text", { class: "title", x: box[0] + 6, y: to.y(y) - 5 }, text));
+    const level = (y, text, left, down) => svg.append(draw("path", { class: "ref", d: `M${box[0]} ${to.y(y)}H${width - box[1]}` }),
+      draw("text", { class: "title halo", x: left ? box[0] + 6 : width - box[1] - 8, y: to.y(y) + down, "text-anchor": left ? "start" : "end" }, text));
     if (section.ceiling !== null && shown.includes(section.ceiling)) {
       const whole = value(rows[section.ceiling], budgets.length - 1);
-      if (known(whole)) level(whole, `whole image, ${per(whole)}`);
-      if (known(whole)) svg.lastChild.setAttribute("y", to.y(whole) + 15);
+      if (known(whole)) level(whole, `whole image, ${per(whole)}`, true, 15);
     }
-    level(section.chance, "chance");
+    level(section.chance, "chance", false, 14);
     const places = new Map();
     const ends = [];
     const order = [...some].sort((a, b) => (rows[b].track === "reference") - (rows[a].track === "reference"));
@@ -352,7 +352,7 @@
       const name = rows[end.n].name, wide = 7 * name.length + 14;
       if (wide > width * 0.4) continue;
       const left = end.x + wide > width;
-      const y = Math.max(end.y + (left ? (end.y < 36 ? 20 : -9) : 4), floor + 15);
+      const y = Math.max(end.y + (left ? -9 : 4), floor + 15);
       floor = y;
       svg.append(draw("g", { class: "row", "data-row": end.n }, draw("text", { class: "name", x: left ? end.x - 2 : end.x + 9, y, "text-anchor": left ? "end" : "start", ink: rows[end.n].colour }, name)));
     }
@@ -415,7 +415,7 @@
       of("env_steps", "env steps", "steps of the environment in training", whole("env_steps"), count),
       of("parameters", "parameters", "of all networks", whole("parameters"), count),
       of("seeds", "seeds", "runs that differ in the seed alone", (row) => row.seeds.length, String, true),
-      of("audit", "audit", "the worst that audits of its runs found", (row) => row.verdict, (found) => found || "none", true),
+      of("audit", "audit", "the worst that audits of its runs found", (row) => row.verdict ?? (row.track === "reference" ? null : "none yet"), (found) => found || "·", true),
       of("supervision", "learns from", "beside images", (row) => row.supervision, (found) => found || "·"),
       of("note", "note", "", (row) => row.note, (found) => found || "", false),
     ].filter((column) => column.budget !== undefined || rows.some((row) => known(column.value(row))));
@@ -722,14 +722,14 @@
     const telling = el("p", { class: "telling", role: "status" }), bars = el("div"), small = el("div", { class: "plot small" }), where = el("output");
     const show = (next, from = "") => {
       step = Math.max(0, Math.min(frames.length - 1, next));
-      state.step = String(step);
-      if (from !== "curve") writeAddress();
+      if (from !== "start") state.step = String(step);
+      if (!from) writeAddress();
       const frame = frames[step];
       screen.replaceChildren(look(frames, step, single, { class: "screen", "data-image": image, role: "img", "aria-label": `${row.name}: image ${image + 1}, look ${step + 1} of ${frames.length}` }, true));
       where.textContent = frame ? (single ? `budget ${step + 1} of ${frames.length}` : `look ${step + 1} of ${frames.length}`) : "nothing looked at";
       telling.replaceChildren(...(frame ? sentence(frame, image, section.looks.rows[number].coarse) : ["It looked at nothing of this image."]));
       bars.replaceChildren(...belief(frame, image));
-      if (frame && frame.b.length && from !== "curve") focus(number, budgets.indexOf(frame.b[frame.b.length - 1]), "player");
+      if (frame && frame.b.length && !from) focus(number, budgets.indexOf(frame.b[frame.b.length - 1]), "player");
       markSmall(small, frame);
     };
     const stop = () => { clearInterval(clock); clock = null; play.textContent = "Play"; };
@@ -763,8 +763,7 @@
       const found = frames.findIndex((frame) => frame.b.includes(budgets[i]));
       if (found >= 0) show(found, "curve");
     } };
-    show(step);
-    focus(null);
+    show(step, "start");
   }
   function sentence(frame, image, coarse) {
     const parts = [`${share(Number(frame.f.toFixed(3)))} of the image ${coarse ? "touched, and seen coarsely" : "used"}. `];
@@ -784,9 +783,9 @@
   function drawSmall(box, number, go) {
     const row = rows[number], path = budgets.map((budget, i) => [i, budget, value(row, i)]).filter((point) => known(point[2]));
     if (!path.length) return;
-    const width = 400, height = 150, to = scales(width, height, [30, 10, 10, 24], [budgets[0] * 0.9, 1.05], true), places = new Map();
+    const width = 400, height = 150, to = scales(width, height, [30, 26, 10, 24], [budgets[0] * 0.9, 1.05], true), places = new Map();
     const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${row.name}: accuracy by budget` });
-    for (const y of [0, 0.5, 1]) svg.append(draw("path", { class: y ? "rule" : "axis", d: `M30 ${to.y(y)}H${width - 10}` }), draw("text", { x: 24, y: to.y(y) + 4, "text-anchor": "end" }, `${100 * y}`));
+    for (const y of [0, 0.5, 1]) svg.append(draw("path", { class: y ? "rule" : "axis", d: `M30 ${to.y(y)}H${width - 26}` }), draw("text", { x: 24, y: to.y(y) + 4, "text-anchor": "end" }, `${100 * y}`));
     for (const tick of [0.01, 0.05, 0.1, 0.2, 0.5, 1]) svg.append(draw("text", { x: to.x(tick), y: height - 6, "text-anchor": "middle" }, `${100 * tick} %`));
     const line = draw("g", { class: "row" }, draw("path", { class: "line", stroke: row.colour, d: `M${path.map(([, x, y]) => `${to.x(x)} ${to.y(y)}`).join("L")}` }));
     for (const [i, x, y] of path) {

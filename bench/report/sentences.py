@@ -48,7 +48,7 @@ def answer(section: Block) -> list[tuple[str, list[str]]]:
     """What a section's records say: headings, each with a few sentences."""
     parts = []
     for track, how in TRACKS.items():
-        rows = [row for row in section["rows"] if row["track"] == track]
+        rows = [row for row in section["rows"] if row["track"] == track and row["verdict"] != "leaks"]  # has no rank
         if rows:
             parts.append((how, [*_enough(section, rows), *_best(section, rows), *_claims(section, rows)]))
     return [*parts, ("To be read with care", list(_doubts(section)))]
@@ -76,6 +76,7 @@ def _enough(section: Block, rows: Sequence[Block]) -> Iterator[str]:
 
 def _best(section: Block, rows: Sequence[Block]) -> Iterator[str]:
     """The best of the track beside the strongest floor, at the budget that most of them reach; the smaller if equal."""
+    rows = [row for row in rows if len(row["seeds"]) - row["failed"] > 1] or rows  # one seed stands for no method
     floors = section["floors"]["evaluator"]
     reached = {
         at: count
