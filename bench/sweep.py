@@ -65,11 +65,12 @@ def sweep(
     # freed memory between training steps, which costs a tenth of the time in page faults.
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-    work = [*(trainings(wanted) if executor.here else ()), *wanted]
+    networks, more = trainings(wanted) if executor.here else ([], [])
+    work = [*networks, *wanted]
     board = Board(work, root / LOG, quiet or not work)
     try:
         with _stopped_by_the_user() as stop:
-            for line in lines:
+            for line in [*lines, *more]:
                 board.say(line)
             left = _carry_out(work, executor, board, stop)
     finally:

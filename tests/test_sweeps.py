@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import hashes, leases, plan, records, reproduce, status
+from glimpsebench.bench import hashes, judges, leases, plan, records, reproduce, status
 from glimpsebench.bench import run as runner
 from glimpsebench.bench import sweep as sweeps
 from glimpsebench.bench.executors import Event, Stop
 from glimpsebench.bench.executors.local import Local
+from glimpsebench.bench.judges import training
 from glimpsebench.bench.leases import Owner
 from glimpsebench.bench.plan import Unit, standings, units
 from glimpsebench.bench.progress import Stages
@@ -229,6 +230,31 @@ def test_a_copy_without_its_large_files_is_not_damaged_and_records_without_hashe
     assert standings(specs(1), root)[0].done, "without reading all files"
 
 
+def test_cut_and_changed_networks_are_noticed_and_set_aside(
+    beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIMPSE_JUDGES", str(tmp_path))
+    monkeypatch.setattr(judges, "OWN_RECIPE", judges.Recipe(members=1, steps=1, batch=8, width=2))
+    reader = judges.reader_path(beacon, iter)
+    content, rng = reader.read_bytes(), np.random.default_rng(0)
+    assert judges.set_aside_damaged(beacon) == []
+    listed = training.hash_of(reader).read_text()
+    for number in range(40):
+        changed = bytearray(content)
+        if number % 2:
+            changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
+        else:
+            del changed[rng.integers(len(changed)) :]
+        reader.write_bytes(changed)
+        training.hash_of(reader).write_text(listed)
+        (kept,) = judges.set_aside_damaged(beacon)
+        assert kept.read_bytes() == changed
+        assert not reader.exists()
+    wanted, lines = plan.trainings(units(specs(1), tmp_path)[0])
+    assert [str(unit) for unit in wanted] == ["reader of beacon-v1", "judge-0 of beacon-v1"]
+    assert lines == []
+
+
 # --- contenders that go wrong ---
 
 
@@ -396,7 +422,7 @@ def short(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(plan, "run", done)
     monkeypatch.setattr(plan, "_whole", Record.read)  # they have no images
-    monkeypatch.setattr(sweeps, "trainings", lambda *_: [])
+    monkeypatch.setattr(sweeps, "trainings", lambda *_: ([], []))
     monkeypatch.setattr(sweeps, "_LOOK_AGAIN_S", 0.01)
     return seeds
 
