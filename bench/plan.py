@@ -208,7 +208,7 @@ def units(
 
 
 def trainings(wanted: Iterable[Unit]) -> tuple[list[Unit], list[str]]:
-    """The networks that judge these runs' tasks and are not here; and a line for each that was damaged and set aside."""
+    """The networks of these runs' tasks that are not here; and a line for each that was damaged and is set aside."""
     of = {records.canonical([u.spec.task, u.spec.task_settings]): u for u in wanted if isinstance(u.spec, Spec)}
     found, lines = [], []
     for unit in of.values():

@@ -61,7 +61,7 @@ def command(record: Record) -> str:
     task = about["task"]
     _, made = Spec(about["agent"]["name"], task["id"]).make()
     usual = records.settings_of(made)
-    changed = {f"agent.{key}": value for key, value in about["agent"]["changed"].items()}
+    changed = {f"agent.{key}": value for key, value in sorted(about["agent"]["changed"].items())}
     changed |= {f"task.{key}": value for key, value in task["settings"].items() if usual.get(key) != value}
     words = ["glimpse", "run", "--agent", about["agent"]["name"], "--task", task["id"], "--seed", str(record.seed)]
     for name, value in changed.items():

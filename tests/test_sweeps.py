@@ -34,12 +34,12 @@ from glimpsebench.bench.sweep import sweep
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
 
-FEW = {"predictor_steps": 2}
+FEW, SMALL = {"predictor_steps": 2, "size": 8}, {"count": 16}
 Array = np.ndarray[Any, Any]
 
 
 def specs(count: int) -> list[Spec]:
-    return [Spec("raster", "beacon", seed, FEW) for seed in range(count)]
+    return [Spec("raster", "beacon", seed, FEW, SMALL) for seed in range(count)]
 
 
 # --- leases ---
@@ -517,8 +517,8 @@ def test_status_says_what_is_done_running_and_failed(short: list[int], root: Pat
     with leases.leased(root, specs(2)[1].folder(root).name):
         lines, failed = status.status(Suite("mine", "t", tuple(specs(4))), root)
     assert lines[0] == f"suite mine: 4 runs, 1 done, 1 running, 1 failed, 1 to do, in {root}"
-    assert f"(process {os.getpid()}): raster (predictor_steps=2) on beacon, seed 1" in lines[1]
-    assert lines[2] == "  failed: raster (predictor_steps=2) on beacon, seed 3: boom\\x1b"
+    assert f"(process {os.getpid()}): {specs(2)[1]}" in lines[1]
+    assert lines[2] == f"  failed: {specs(4)[3]}: boom\\x1b"
     assert "done" in lines[-1]
     assert failed == 1
 
@@ -568,7 +568,10 @@ def test_a_worker_that_dies_costs_its_run_and_nothing_else(tmp_path: Path) -> No
 
 def test_a_record_is_reproduced_byte_for_byte(made: Record, root: Path) -> None:
     found = reproduce.prepare(made.folder)
-    assert found.lines == ["glimpse run --agent raster --task beacon-v1 --seed 0 --set agent.predictor_steps=2"]
+    assert found.lines == [
+        "glimpse run --agent raster --task beacon-v1 --seed 0 --set agent.predictor_steps=2 --set agent.size=8 "
+        "--set task.count=16"
+    ]
     lines, same = reproduce.compare(found, Stages())
     assert same, lines
     assert (
