@@ -98,7 +98,7 @@ class CellSequence(SequenceAgent):
             outputs_BA = torch.zeros_like(outputs_BA)
         return (self.hidden_scores(outputs_BA, mask_B1HW) + gumbel_like(outputs_BA)).argmax(1)
 
-    def best(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
+    def at_test(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
         return self.hidden_scores(outputs_BA, mask_B1HW).argmax(1)
 
     def log_prob(self, outputs_BA: Tensor, mask_B1HW: Tensor, choice_B: Tensor) -> Tensor:
@@ -139,6 +139,6 @@ class CellSequence(SequenceAgent):
             action: Array = (hidden * (0.01 + 0.99 * rng.random(hidden.shape))).astype(np.float32)
             return action
         outputs_BP, mask_B1HW = self.chosen(observation)
-        best_BP = F.one_hot(self.best(outputs_BP, mask_B1HW), outputs_BP.shape[1]).float()
+        best_BP = F.one_hot(self.at_test(outputs_BP, mask_B1HW), outputs_BP.shape[1]).float()
         action = best_BP.reshape(-1, *self.grid).numpy()
         return action

@@ -3,7 +3,8 @@
 All estimators have one selector (image → the mean of a Gaussian over x, y and size with a fixed deviation), one
 predictor, the same images, optimiser and number of predictor passes (common/duel.py), and maximise E log p(label | the
 crop). The window is resampled bilinearly to g×g values, and the predictor reads these as a small image that is shown
-whole. It begins as the task's reader, which has met no crops, and learns with the selector. a = μ + std · ε, clipped.
+whole. It begins as the task's reader, which has met no crops, and so is first trained on random ones, the same for all:
+a policy that is paid by a predictor which cannot read yet learns to avoid it. a = μ + std · ε, clipped.
 
 `reinforce`  `samples` windows, log p(a) times the reward less the mean of the image's others (Williams 1992; Kool, van
              Hoof, Welling 2019).
@@ -35,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import Progress, tensor, tensors
-from glimpsebench.agents.common.duel import DuelAgent, DuelNet, Part, reward_of
+from glimpsebench.agents.common.duel import DuelAgent, DuelNet, Part, mean_position, reward_of
 from glimpsebench.agents.common.estimators import leave_one_out
 from glimpsebench.agents.common.nets import WHOLE_SHARE, Positive, Rate, batches, conv, optimise_on, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
@@ -49,21 +50,17 @@ SMALLEST_SHARE = 0.25
 
 
 class WindowSelector(nn.Module):
-    """An image → x, y and size, in (−1, 1), (B, 3), from where each feature is on average and from its maximum."""
+    """An image → x, y and size, (B, 3) in (−1, 1): the mean position under a map's softmax, and from all features."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         w = width
         self.local = nn.Sequential(conv(channels, w, 2), conv(w, 2 * w, 2), conv(2 * w, 2 * w))
-        self.features = nn.Conv2d(2 * w, 2 * w, 3, 1, 1)
-        self.out = nn.Linear(6 * w, 3)
+        self.score, self.extent = nn.Conv2d(2 * w, 1, 3, 1, 1), nn.Linear(2 * w, 1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        x = self.features(self.local(image_BCHW))
-        weight = x.flatten(2).softmax(2).unflatten(2, x.shape[2:])
-        rows, columns = (torch.linspace(-1, 1, side) for side in x.shape[2:])
-        middle = [(weight.sum(2) * columns).sum(2), (weight.sum(3) * rows).sum(2)]
-        return torch.tanh(self.out(torch.cat([*middle, x.amax((2, 3))], 1)))
+        x = self.local(image_BCHW)
+        return torch.cat([mean_position(self.score(x)), torch.tanh(self.extent(x.amax((2, 3))))], 1)
 
 
 @dataclass
@@ -75,15 +72,14 @@ class Crop(DuelAgent):
         size: g, samples a side of the crop.
         std: of the policy in training, in units of the frame [-1, 1].
         largest: the largest budget of which windows are drawn while the selector learns.
-        predictor_learns: in the selector's stage too.
         The others: `DuelAgent` (common/duel.py).
     """
 
     estimator: Literal["reinforce", "ppo", "pathwise", "random"] = "reinforce"
     size: Positive = 16
+    lr: Rate = 2e-3
     std: Rate = 0.2
     largest: Part = 0.3
-    predictor_learns: bool = True
 
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
@@ -154,46 +150,58 @@ class Crop(DuelAgent):
         for update, loss in enumerate(self.policy_losses(log_prob_and_entropy, leave_one_out(reward_mB))):
             yield loss + prediction_loss if update == 0 else loss
 
-    def choices(self, image_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
-        """What it chooses at test, in [-1, 1]³."""
-        if self.estimator == "random":
+    def choices(self, image_BCHW: Tensor, rng: np.random.Generator, random: bool = False) -> Tensor:
+        """What it chooses at test, or would if it chose at random, in [-1, 1]³."""
+        if random or self.estimator == "random":
             uniform_B3 = rng.uniform(-1, 1, (len(image_BCHW), 3)).astype(np.float32)
             uniform_B3[:, 2] = 1
             return tensor(uniform_B3)
         choice_B3: Tensor = self.nets.selector(image_BCHW)
         return choice_B3
 
-    def canvases(self, images: Split, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def canvases(self, images: Split, rng: np.random.Generator, random: bool = False) -> tuple[Tensor, Tensor]:
         """Crops, which have a size of their own, of budgets of the whole grid, and masks of ones."""
         image_BCHW = to_float(images.images_NCHW)
         budget_B = tensor(rng.choice(np.array(self.budgets, np.float32), len(images)))
-        action_B3 = self.action(self.choices(image_BCHW, rng), budget_B)
+        action_B3 = self.action(self.choices(image_BCHW, rng, random), budget_B)
         whole_B1 = tensor(rng.random((len(images), 1)) < WHOLE_SHARE)
         action_B3 = torch.where(whole_B1, torch.tensor([0.0, 0.0, 1.0]), action_B3)
         crop_BCgg = self.sensor().crop(image_BCHW, action_B3)
         return crop_BCgg, torch.ones_like(crop_BCgg[:, :1])
 
+    def begin_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        self.train_on_crops(task, rng, progress, random=True)
+
     def fit_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        self.train_on_crops(task, rng, progress, random=False)
+
+    def train_on_crops(self, task: Task, rng: np.random.Generator, progress: Progress[int], random: bool) -> None:
+        """Train the predictor, from the reader, on random crops or on those that the agent chooses."""
         # Not `train_predictor`, whose canvases are as large as the images.
         net, steps = self.nets, self.predictor_steps
         self.initialise(net.predictor, task)
 
         def loss_on(split: Split, rows_B: Array, step: int) -> Tensor:
             with torch.no_grad():
-                crop_BCgg, _ = self.canvases(split.some(rows_B), rng)
+                crop_BCgg, _ = self.canvases(split.some(rows_B), rng, random)
             assert split.labels_N is not None
             return F.cross_entropy(self.read_crop(crop_BCgg), tensor(split.labels_N[rows_B]))
 
         stream = batches(task, steps, self.batch, rng)
-        optimise_on(
-            net.predictor, stream, loss_on, steps=steps, lr=self.predictor_lr, progress=progress, stage="predictor"
-        )
+        stage = "predictor, random crops" if random else "predictor"
+        optimise_on(net.predictor, stream, loss_on, steps=steps, lr=self.predictor_lr, progress=progress, stage=stage)
 
     @torch.no_grad()
     def act(self, observation: Observation, rng: np.random.Generator) -> Array:
         seen = tensors(observation)
         action: Array = self.action(self.choices(seen["image"], rng), seen["left"][:, 0]).numpy()
         return action
+
+    def validation_logits(self, images: Split, stage: str) -> tuple[Tensor | Array | None, str]:
+        if stage != "predictor, random crops":
+            return super().validation_logits(images, stage)
+        crop_BCgg, _ = self.canvases(images, np.random.default_rng(0), random=True)
+        return self.read_crop(crop_BCgg), "predictor on random crops of every size"
 
     @torch.no_grad()
     def predict(self, view: Observation) -> Array:

@@ -21,7 +21,8 @@ reads the canvas, whose pixels do not move with the window, so that what passes 
 one pixel far in either. A choice is paid for the canvas after it alone; with `credit="episode"` all choices so far are,
 by score functions.
 
-At test the mean. Track: gated. Findings: `selector_passes`, `selector_images`, of stage 1.
+At test fixations are drawn as in training: a mean that has been looked at shows nothing new. Track: gated. Findings:
+`selector_passes`, `selector_images`, of stage 1.
 Scores and cost: docs/methods/window_sequence.md.
 Command: glimpse run --agent window_sequence --task digits-clutter --set agent.estimator=pathwise
 """
@@ -56,14 +57,14 @@ class WindowSequence(SequenceAgent):
     Settings:
         estimator: what the policy learns by.
         size: the side of the window, pixels.
-        std: of the policy in training, in units of the frame [-1, 1].
+        std: of the policy, in units of the frame [-1, 1].
         mix: the share of the pathwise gradient in `mixed`.
         The others: `SequenceAgent` (common/sequence.py) and `DuelAgent` (common/duel.py).
     """
 
     estimator: Literal["reinforce", "reinforce_learned", "ppo", "pathwise", "mixed", "random"] = "reinforce"
     size: Positive = 6
-    std: Rate = 0.3
+    std: Rate = 0.25
     mix: Part = 0.5
 
     curve_at: ClassVar[float] = 0.2
@@ -79,8 +80,8 @@ class WindowSequence(SequenceAgent):
             return 2 * torch.rand_like(outputs_BA) - 1
         return (outputs_BA + self.std * torch.randn_like(outputs_BA)).detach()
 
-    def best(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
-        return outputs_BA
+    def at_test(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
+        return self.sample(outputs_BA, mask_B1HW)
 
     def log_prob(self, outputs_BA: Tensor, mask_B1HW: Tensor, choice_B: Tensor) -> Tensor:
         return -((choice_B - outputs_BA) / self.std).square().sum(1) / 2
@@ -138,5 +139,5 @@ class WindowSequence(SequenceAgent):
         if self.estimator == "random":
             uniform: Array = rng.uniform(-1, 1, (len(observation["mask"]), 2)).astype(np.float32)
             return uniform
-        fixation: Array = self.chosen(observation)[0].numpy()
-        return fixation
+        mean_B2: Array = self.chosen(observation)[0].numpy()
+        return np.clip(mean_B2 + self.std * rng.standard_normal(mean_B2.shape, np.float32), -1, 1)

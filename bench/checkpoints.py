@@ -7,6 +7,7 @@ then. A run that goes on begins `fit` anew, and its loops pass over the steps th
 A file is in the safetensors format, its metadata a text of JSON, with the SHA-256 of all that at its end, so that a
 file that was cut or has changed is noticed. It is written beside its place and moved there. Nothing in it is executed.
 A file of other settings, sources, libraries or machines is not used: what came of it could not be had again.
+With the record the folder goes.
 """
 
 from __future__ import annotations
@@ -203,7 +204,8 @@ def _fields(agent: Agent) -> dict[str, Any]:
 
 def _generators() -> dict[str, Any]:
     """The states of all global random generators."""
-    cards = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cards = range(torch.cuda.device_count() if in_use else 0)
     return {
         "torch": torch.get_rng_state(),
         "cuda": [torch.cuda.get_rng_state(card) for card in cards],

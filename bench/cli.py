@@ -371,6 +371,7 @@ def run_command(
 
     With several seeds or values of a setting, one run after another; `glimpse sweep` has several at a time.
     """
+    from glimpsebench import agents
     from glimpsebench.bench.plan import standings
     from glimpsebench.bench.run import usable
     from glimpsebench.bench.suites import expand, terms
@@ -392,7 +393,8 @@ def run_command(
     for spec, stand in zip(specs, stands, strict=True):
         failures += [failure] if (failure := _one(spec, root, stand, again, device, own_sensor)) else []
     shown = f"leaderboard: glimpse leaderboard {specs[0].make()[1].id}"
-    print((f"page: glimpse report {suite}" if suite else shown) + _rooted(root))
+    outside = "" if agent in agents.names() else f" --import {agent}"  # whose pictures the page has, too
+    print((f"page: glimpse report {suite}{outside}" if suite else shown) + _rooted(root))
     if failures:
         raise Failed(failures[0] if len(specs) == 1 else f"{len(failures)} of {len(specs)} runs did not end well")
 
@@ -1022,6 +1024,59 @@ def _view(root: Path, of: str | None) -> View:
 
 def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
     print(text if markdown else terminal.rendered(text, marks=marks), end="")
+
+
+@app.command("answer")
+def answer_command(
+    root: Root = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="The page to write; by default ANSWER.md in that folder.")] = None,
+) -> None:
+    """Write who chooses better, reinforcement learning or a gradient: arena by arena, from the records of the duel.
+
+    The arenas' suites are duel-subset, duel-crop, duel-cells and duel-windows. What has no records is said to be not
+    run yet, with the command that runs it.
+    """
+    from glimpsebench.bench import answer
+
+    path = out or root / "ANSWER.md"
+    page = answer.markdown(answer.records_in(root))
+    path.write_text(page)
+    print("Written:", path, sep="\n  ")
+
+
+@app.command("tune")
+def tune_command(
+    suite: Annotated[str, typer.Argument(help="A suite with a [tune] table: its name, or a TOML file of your own.")],
+    root: Root = STORE,
+    trials: Annotated[int | None, typer.Option(min=1, help="Of each entry, in place of what the suite says.")] = None,
+    seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the suite that is written: 0-9.")] = "0-9",
+    list_only: Annotated[bool, typer.Option("--list", help="Only list the trials and whether they are done.")] = False,
+) -> None:
+    """Search settings by validation accuracy: as many random trials for every entry, none of which sees a test image.
+
+    A trial that is recorded is not run again, so that the same command goes on where it was stopped. The best settings
+    of each entry are written as a suite, to be run with `glimpse sweep`.
+    """
+    from glimpsebench.bench import tune
+
+    sys.path.insert(0, str(Path.cwd()))
+    plan = tune.read_plan(suite)
+    plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
+    folder = root / plan.suite
+    kept = folder / "trials"
+    if list_only:
+        for entry in range(len(plan.entries)):
+            for trial in range(plan.trials):
+                spec = plan.spec(entry, trial)
+                state = "done" if tune.path_of(kept, plan, spec).exists() else "to do"
+                print(terminal.folded(f"  {state:7}{spec}", 9))
+        return
+    found = tune.tune(plan, kept, lambda todo: tqdm(todo, unit="trial", leave=False, disable=None, dynamic_ncols=True))
+    head = ["entry", "trials", "validation accuracy, %", "best settings"]
+    print(*terminal.columned(head, tune.table(plan, found), terminal.width()), sep="\n")
+    path = folder / f"{plan.suite}-tuned.toml"
+    path.write_text(tune.winners(plan, found, parse_seeds(seeds)))
+    print("Written:", path, kept, sep="\n  ")
 
 
 def _judge_the_rest(root: Path, suite: Suite, workers: int) -> None:

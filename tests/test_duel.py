@@ -7,6 +7,9 @@ Where an estimate is random its tolerance is five standard errors of the same dr
 from __future__ import annotations
 
 import itertools
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -23,6 +26,7 @@ from glimpsebench.agents.common.duel import DuelAgent
 from glimpsebench.agents.window_sequence import WindowSequence
 from glimpsebench.envs.tasks import Task
 
+ROOT = Path(__file__).parents[1]
 SCORES = torch.tensor([0.4, -0.8, 1.3, 0.1])
 COUNT = 2
 ARENAS = [name for name in agents.names() if issubclass(agents.find(name), DuelAgent)]
@@ -81,8 +85,8 @@ def test_plackett_luce_probabilities_are_the_products_and_sum_to_one() -> None:
             ours = estimators.plackett_luce_log_prob(scores_P[None], torch.tensor([order]), torch.tensor([count]))[0]
             theirs = log_prob_by_hand(scores_P, order[:count])
             assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
-            slopes = [torch.autograd.grad(each, scores_P, retain_graph=True)[0] for each in (ours, theirs)]
-            assert torch.allclose(*slopes, atol=1e-5)
+            mine, exact = (torch.autograd.grad(each, scores_P, retain_graph=True)[0] for each in (ours, theirs))
+            assert torch.allclose(mine, exact, atol=1e-5)
             total += ours.exp().item()
         orders_with_equal_beginning = len(list(itertools.permutations(range(4 - count))))
         assert total == pytest.approx(orders_with_equal_beginning, rel=1e-4)
@@ -113,7 +117,8 @@ def test_ppos_first_update_is_reinforces_and_a_ratio_outside_the_clip_has_no_gra
     advantage = torch.tensor([[0.5, -1.0]])
     clipped = estimators.clipped_loss(log_prob, log_prob.detach(), advantage, 0.2)
     reinforce = estimators.reinforce_loss(log_prob, advantage)
-    assert torch.allclose(*(torch.autograd.grad(each, log_prob)[0] for each in (clipped, reinforce)))
+    first, second = (torch.autograd.grad(each, log_prob)[0] for each in (clipped, reinforce))
+    assert torch.allclose(first, second)
     outside = estimators.clipped_loss(log_prob, log_prob.detach() - torch.tensor([[0.5, -0.5]]), advantage, 0.2)
     assert (torch.autograd.grad(outside, log_prob)[0] == 0).all()
 
@@ -155,7 +160,7 @@ def test_the_perturbed_gradient_is_that_of_the_expected_mask() -> None:
     torch.manual_seed(0)
     sigma, repeats, weights = 0.7, 20_000, torch.tensor([0.3, -1.0, 2.0, 0.5])
     scores_BP = SCORES.repeat(repeats, 1).requires_grad_()
-    mask_BP = estimators.PerturbedSubset.apply(
+    mask_BP = estimators.PerturbedSubset.apply(  # type: ignore[no-untyped-call]
         scores_BP, torch.randn(8, repeats, 4), torch.ones(repeats, dtype=torch.long), sigma
     )
     estimates_BP = torch.autograd.grad((mask_BP * weights).sum(), scores_BP)[0]
@@ -344,11 +349,34 @@ def test_the_pathwise_gradient_is_that_of_the_outline(beacon: Task) -> None:
 def test_an_episodes_credit_counts_every_choice_so_far(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = window_agent(beacon, estimator="reinforce", credit="episode", glimpses=3)
     image_BCHW, labels_B = torch.rand(6, *agent.shape), torch.arange(6) % 2
-    counted: list[Tensor] = []
-    monkeypatch.setattr(
-        agent,
-        "score_function_losses",
-        lambda image, labels, mask, choices: iter([counted.append(mask.sum() + 0 * choices)]),
-    )
-    next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
-    assert all((each == 0).all() for each in counted), "from the empty canvas on"
+    begun: list[tuple[float, Tensor]] = []
+
+    def watched(image: Tensor, labels: Tensor, mask: Tensor, choices: Tensor) -> Iterator[Tensor]:
+        begun.append((float(mask.sum()), choices))
+        yield torch.zeros(())
+
+    monkeypatch.setattr(agent, "score_function_losses", watched)
+    for _ in range(20):
+        next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
+    assert all(shown == 0 for shown, _ in begun), "from the empty canvas on"
+    assert {int(count) for _, choices in begun for count in choices} == {1, 2, 3}
+    agent.credit = "next"
+    begun.clear()
+    for _ in range(20):
+        next(iter(agent.losses(image_BCHW, labels_B, 0.0)))
+    assert {int(count) for _, choices in begun for count in choices} == {1}
+    assert any(shown > 0 for shown, _ in begun)
+
+
+BIAS: dict[str, Any] = runpy.run_path(str(ROOT / "benchmarks" / "gradient_bias.py"))
+
+
+def test_estimators_that_promise_it_are_unbiased_at_every_moment_and_relaxed_ones_are_told() -> None:
+    for scores_P in BIAS["moments"]().values():
+        for name, (promised, _) in BIAS["ESTIMATORS"].items():
+            found = BIAS["measured"](name, scores_P, 4_000)
+            assert found["unbiased"] or not promised, name
+            assert not found["unbiased"] or promised or name.startswith("relaxed"), name
+    page = (ROOT / "docs" / "gradient-bias.md").read_text()
+    assert BIAS["BEGIN"] in page
+    assert all(page.count(f"| {name} |") == len(BIAS["MOMENTS"]) for name in BIAS["ESTIMATORS"])

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forged import make_honest
+from forged import judged_by_a_guess, make_honest
 from glimpsebench.bench import compare, leaderboard, report
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report import data, looks, page, sentences, views
@@ -150,6 +150,16 @@ def test_the_same_records_give_the_same_bytes_whatever_their_order() -> None:
     made = records()
     again = [made[number] for number in np.random.default_rng(0).permutation(len(made))]
     assert page.page(block(made), "x") == page.page(block(again), "x")
+
+
+def test_a_task_of_which_every_run_failed_has_a_page_that_says_so() -> None:
+    made = [record("mine", seed) for seed in range(2)]
+    for one in made:
+        one.about["status"] = "failed"  # type: ignore[index]
+    found = block(made)
+    text = page.page(found, "x")
+    assert "2 runs failed and count as chance" in text
+    assert "2 that did not end well" in text
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{ 7*7 }}"
@@ -316,6 +326,28 @@ def test_an_own_contender_runs_under_a_suites_terms(tmp_path: Path, monkeypatch:
         terms("mine.toml", "own_terms", {"agent.glimpses": [3]})
 
 
+@pytest.mark.slow
+def test_an_own_contender_stands_among_a_suites_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("own_row.py").write_text(OWN)
+    Path("few.toml").write_text(
+        'title = "Few"\nfloors = false\n[base]\ntask = "digits-clutter"\nseed = 4\n'
+        'agent.predictor_steps = 2\n[[matrix]]\nagent = "raster"\n'
+    )
+    make_honest(tmp_path / "results", 4)
+    with judged_by_a_guess():
+        code, out, err = glimpse("run", "--agent", "own_row", "--suite", "few.toml", capsys=capsys)
+    assert code == 0, err
+    assert "page: glimpse report few.toml --import own_row" in out
+    assert glimpse("report", "few.toml", "--import", "own_row", capsys=capsys)[0] == 0
+    found = json.loads(Parsed(Path("runs/few/report.html").read_text()).texts["script"][0])["sections"][0]
+    assert {row["agent"]: row["seeds"] for row in found["rows"]} == {"own_row": [4], "raster": [4]}
+    assert len(found["looks"]["rows"]) == 2
+
+
 def test_a_suite_has_its_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = glimpse("run", "--agent", "center", "--suite", "quick", "--task", "digits", capsys=capsys)
     assert code == 2
@@ -374,6 +406,11 @@ def test_a_served_page_is_made_anew_when_a_record_changes(served: Server) -> Non
     code, text = asked(served, "/")
     assert code == 200
     assert "Nothing to show yet" in text
+
+
+def test_a_server_is_not_started_for_a_suite_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="suite"):
+        report.serve(report.Page(["quik"]))
 
 
 def test_a_server_answers_its_own_page_alone(served: Server) -> None:

@@ -500,7 +500,7 @@ def test_a_needle_has_one_size_and_its_clutter_one_density_on_every_canvas(canva
     assert large.images_NCHW.shape[1:] == (1, canvas, canvas)
     objects = [split.objects_NHW.sum((1, 2)) for split in (small, large) if split.objects_NHW is not None]
     np.testing.assert_array_equal(*objects)  # the same object, with as many pixels
-    share = [((split.images_NCHW[:, 0] > 0) & ~split.objects_NHW).mean() for split in (small, large)]
+    share = [((split.images_NCHW[:, 0] > 0) & ~np.asarray(split.objects_NHW)).mean() for split in (small, large)]
     # On a small canvas the object hides clutter, and pieces that must lie inside are fewer at its border.
     assert 0.6 * share[0] < share[1] < 1.8 * share[0]
 

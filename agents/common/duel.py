@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -68,6 +68,14 @@ class DuelNet(nn.Module):
     def __init__(self, selector: nn.Module, predictor: CanvasNet) -> None:
         super().__init__()
         self.selector, self.predictor = selector, predictor
+
+
+def mean_position(scores_B1RC: Tensor) -> Tensor:
+    """The mean position (x, y) under the softmax of a map over the frame, (B, 2) in (−1, 1): it cannot leave it."""
+    rows, columns = scores_B1RC.shape[2:]
+    weight_BRC = scores_B1RC.flatten(1).softmax(1).reshape(-1, rows, columns)
+    y_R, x_C = ((2 * torch.arange(side) + 1) / side - 1 for side in (rows, columns))
+    return torch.stack([(weight_BRC.sum(1) * x_C).sum(1), (weight_BRC.sum(2) * y_R).sum(1)], 1)
 
 
 def entropy_of(scores_BP: Tensor) -> Tensor:
@@ -131,6 +139,16 @@ class DuelAgent(PredictorAgent):
     curve_at: ClassVar[float] = 0.05
     """The budget at which the training curve has its validation accuracy."""
 
+    FAMILIES: ClassVar[Mapping[str, str]] = {
+        "reinforce": "reinforcement learning",
+        "reinforce_learned": "reinforcement learning",
+        "ppo": "reinforcement learning",
+        "mixed": "both",
+        "expected_gain": "bound",
+        "random": "floor",
+    }
+    """What kind of estimator each is; all others are of the gradient of what is shown."""
+
     measured_at: float | None = field(default=None, init=False, repr=False, compare=False)
     """The only budget, while a curve's accuracy is measured."""
 
@@ -148,6 +166,11 @@ class DuelAgent(PredictorAgent):
         one = copy.copy(self)
         one.measured_at = self.curve_at
         return super(DuelAgent, one).validation_logits(images, stage)
+
+    @property
+    def family(self) -> str:
+        """Whether its estimator is `reinforcement learning`, a `gradient`, `both`, a `bound` or a `floor`."""
+        return self.FAMILIES.get(self.estimator, "gradient")
 
     @property
     def draws(self) -> int:
@@ -199,13 +222,17 @@ class DuelAgent(PredictorAgent):
         rng, net = np.random.default_rng(seed), self.nets
         spent = images = 0
         if self.estimator != "random":
-            self.initialise(net.predictor, task)
+            self.begin_predictor(task, rng, progress)
             spent, images = self.fit_selector(task, rng, progress)
         net.selector.requires_grad_(False)
         net.selector.eval()
         net.predictor.requires_grad_(True)
         self.fit_predictor(task, rng, progress)
         self.findings |= {"selector_passes": float(spent), "selector_images": float(images)}
+
+    def begin_predictor(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> None:
+        """The predictor as the selector's stage begins with it, the same for all estimators."""
+        self.initialise(self.nets.predictor, task)
 
     def fit_selector(self, task: Task, rng: np.random.Generator, progress: Progress[int]) -> tuple[int, int]:
         """Stage 1: the predictor passes that it took, and the labelled images."""

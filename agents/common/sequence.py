@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpsebench.agents.common.base import tensors
-from glimpsebench.agents.common.duel import DuelAgent, DuelNet, reward_of
+from glimpsebench.agents.common.duel import DuelAgent, DuelNet, mean_position, reward_of
 from glimpsebench.agents.common.estimators import leave_one_out
 from glimpsebench.agents.common.nets import Positive, Rate, masked_canvas, predict_canvas, to_float
 from glimpsebench.envs.glimpse import Kind, Observation
@@ -44,8 +44,8 @@ class GlimpsePolicy(nn.Module):
         channels: C of the image.
         sides: (H, W) of the image.
         width: channels of the first convolution.
-        grid: the cells that get a score each, A = P; None: A = 2 numbers in (−1, 1), from the mean position under the
-            softmax of each feature and from the features' maximum (as `ImageExtractor` has them).
+        grid: the cells that get a score each, A = P; None: a fixation, A = 2, the mean position under the softmax of
+            the scores.
     """
 
     def __init__(self, channels: int, sides: tuple[int, int], width: int, grid: tuple[int, int] | None) -> None:
@@ -62,7 +62,7 @@ class GlimpsePolicy(nn.Module):
         self.neighbours = nn.Sequential(*block(2 * w, 2 * w, 1))
         self.context = nn.Linear(2 * w, 2 * w)
         self.out = nn.Sequential(*block(2 * w, 2 * w, 1))
-        self.score = nn.Conv2d(2 * w, 1, 1) if grid else nn.Linear(6 * w, 2)
+        self.score = nn.Conv2d(2 * w, 1, 1)
         self.value = nn.Linear(2 * w, 1)
 
     def forward(self, canvas_BCHW: Tensor, mask_B1HW: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,12 +70,9 @@ class GlimpsePolicy(nn.Module):
         x = self.out(x + self.context(x.amax((2, 3)))[:, :, None, None])
         largest = x.amax((2, 3))
         value_B = self.value(largest.detach())[:, 0]
-        if self.grid is None:
-            weight = x.flatten(2).softmax(2).unflatten(2, x.shape[2:])
-            rows, columns = (torch.linspace(-1, 1, side) for side in x.shape[2:])
-            middle = [(weight.sum(2) * columns).sum(2), (weight.sum(3) * rows).sum(2)]
-            return torch.tanh(self.score(torch.cat([*middle, largest], 1))), value_B
         scores = self.score(x)
+        if self.grid is None:
+            return mean_position(scores), value_B
         if scores.shape[2:] != self.grid:
             scores = F.interpolate(scores, self.grid, mode="bilinear", align_corners=False)
         return scores.flatten(1), value_B
@@ -115,7 +112,7 @@ class SequenceAgent(DuelAgent):
         """A choice drawn from the policy (B, …), without gradient; with `random` one that depends on nothing."""
 
     @abstractmethod
-    def best(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
+    def at_test(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
         """The choice at test, of the same kind."""
 
     @abstractmethod
@@ -150,7 +147,8 @@ class SequenceAgent(DuelAgent):
         mask_B1HW = torch.zeros(len(image_BCHW), 1, *image_BCHW.shape[2:])
         for step in range(int(steps_B.max())):
             outputs_BA, _ = self.policy(image_BCHW, mask_B1HW)
-            choice_B = (self.sample if sampled or self.estimator == "random" else self.best)(outputs_BA, mask_B1HW)
+            choose = self.sample if sampled or self.estimator == "random" else self.at_test
+            choice_B = choose(outputs_BA, mask_B1HW)
             shown_B1HW = torch.maximum(mask_B1HW, self.footprint(choice_B))
             mask_B1HW = torch.where((step < steps_B)[:, None, None, None], shown_B1HW, mask_B1HW)
         return mask_B1HW

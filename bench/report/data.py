@@ -26,6 +26,7 @@ from glimpsebench.bench.records import Record
 from glimpsebench.bench.report import looks
 from glimpsebench.bench.rows import SCORES, Row, rows_of
 from glimpsebench.bench.stats import crossed, holm
+from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs.published import PUBLISHED
 
 MOST_PAIRED = 24
@@ -166,7 +167,11 @@ def _row(
     first = lines[0] if lines else {}
     return {
         "name": escape.terminal(row.label),
-        "csv": escape.csv(row.label),
+        "csv": {
+            "name": escape.csv(row.label),
+            "note": escape.csv(row.note),
+            "supervision": escape.csv(about["supervision"]),
+        },
         "latex": escape.latex(row.label),
         "agent": escape.terminal(about["name"]),
         "track": row.track,
@@ -180,7 +185,6 @@ def _row(
         "failed": len(row.records) - len(row.runs),
         "verdict": row.verdict,
         "note": row.note,
-        "note_csv": escape.csv(row.note),
         "software": escape.terminal(", ".join(f"{k} {v}" for k, v in row.records[0].about["software"].items())),
         "settings": [
             [escape.terminal(key), escape.terminal(json.dumps(value)), key in about["changed"]]
@@ -232,7 +236,7 @@ def pairs(rows: Sequence[Row], budgets: Sequence[float]) -> Block:
                 if rows[a].records[0].about["task"]["test_sha256"] == rows[b].records[0].about["task"]["test_sha256"]
                 and scores[a].shape[1:] == scores[b].shape[1:]
             ]
-            adjusted = list(holm(np.array([difference.p for *_, difference in both]))) if both else []
+            adjusted: list[float] = holm(np.array([d.p for *_, d in both])).tolist() if both else []
             signs = [
                 int(np.sign(d.mean)) if p < 0.05 and min(len(scores[a]), len(scores[b])) > 1 else 0
                 for (a, b, d), p in zip(both, adjusted, strict=True)
@@ -277,23 +281,18 @@ def _published(task: str) -> list[Block]:
     ]
 
 
-COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#8a63d2", "#2a9fb8", "#b5467c", "#6b8e23")
-GREYS = ("#6f6f6f", "#8c8c8c", "#5a6672", "#7d7468", "#949494", "#66707a")
+WIDTH = 2
+"""Of the chart's lines, pixels."""
 
 
 def styles(rows: Sequence[Row]) -> list[Block]:
-    """Colour, marker and dash of each row: one colour for an agent, a marker for each of its variants."""
-    agents = list(dict.fromkeys(row.about["name"] for row in rows if row.track != "reference"))
-    variants: dict[str, int] = {}
-    references, found = 0, []
-    for row in rows:
-        name = row.about["name"]
-        variant = variants[name] = variants.get(name, -1) + 1
-        if row.track == "reference":
-            colour, references = GREYS[references % len(GREYS)], references + 1
-        else:
-            colour = COLOURS[agents.index(name) % len(COLOURS)]
-        dash = {"gated": "", "open": "6 3", "reference": "1.5 3"}[row.track]
-        found.append({"colour": colour, "marker": "osdtvp"[(variant if row.track != "reference" else references) % 6]})
-        found[-1]["dash"] = dash
-    return found
+    """How each row is drawn, as in figures (`bench.styles`); lengths of dashes and gaps in pixels."""
+    of = styles_of(rows)
+    return [
+        {
+            "colour": style.colour,
+            "marker": style.marker,
+            "dash": " ".join(f"{WIDTH * length:g}" for length in style.dash),
+        }
+        for style in (of[row.label] for row in rows)
+    ]

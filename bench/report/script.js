@@ -12,7 +12,7 @@
   const XS = { touched: "touched, mean", budget: "allowed (cap)", delivered: "delivered", seen: "seen before choosing" };
   const COSTS = { flops: "FLOPs an image", ms: "milliseconds an image", training_seconds: "seconds of training",
     training_images: "images drawn in training", parameters: "parameters" };
-  const SAW = { windows: ["o", "windows alone"], retina: ["s", "windows with a coarse surround"], whole: ["d", "the whole image first"] };
+  const SAW = { windows: ["o", "only what was chosen before"], retina: ["s", "that, and a coarse surround"], whole: ["D", "the whole image first"] };
 
   // ---- small things ------------------------------------------------------------------------------------------------
   const byId = (name) => document.getElementById(name);
@@ -106,13 +106,15 @@
   }
 
   // ---- markers -----------------------------------------------------------------------------------------------------
-  const SHAPES = {
+  const SHAPES = { // by Matplotlib's names
     o: (r) => `M${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`,
     s: (r) => `M${-r * 0.9} ${-r * 0.9}h${1.8 * r}v${1.8 * r}h${-1.8 * r}z`,
-    d: (r) => `M0 ${-1.25 * r}L${1.25 * r} 0L0 ${1.25 * r}L${-1.25 * r} 0z`,
-    t: (r) => `M0 ${-1.2 * r}L${1.15 * r} ${0.9 * r}H${-1.15 * r}z`,
+    D: (r) => `M0 ${-1.25 * r}L${1.25 * r} 0L0 ${1.25 * r}L${-1.25 * r} 0z`,
+    "^": (r) => `M0 ${-1.2 * r}L${1.15 * r} ${0.9 * r}H${-1.15 * r}z`,
     v: (r) => `M0 ${1.2 * r}L${1.15 * r} ${-0.9 * r}H${-1.15 * r}z`,
-    p: (r) => `M${-0.4 * r} ${-1.2 * r}h${0.8 * r}v${0.8 * r}h${0.8 * r}v${0.8 * r}h${-0.8 * r}v${0.8 * r}h${-0.8 * r}v${-0.8 * r}h${-0.8 * r}v${-0.8 * r}h${0.8 * r}z`,
+    X: (r) => `M${-r} ${-0.6 * r}L${-0.6 * r} ${-r}L0 ${-0.4 * r}L${0.6 * r} ${-r}L${r} ${-0.6 * r}L${0.4 * r} 0L${r} ${0.6 * r}L${0.6 * r} ${r}L0 ${0.4 * r}L${-0.6 * r} ${r}L${-r} ${0.6 * r}L${-0.4 * r} 0z`,
+    p: (r) => `M0 ${-1.1 * r}L${1.05 * r} ${-0.34 * r}L${0.65 * r} ${0.89 * r}H${-0.65 * r}L${-1.05 * r} ${-0.34 * r}z`,
+    P: (r) => `M${-0.4 * r} ${-1.2 * r}h${0.8 * r}v${0.8 * r}h${0.8 * r}v${0.8 * r}h${-0.8 * r}v${0.8 * r}h${-0.8 * r}v${-0.8 * r}h${-0.8 * r}v${-0.8 * r}h${0.8 * r}z`,
   };
   const marker = (shape, x, y, r, attributes) => draw("path", { d: (SHAPES[shape] || SHAPES.o)(r), transform: `translate(${x} ${y})`, ...attributes });
   const swatch = (row) => draw("svg", { class: "swatch", width: 26, height: 12, viewBox: "0 0 26 12", "aria-hidden": "true" },
@@ -157,7 +159,6 @@
         oninput: (event) => { clearTimeout(waiting); waiting = setTimeout(() => choose({ q: event.target.value }), 120); } });
       bar.append(el("div", {}, el("span", { id: "first" }), search, el("span", { id: "rest" })));
       for (const name of ["first", "rest"]) byId(name).className = "tools";
-      for (const name of ["first", "rest"]) byId(name).setAttribute("data-plain", "");
     }
     const scores = Object.fromEntries(Object.entries(SCORES).filter(([key]) => key !== "decoupled" || rows.some((row) => row.at.decoupled)));
     const many = DATA.sections.length > 1 && select("", Object.fromEntries(DATA.sections.map((one, n) => [String(n), `${one.task} · ${one.suite}`])), state.s,
@@ -353,6 +354,7 @@
       if (wide > width * 0.4) continue;
       const left = end.x + wide > width;
       const y = Math.max(end.y + (left ? -9 : 4), floor + 15);
+      if (Math.abs(y - end.y) > 26) continue; // the legend has it
       floor = y;
       svg.append(draw("g", { class: "row", "data-row": end.n }, draw("text", { class: "name", x: left ? end.x - 2 : end.x + 9, y, "text-anchor": left ? "end" : "start", ink: rows[end.n].colour }, name)));
     }
@@ -388,7 +390,7 @@
     const all = shown.filter((n) => n !== section.ceiling && points(rows[n]).length).length;
     if (all > some.length) parts.push(el("p", { class: "note" }, `The best ${some.length} of ${all}; search to see others.`));
     const saw = state.told === "1" ? [...new Set(section.published.map((point) => point.saw))] : [];
-    if (saw.length) parts.push(el("h3", {}, "Published, by what was allowed to see"));
+    if (saw.length) parts.push(el("h3", {}, "Published, by what it was allowed to see; across: touched at most"));
     for (const one of saw) parts.push(el("span", { class: "published" }, draw("svg", { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true" }, marker(SAW[one][0], 0, 0, 4.6, { class: "told" })), SAW[one][1]));
     swap("legend", parts);
   }
@@ -520,10 +522,10 @@
       const row = rows[n];
       const cells = some.flatMap((column) => {
         const found = column.value(row), i = column.budget;
-        if (i === undefined) return [column.key === "note" ? row.note_csv : found ?? ""];
+        if (i === undefined) return [found === null ? "" : row.csv[column.key] ?? found];
         return [found ?? "", row.at[`${state.by}_low`]?.[i] ?? "", row.at[`${state.by}_high`]?.[i] ?? ""];
       });
-      return [section.task, row.track, row.csv, ...cells];
+      return [section.task, row.track, row.csv.name, ...cells];
     });
     return [head, ...body].map((cells) => cells.map(quoted).join(",")).join("\n") + "\n";
   }

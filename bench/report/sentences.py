@@ -65,10 +65,11 @@ def _enough(section: Block, rows: Sequence[Block]) -> Iterator[str]:
     reached = [(value, name) for value, name in known if isinstance(value, float)]
     if reached:
         least = min(value for value, _ in reached)
-        who = listed([name for value, name in reached if value == least])
+        who = [name for value, name in reached if value == least]
+        keep = "keep" if len(who) > 1 else "keeps"
         yield (
-            f"{budget(least)} of the image is enough: from there on {who} keeps 95 % of what the judge has from the "
-            f"whole image, {per_cent(whole)} % right."
+            f"{budget(least)} of the image is enough: from there on {listed(who)} {keep} 95 % of what the judge has "
+            f"from the whole image, {per_cent(whole)} % right."
         )
     else:
         yield f"No part is enough yet: nobody comes to 95 % of what the whole image gives, {per_cent(whole)} % right."

@@ -12,12 +12,14 @@ import hashlib
 import sys
 import threading
 import webbrowser
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glimpsebench.bench import escape
 from glimpsebench.bench.report.page import page
+from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Server(ThreadingHTTPServer):
             for root in self.shown.roots_of(suite):
                 for path in sorted([*root.glob("records/*/*/*/*"), *root.glob(f"{Path(suite).stem}/records/*/*/*/*")]):
                     if path.name == "record.json" or path.name.startswith(("judgement.", "audit.")):
-                        seen.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
+                        with suppress(FileNotFoundError):  # a run that is just being replaced
+                            seen.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
         return seen.hexdigest()[:16]
 
     def content(self) -> bytes:
@@ -63,7 +66,7 @@ class Server(ThreadingHTTPServer):
             if self.kept[0] != version:
                 try:
                     text = page(self.shown.data(), f"{self.shown.command} --serve", live=version)
-                except UsageError as error:  # no record yet, or one that is damaged
+                except (UsageError, OSError) as error:  # no record yet, one that is damaged, or is just being replaced
                     text = _waiting(str(error))
                 self.kept = version, text.encode()
             return self.kept[1]
@@ -111,8 +114,10 @@ def serve(shown: Page, port: int = 0, browse: bool = True) -> None:
     """Serve a page until Ctrl-C.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: no such suite, or the port is taken.
     """
+    for name in shown.suites:
+        read_suite(name)
     try:
         server = Server(shown, port)
     except OSError as error:

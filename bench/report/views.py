@@ -42,7 +42,6 @@ def _records(suite: Suite, root: Path) -> list[Record]:
         return store.of_suite(suite, root)  # a suite's own folder among others, as earlier versions made them
     if root.name == suite.name:
         return store.kept(root)
-    found = store.of_suite(suite, root)
-    tasks = {record.task for record in found}
+    tasks = {store.task_id(spec) for spec in suite.specs}
     own = [one for one in read_all(root) if one.about["agent"]["name"] not in agents.names() and one.task in tasks]
-    return [*found, *own]
+    return [*store.of_suite(suite, root), *own]

@@ -8,6 +8,7 @@
     label = "without REINFORCE"  # in a matrix or the base: how tables and figures call its rows
     [[compare]]                  # name, b, a (every contender unless told), measure: a table beside the leaderboard
     [[claim]]                    # text, source, a, b, measure, budget, direction, matters, seeds (`claims.Claim`)
+    [tune]                       # what `glimpse tune` searches (`bench.tune`); a sweep ignores it
 
 A setting is `"agent.steps" = 60`, or `agent.steps = 60` where the same table does not say `agent = "…"` too, or stands
 in a table `[base.agent]`: all mean the same.
@@ -118,7 +119,7 @@ def read_suite(name: str, changes: Mapping[str, Sequence[Any]] | None = None) ->
     """
     path = path_of(name)
     try:
-        return _suite(path, _content(path), changes or {})
+        return _suite(path, content_of(path), changes or {})
     except (UsageError, RecursionError) as error:
         message = str(error) if isinstance(error, UsageError) else "nested too deeply"
         raise UsageError(
@@ -126,7 +127,8 @@ def read_suite(name: str, changes: Mapping[str, Sequence[Any]] | None = None) ->
         ) from None
 
 
-def _content(path: Path) -> dict[str, Any]:
+def content_of(path: Path) -> dict[str, Any]:
+    """What a suite file says, unchecked; UsageError if it is not TOML."""
     text = ""
     try:
         if (size := path.stat().st_size) > MOST_BYTES:
@@ -210,7 +212,7 @@ def terms(name: str, agent: str, changes: Mapping[str, Sequence[Any]] | None = N
     path, changes = path_of(name), dict(changes or {})
     suite = read_suite(name, {key: values for key, values in changes.items() if key.startswith("task.")})
     known = of_settings.names(agents.find(agent))
-    base = flat(_content(path).get("base", {}))
+    base = flat(content_of(path).get("base", {}))
     own = {key: value for key, value in base.items() if key.removeprefix("agent.") in known and key[:6] == "agent."}
     own |= {key: list(values) for key, values in changes.items() if key.startswith("agent.")}
     found: list[Spec] = []
@@ -244,7 +246,7 @@ def _claims(tables: Any, specs: Sequence[Spec], changed: bool) -> tuple[list[Cla
     return claims, notes
 
 
-_KEYS = ("title", "floors", "base", "matrix", "compare", "claim")
+_KEYS = ("title", "floors", "base", "matrix", "compare", "claim", "tune")
 _TRAINING = ("predictor_init", "predictor_steps", "predictor_lr", "batch", "lr", "width")
 
 

@@ -1,0 +1,116 @@
+"""ANSWER.md is a function of the records: who is ahead by how much, at equal passes and seconds; what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import Alone, judged_by
+from glimpsebench.bench import answer
+from glimpsebench.bench.records import Record
+from glimpsebench.bench.rows import rows_of
+from glimpsebench.bench.run import Spec, run
+from glimpsebench.bench.stats import crossed
+from glimpsebench.envs.tasks import Task
+from test_cli import glimpse
+
+SETTINGS = {"passes": 128, "predictor_steps": 2}
+ACCURACY = {"reinforce": 0.9, "relaxed": 0.6, "random": 0.3}
+
+
+def made(root: Path, estimators: Sequence[str], seeds: int = 2) -> list[Record]:
+    """A short run of each estimator, as that of several seeds; of the predictions a share is made right, as above."""
+    records = []
+    for estimator in estimators:
+        ran = run(Spec("subset", "beacon", 0, {**SETTINGS, "estimator": estimator}), root, iter)
+        assert ran.done, ran.about
+        for seed in range(seeds):
+            record = Record(ran.folder, {**ran.about, "seed": seed})
+            rng, labels_N = np.random.default_rng([seed, 7]), record.arrays["labels"]
+            right_FN = rng.random(record.arrays["own"].shape) < ACCURACY[estimator]
+            record.arrays["own"] = np.where(right_FN, labels_N, 1 - labels_N).astype(record.arrays["own"].dtype)
+            for stage in record.curves:
+                values = stage["measures"]["accuracy"]["value"]
+                stage["measures"]["accuracy"]["value"] = [ACCURACY[estimator]] * len(values)
+            records.append(record)
+    return records
+
+
+@pytest.fixture
+def judged(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
+
+
+def test_the_answer_says_who_is_ahead_and_changes_with_the_records(judged: None, tmp_path: Path) -> None:
+    records = made(tmp_path / "duel-subset", ["reinforce", "relaxed", "random"], seeds=4)
+    text = answer.markdown(records)
+    assert "## subset on beacon-v1 (open, 128 passes)" in text
+    assert "reinforce (predictor_steps=2) is the best on validation images, of the gradients relaxed" in text
+    own = next(line for line in text.splitlines() if line.startswith("- By the own predictor: "))
+    assert own.startswith("- By the own predictor: reinforce (predictor_steps=2) is ahead at ")
+    (arena,) = answer.arenas_of(records)
+    rows = {answer.estimator_of(row).split(" ")[0]: row for row in arena.rows}
+    found = answer.differences(rows["reinforce"], rows["relaxed"])
+    at = found["own", 0.1]
+    assert f"10 % ({100 * at.mean:.1f} points, {100 * at.low:.1f} to {100 * at.high:.1f})" in own
+    judge = next(line for line in text.splitlines() if line.startswith("- By the judge: "))
+    assert "neither is surely ahead" in judge, "the judge of this test knows nothing"
+    for record in records:
+        record.arrays["own"] = 1 - record.arrays["own"]
+    for row in rows.values():
+        row._kept.clear()
+    assert "- By the own predictor: relaxed" in answer.markdown(records), "other records, another answer"
+
+
+def test_p_values_are_adjusted_for_all_that_is_claimed(judged: None, tmp_path: Path) -> None:
+    rows = rows_of(made(tmp_path / "duel-subset", ["reinforce", "relaxed"]))
+    found = answer.differences(rows[0], rows[1])
+    alone = {key: crossed(rows[0].scores(*key), rows[1].scores(*key)).p for key in found}  # type: ignore[arg-type]
+    assert len(found) >= 4
+    assert all(each.p >= alone[key] for key, each in found.items())
+    assert any(each.p > alone[key] for key, each in found.items())
+
+
+def test_equal_seconds_are_those_of_the_fastest_and_nothing_later_counts(
+    judged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = {
+        "fast": [(np.array([64.0, 128.0]), np.array([1.0, 2.0]), np.array([0.4, 0.5]))],
+        "slow": [(np.array([64.0, 128.0]), np.array([1.5, 9.0]), np.array([0.3, 0.9]))],
+    }
+    monkeypatch.setattr(answer, "validation", lambda row: curves[row])
+    monkeypatch.setattr(answer, "estimator_of", str)
+    rows: Any = ["fast", "slow"]
+    assert answer.common_seconds(rows) == 2.0
+    assert answer.equal_seconds(rows) == (
+        "At equal seconds, 2.0 s of one core for the selector, validation accuracy: fast 50.0 %, slow 30.0 %.\n"
+    )
+    at_end = answer.at_passes(rows[1], 128)
+    assert at_end is not None
+    assert at_end.mean == 0.9
+    assert answer.at_passes(rows[1], 10) is None
+
+
+def test_what_has_no_records_is_said_with_the_command_that_makes_them(judged: None, tmp_path: Path) -> None:
+    text = answer.markdown([])
+    for suite in ("duel-subset", "duel-crop", "duel-cells", "duel-windows"):
+        assert f"on digits-clutter-v1: `glimpse sweep {suite}`" in text
+    text = answer.markdown(made(tmp_path / "duel-subset", ["relaxed"]))
+    assert "Not run yet: reinforcement learning, floor." in text
+
+
+def test_the_command_reads_all_suites_of_a_folder(
+    judged: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(Spec("subset", "beacon", 0, {**SETTINGS, "estimator": "random"}), tmp_path / "duel-subset", iter)
+    code, out, _ = glimpse("answer", "--root", str(tmp_path), capsys=capsys)
+    assert code == 0, out
+    text = (tmp_path / "ANSWER.md").read_text()
+    assert "| random (predictor_steps=2) | floor |" in text
+    code, _, err = glimpse("answer", "--root", str(tmp_path / "nowhere"), capsys=capsys)
+    assert code == 2
+    assert "no such folder" in err
