@@ -109,9 +109,14 @@ def _carry_out(work: Sequence[Unit], executor: Executor, board: Board, stop: Sto
                     losses[number] += event.kind == "lost"
                     whys[number] = event.why or "it left no record"
                 board.show()
-        for number in left:
-            unit = work[number]
-            if deaths[number] >= DEATHS or losses[number] >= LOSSES or whys.get(number, "").startswith("time limit"):
+        for number in list(left):
+            unit, late = work[number], whys.get(number, "").startswith("time limit")
+            if not (late or deaths[number] >= DEATHS or losses[number] >= LOSSES):
+                continue
+            if isinstance(unit.spec, Training):  # the runs that need it will say what is wrong
+                left.remove(number)
+                board.over(number, "failed", whys[number])
+            else:
                 unit.fail(whys[number] if deaths[number] < DEATHS else f"{whys[number]}, {deaths[number]} times")
         left = _without_settled(left, left, work, board)
         if left and not free and not stop.asked:

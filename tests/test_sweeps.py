@@ -458,6 +458,20 @@ def test_a_run_over_its_time_has_failed_and_lost_machines_are_no_fault_of_a_run(
     assert short == [1]
 
 
+def test_a_network_that_cannot_be_trained_does_not_end_the_sweep(
+    short: list[int], root: Path, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Unit(judges.Training(beacon, "reader", 9), root)
+    monkeypatch.setattr(sweeps, "trainings", lambda *_: ([network], []))
+    monkeypatch.setattr(
+        Unit, "settled", property(lambda unit: unit is not network and plan.stamp(unit.folder) is not None)
+    )
+    executor = Acted(lambda unit, _: "died: signal 9" if isinstance(unit.spec, judges.Training) else performed(unit))
+    assert sweep(specs(1), root, executor, quiet=True) == []
+    assert short == [0]
+    assert executor.asked == 3
+
+
 def test_a_run_that_leaves_no_record_is_not_asked_for_for_ever(short: list[int], root: Path) -> None:
     (failure,) = sweep(specs(1), root, Acted(lambda *_: "over"), quiet=True)
     assert "it left no record" in failure

@@ -1,7 +1,6 @@
 """The local pool: processes of this machine, one thread each. One that dies costs the run that it was at, nothing else.
 
-Each worker is the leader of a process group, which ends with it, and ends itself when the sweep's process does.
-"""
+Each leads a process group, which ends with it, and ends itself when the sweep does."""
 
 from __future__ import annotations
 
@@ -16,12 +15,14 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from glimpsebench.bench.checkpoints import STOP
 from glimpsebench.bench.executors import Event, Stop
 from glimpsebench.bench.plan import Unit
 from glimpsebench.bench.progress import Stages
+from glimpsebench.bench.run import Spec
 from glimpsebench.envs.errors import UsageError
 
 _TICK_S = 0.5
@@ -51,7 +52,8 @@ class Local:
                         if len(pool) == self.workers:
                             break
                         pool.append(worker := _Worker())
-                    yield Event(worker.begin(waiting.popleft(), units), "begun")
+                    worker.begin(number := waiting.popleft(), units[number])
+                    yield Event(number, "begun")
                 if stop.asked and not told:
                     told = True
                     for worker in pool:
@@ -76,16 +78,14 @@ class _Worker:
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,))
         self.number: int | None = None
         self.ended = False
-        self._began, self._alone = 0.0, False
+        self.unit, self._began = Unit(Spec("", ""), Path()), 0.0
         self.process.start()
         theirs.close()
 
-    def begin(self, number: int, units: Sequence[Unit]) -> int:
-        self.number, self._began = number, time.monotonic()
-        self._alone = units[number].device != "cpu"  # an error on a GPU can spoil a process for good
+    def begin(self, number: int, unit: Unit) -> None:
+        self.number, self.unit, self._began = number, unit, time.monotonic()
         with suppress(OSError):  # it has died, as will be seen
-            self.pipe.send(units[number])
-        return number
+            self.pipe.send(unit)
 
     def events(self, time_limit: float | None) -> Iterator[Event]:
         """What it has told since, and whether it has died or is over its time."""
@@ -98,7 +98,7 @@ class _Worker:
                     number = self.number
                     if kind != "stage":
                         self.number = None
-                        if self._alone:
+                        if self.unit.device != "cpu":  # an error on a GPU can spoil a process for good
                             self.end()
                     yield Event(number, kind, stage, why)
         except (OSError, EOFError):
@@ -106,9 +106,10 @@ class _Worker:
             self.end()
             if self.number is not None:
                 code = self.process.exitcode or 0
-                why = f"signal {-code}" if code < 0 else f"exit code {code}"
-                yield Event(self.number, "died", None, f"its process ended by {why}")
-        if not self.ended and self.number is not None and time.monotonic() - self._began > (time_limit or math.inf):
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                yield Event(self.number, "died", None, f"its process ended by {how}")
+        limit = time_limit if isinstance(self.unit.spec, Spec) and time_limit is not None else math.inf
+        if not self.ended and self.number is not None and time.monotonic() - self._began > limit:
             self.end()
             yield Event(self.number, "died", None, f"time limit: not done within {time_limit:g} s")
 
