@@ -25,8 +25,6 @@ from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.run import Spec
 from glimpsebench.envs.errors import UsageError
 
-_TICK_S = 0.5
-
 
 class Local:
     """Runs units in processes here.
@@ -42,7 +40,7 @@ class Local:
         self.workers, self.time_limit = workers, time_limit
 
     def __call__(self, units: Sequence[Unit], stop: Stop) -> Generator[Event | None]:
-        waiting, told = deque(range(len(units))), False
+        waiting = deque(range(len(units)))
         pool: list[_Worker] = []
         try:
             while (waiting and not stop.asked) or any(worker.number is not None for worker in pool):
@@ -54,11 +52,9 @@ class Local:
                         pool.append(worker := _Worker())
                     worker.begin(number := waiting.popleft(), units[number])
                     yield Event(number, "begun")
-                if stop.asked and not told:
-                    told = True
-                    for worker in pool:
-                        worker.process.terminate()  # which it takes as a request
-                connection.wait([worker.pipe for worker in pool], _TICK_S)
+                for worker in pool if stop.asked else ():
+                    worker.process.terminate()  # which it takes as a request
+                connection.wait([worker.pipe for worker in pool], 0.5)
                 for worker in list(pool):
                     yield from worker.events(self.time_limit)
                     if worker.ended:
