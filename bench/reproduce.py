@@ -19,6 +19,7 @@ from glimpsebench.bench import hashes, records
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.run import Spec, environment, run
+from glimpsebench.bench.schema import shown
 from glimpsebench.envs import tasks
 
 
@@ -80,7 +81,7 @@ def _differences(record: Record, spec: Spec) -> list[str]:
     then |= {"agent's version": agent["version"], "agent's source": agent["source"]}
     now |= {"agent's version": agents.find(spec.agent).version, "agent's source": agents.source_hash(spec.agent)}
     return [
-        f"{name}: {records.shown(then.get(name, 'none'))} then, {records.shown(now.get(name, 'none'))} now"
+        f"{name}: {shown(then.get(name, 'none'))} then, {shown(now.get(name, 'none'))} now"
         for name in dict.fromkeys([*then, *now])
         if then.get(name) != now.get(name)
     ]

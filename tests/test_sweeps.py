@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import platform
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +23,6 @@ import pytest
 
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import hashes, judges, leases, plan, records, reproduce, status
-from glimpsebench.bench import run as runner
 from glimpsebench.bench import sweep as sweeps
 from glimpsebench.bench.executors import Event, Stop
 from glimpsebench.bench.executors.local import Local
@@ -110,7 +113,8 @@ def test_an_owner_that_was_taken_for_dead_may_not_commit(root: Path, beacon: Tas
 def test_of_many_that_take_over_at_once_one_succeeds(root: Path) -> None:
     for _ in range(20):
         left_behind(root, Owner(ME.host, 2**22 + 1, ""), 0)
-        barrier, taken = threading.Barrier(8), []
+        barrier = threading.Barrier(8)
+        taken: list[Any] = []
 
         def race(barrier: threading.Barrier = barrier, taken: list[Any] = taken) -> None:
             barrier.wait()
@@ -164,7 +168,7 @@ def test_two_committers_leave_neither_errors_nor_gaps(root: Path) -> None:
 
 
 def test_without_an_exchange_by_the_system_folders_change_places_too(root: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(records.ctypes, "CDLL", lambda *_, **__: None)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: None)
     for text in "12":
         with records.replacing(root / "key") as temporary:
             (temporary / "record.json").write_text(text)
@@ -174,9 +178,7 @@ def test_without_an_exchange_by_the_system_folders_change_places_too(root: Path,
 
 def test_what_killed_processes_left_is_removed_and_what_others_are_at_is_not(root: Path) -> None:
     agent = root / "records" / "t-v1" / "a"
-    names = [
-        f".k.{host}.{pid}.7" for host in (records.socket.gethostname(), "elsewhere") for pid in (2**22 + 1, os.getpid())
-    ]
+    names = [f".k.{host}.{pid}.7" for host in (socket.gethostname(), "elsewhere") for pid in (2**22 + 1, os.getpid())]
     for name in names:
         (agent / name).mkdir(parents=True)
     records.remove_unfinished(root)
@@ -483,7 +485,7 @@ def test_what_somebody_else_is_at_is_waited_for_and_not_done_twice(short: list[i
     assert theirs is not None
 
     def act(unit: Unit, asked: int) -> str:
-        plan.run(first, root, Stages())
+        vars(plan)["run"](first, root, Stages())
         theirs.release()
         return performed(unit)
 
@@ -506,7 +508,7 @@ def test_ctrl_c_once_lets_what_runs_end_and_twice_ends_it(
     short: list[int], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def once(unit: Unit, asked: int) -> str:
-        os.kill(os.getpid(), sweeps.signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         return performed(unit)
 
     with pytest.raises(KeyboardInterrupt):
@@ -515,8 +517,8 @@ def test_ctrl_c_once_lets_what_runs_end_and_twice_ends_it(
     assert "Ctrl-C again stops at once" in capsys.readouterr().err
 
     def twice(unit: Unit, asked: int) -> str:
-        os.kill(os.getpid(), sweeps.signal.SIGINT)
-        os.kill(os.getpid(), sweeps.signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         return performed(unit)
 
     with pytest.raises(KeyboardInterrupt):
@@ -593,8 +595,8 @@ def test_a_record_is_reproduced_byte_for_byte(made: Record, root: Path) -> None:
     )
     assert lines[1].endswith("not: nothing")
     path = made.folder / "record.json"
-    path.write_text(path.read_text().replace(runner.platform.python_version(), "3.0.0"))
+    path.write_text(path.read_text().replace(platform.python_version(), "3.0.0"))
     (other, damaged) = reproduce.prepare(made.folder).lines[1:]
-    assert other == f"python: 3.0.0 then, {runner.platform.python_version()} now"
+    assert other == f"python: 3.0.0 then, {platform.python_version()} now"
     assert "record.json: not as it was written" in damaged
     shutil.rmtree(root)
