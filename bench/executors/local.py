@@ -74,12 +74,14 @@ class _Worker:
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,))
         self.number: int | None = None
         self.ended = False
-        self.unit, self._began = Unit(Spec("", ""), Path()), 0.0
+        self.unit, self._began = Unit(Spec("", ""), Path()), math.inf
+        self._ready = False
         self.process.start()
         theirs.close()
 
     def begin(self, number: int, unit: Unit) -> None:
-        self.number, self.unit, self._began = number, unit, time.monotonic()
+        self.number, self.unit = number, unit
+        self._began = time.monotonic() if self._ready else math.inf  # its imports are no part of the run
         with suppress(OSError):  # it has died, as will be seen
             self.pipe.send(unit)
 
@@ -89,7 +91,7 @@ class _Worker:
             while not self.ended and self.pipe.poll():
                 kind, stage, why = self.pipe.recv()
                 if kind == "ready":
-                    self._began = time.monotonic()
+                    self._ready, self._began = True, time.monotonic()
                 elif self.number is not None:
                     number = self.number
                     if kind != "stage":
