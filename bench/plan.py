@@ -207,12 +207,13 @@ def units(
     return wanted, lines
 
 
-def trainings(wanted: Iterable[Unit]) -> list[Unit]:
-    """The networks that judge these runs' tasks and are not here yet."""
+def trainings(wanted: Iterable[Unit]) -> tuple[list[Unit], list[str]]:
+    """The networks of these runs' tasks that are not here; and a line for each that was damaged and is set aside."""
     of = {records.canonical([u.spec.task, u.spec.task_settings]): u for u in wanted if isinstance(u.spec, Spec)}
-    return [
-        Unit(each, unit.root, unit.device)
-        for unit in of.values()
-        if isinstance(unit.spec, Spec)
-        for each in judges.missing(unit.spec.make()[1])
-    ]
+    found, lines = [], []
+    for unit in of.values():
+        if isinstance(unit.spec, Spec):
+            task = unit.spec.make()[1]
+            lines += [f"{task.id}: a network was damaged, and is kept as {it}" for it in judges.set_aside_damaged(task)]
+            found += [Unit(each, unit.root, unit.device) for each in judges.missing(task)]
+    return found, lines

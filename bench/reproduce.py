@@ -19,6 +19,7 @@ from glimpsebench.bench import hashes, records
 from glimpsebench.bench.progress import Stages
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.run import Spec, environment, run
+from glimpsebench.bench.schema import shown
 from glimpsebench.envs import tasks
 
 
@@ -61,7 +62,7 @@ def command(record: Record) -> str:
     task = about["task"]
     _, made = Spec(about["agent"]["name"], task["id"]).make()
     usual = records.settings_of(made)
-    changed = {f"agent.{key}": value for key, value in about["agent"]["changed"].items()}
+    changed = {f"agent.{key}": value for key, value in sorted(about["agent"]["changed"].items())}
     changed |= {f"task.{key}": value for key, value in task["settings"].items() if usual.get(key) != value}
     words = ["glimpse", "run", "--agent", about["agent"]["name"], "--task", task["id"], "--seed", str(record.seed)]
     for name, value in changed.items():
@@ -80,7 +81,7 @@ def _differences(record: Record, spec: Spec) -> list[str]:
     then |= {"agent's version": agent["version"], "agent's source": agent["source"]}
     now |= {"agent's version": agents.find(spec.agent).version, "agent's source": agents.source_hash(spec.agent)}
     return [
-        f"{name}: {records.shown(then.get(name, 'none'))} then, {records.shown(now.get(name, 'none'))} now"
+        f"{name}: {shown(then.get(name, 'none'))} then, {shown(now.get(name, 'none'))} now"
         for name in dict.fromkeys([*then, *now])
         if then.get(name) != now.get(name)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -215,6 +216,7 @@ def fail(spec: Spec, root: Path, why: str, device: str = "cpu") -> records.Recor
         (temporary / "record.json").write_text(records.canonical(about | {"status": "failed", "error": why}))
         (temporary / "timings.json").write_text(records.compact({}))
         (temporary / "curves.json").write_text(records.compact([]))
+    shutil.rmtree(root / "checkpoints" / folder.name, ignore_errors=True)
     return records.Record.read(folder)
 
 

@@ -65,11 +65,12 @@ def sweep(
     # freed memory between training steps, which costs a tenth of the time in page faults.
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-    work = [*(trainings(wanted) if executor.here else ()), *wanted]
+    networks, more = trainings(wanted) if executor.here else ([], [])
+    work = [*networks, *wanted]
     board = Board(work, root / LOG, quiet or not work)
     try:
         with _stopped_by_the_user() as stop:
-            for line in lines:
+            for line in [*lines, *more]:
                 board.say(line)
             left = _carry_out(work, executor, board, stop)
     finally:
@@ -108,9 +109,14 @@ def _carry_out(work: Sequence[Unit], executor: Executor, board: Board, stop: Sto
                     losses[number] += event.kind == "lost"
                     whys[number] = event.why or "it left no record"
                 board.show()
-        for number in left:
-            unit = work[number]
-            if deaths[number] >= DEATHS or losses[number] >= LOSSES or whys.get(number, "").startswith("time limit"):
+        for number in list(left):
+            unit, late = work[number], whys.get(number, "").startswith("time limit")
+            if not (late or deaths[number] >= DEATHS or losses[number] >= LOSSES):
+                continue
+            if isinstance(unit.spec, Training):  # the runs that need it will say what is wrong
+                left.remove(number)
+                board.over(number, "failed", whys[number])
+            else:
                 unit.fail(whys[number] if deaths[number] < DEATHS else f"{whys[number]}, {deaths[number]} times")
         left = _without_settled(left, left, work, board)
         if left and not free and not stop.asked:

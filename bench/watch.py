@@ -25,10 +25,11 @@ from glimpsebench.bench.compare import named, on_task
 from glimpsebench.bench.figures import paper
 from glimpsebench.bench.figures.gallery import RIGHT, WRONG
 from glimpsebench.bench.figures.paper import Drawn, shortened
+from glimpsebench.bench.plan import standings
 from glimpsebench.bench.records import Record, read_all, rebuilt
 from glimpsebench.bench.rollout import footprints_of, replay_steps
 from glimpsebench.bench.rows import rows_of
-from glimpsebench.bench.run import Spec, standings
+from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import spec_of
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError

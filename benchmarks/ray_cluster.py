@@ -2,7 +2,7 @@
 
 Says whether every run is there once, with the bytes of the local pool. Skips, with a reason, where there is no Ray.
 
-python benchmarks/ray_cluster.py [KILLS]
+python benchmarks/ray_cluster.py [KILLS [SEEDS]]
 """
 
 import os
@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"}  # of a machine that is busy
 
 from glimpsebench.bench.executors.local import Local
 from glimpsebench.bench.executors.ray import Ray
@@ -28,13 +28,13 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
-def main(kills: int) -> None:
+def main(kills: int = 20, seeds: int = 2) -> None:
     try:
         from ray.cluster_utils import Cluster
     except ImportError as error:
         print(f"skipped: no Ray here ({error}); pip install 'glimpsebench[ray]'")
         return
-    specs = [Spec(agent, "digits", seed, FEW) for agent in ("full", "center", "raster") for seed in range(2)]
+    specs = [Spec(agent, "digits", seed, FEW) for agent in ("full", "center", "raster") for seed in range(seeds)]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         print("local pool:", sweep(specs, root / "local", Local(1), quiet=True) or "all done", flush=True)
@@ -63,4 +63,4 @@ def main(kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main(*map(int, sys.argv[1:]))

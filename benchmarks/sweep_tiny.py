@@ -66,7 +66,7 @@ def tiny_units(count: int, root: Path, text: str, seconds: float) -> list[Tiny]:
 def tiny_sweep(count: int, root: Path, text: str, seconds: float, workers: int, quiet: bool = True) -> Sequence[str]:
     """A sweep of such runs, by all that a sweep is."""
     sweeps.units = lambda *_: (tiny_units(count, root, text, seconds), [])  # type: ignore[assignment]
-    sweeps.trainings = lambda _: []  # type: ignore[assignment]
+    sweeps.trainings = lambda _: ([], [])  # type: ignore[assignment]
     specs = [Spec("raster", "digits", seed) for seed in range(count)]
     return sweeps.sweep(specs, root, Local(workers), quiet)
 

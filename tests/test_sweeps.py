@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import platform
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,11 +22,11 @@ import numpy as np
 import pytest
 
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import hashes, leases, plan, records, reproduce, status
-from glimpsebench.bench import run as runner
+from glimpsebench.bench import hashes, judges, leases, plan, records, reproduce, status
 from glimpsebench.bench import sweep as sweeps
 from glimpsebench.bench.executors import Event, Stop
 from glimpsebench.bench.executors.local import Local
+from glimpsebench.bench.judges import training
 from glimpsebench.bench.leases import Owner
 from glimpsebench.bench.plan import Unit, standings, units
 from glimpsebench.bench.progress import Stages
@@ -33,12 +37,12 @@ from glimpsebench.bench.sweep import sweep
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
 
-FEW = {"predictor_steps": 2}
+FEW, SMALL = {"predictor_steps": 2, "size": 8}, {"count": 16}
 Array = np.ndarray[Any, Any]
 
 
 def specs(count: int) -> list[Spec]:
-    return [Spec("raster", "beacon", seed, FEW) for seed in range(count)]
+    return [Spec("raster", "beacon", seed, FEW, SMALL) for seed in range(count)]
 
 
 # --- leases ---
@@ -109,7 +113,8 @@ def test_an_owner_that_was_taken_for_dead_may_not_commit(root: Path, beacon: Tas
 def test_of_many_that_take_over_at_once_one_succeeds(root: Path) -> None:
     for _ in range(20):
         left_behind(root, Owner(ME.host, 2**22 + 1, ""), 0)
-        barrier, taken = threading.Barrier(8), []
+        barrier = threading.Barrier(8)
+        taken: list[Any] = []
 
         def race(barrier: threading.Barrier = barrier, taken: list[Any] = taken) -> None:
             barrier.wait()
@@ -163,7 +168,7 @@ def test_two_committers_leave_neither_errors_nor_gaps(root: Path) -> None:
 
 
 def test_without_an_exchange_by_the_system_folders_change_places_too(root: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(records.ctypes, "CDLL", lambda *_, **__: None)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: None)
     for text in "12":
         with records.replacing(root / "key") as temporary:
             (temporary / "record.json").write_text(text)
@@ -173,9 +178,7 @@ def test_without_an_exchange_by_the_system_folders_change_places_too(root: Path,
 
 def test_what_killed_processes_left_is_removed_and_what_others_are_at_is_not(root: Path) -> None:
     agent = root / "records" / "t-v1" / "a"
-    names = [
-        f".k.{host}.{pid}.7" for host in (records.socket.gethostname(), "elsewhere") for pid in (2**22 + 1, os.getpid())
-    ]
+    names = [f".k.{host}.{pid}.7" for host in (socket.gethostname(), "elsewhere") for pid in (2**22 + 1, os.getpid())]
     for name in names:
         (agent / name).mkdir(parents=True)
     records.remove_unfinished(root)
@@ -227,6 +230,31 @@ def test_a_copy_without_its_large_files_is_not_damaged_and_records_without_hashe
     (made.folder / "images.npz").write_bytes(b"PK")
     assert standings(specs(1), root, thorough=True)[0].damaged
     assert standings(specs(1), root)[0].done, "without reading all files"
+
+
+def test_cut_and_changed_networks_are_noticed_and_set_aside(
+    beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIMPSE_JUDGES", str(tmp_path))
+    monkeypatch.setattr(judges, "OWN_RECIPE", judges.Recipe(members=1, steps=1, batch=8, width=2))
+    reader = judges.reader_path(beacon, iter)
+    content, rng = reader.read_bytes(), np.random.default_rng(0)
+    assert judges.set_aside_damaged(beacon) == []
+    listed = training.hash_of(reader).read_text()
+    for number in range(40):
+        changed = bytearray(content)
+        if number % 2:
+            changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
+        else:
+            del changed[rng.integers(len(changed)) :]
+        reader.write_bytes(changed)
+        training.hash_of(reader).write_text(listed)
+        (kept,) = judges.set_aside_damaged(beacon)
+        assert kept.read_bytes() == changed
+        assert not reader.exists()
+    wanted, lines = plan.trainings(units(specs(1), tmp_path)[0])
+    assert [str(unit) for unit in wanted] == ["reader of beacon-v1", "judge-0 of beacon-v1"]
+    assert lines == []
 
 
 # --- contenders that go wrong ---
@@ -396,7 +424,7 @@ def short(beacon: Task, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(plan, "run", done)
     monkeypatch.setattr(plan, "_whole", Record.read)  # they have no images
-    monkeypatch.setattr(sweeps, "trainings", lambda *_: [])
+    monkeypatch.setattr(sweeps, "trainings", lambda *_: ([], []))
     monkeypatch.setattr(sweeps, "_LOOK_AGAIN_S", 0.01)
     return seeds
 
@@ -432,6 +460,20 @@ def test_a_run_over_its_time_has_failed_and_lost_machines_are_no_fault_of_a_run(
     assert short == [1]
 
 
+def test_a_network_that_cannot_be_trained_does_not_end_the_sweep(
+    short: list[int], root: Path, beacon: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Unit(judges.Training(beacon, "reader", 9), root)
+    monkeypatch.setattr(sweeps, "trainings", lambda *_: ([network], []))
+    monkeypatch.setattr(
+        Unit, "settled", property(lambda unit: unit is not network and plan.stamp(unit.folder) is not None)
+    )
+    executor = Acted(lambda unit, _: "died: signal 9" if isinstance(unit.spec, judges.Training) else performed(unit))
+    assert sweep(specs(1), root, executor, quiet=True) == []
+    assert short == [0]
+    assert executor.asked == 3
+
+
 def test_a_run_that_leaves_no_record_is_not_asked_for_for_ever(short: list[int], root: Path) -> None:
     (failure,) = sweep(specs(1), root, Acted(lambda *_: "over"), quiet=True)
     assert "it left no record" in failure
@@ -443,7 +485,7 @@ def test_what_somebody_else_is_at_is_waited_for_and_not_done_twice(short: list[i
     assert theirs is not None
 
     def act(unit: Unit, asked: int) -> str:
-        plan.run(first, root, Stages())
+        vars(plan)["run"](first, root, Stages())
         theirs.release()
         return performed(unit)
 
@@ -466,7 +508,7 @@ def test_ctrl_c_once_lets_what_runs_end_and_twice_ends_it(
     short: list[int], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def once(unit: Unit, asked: int) -> str:
-        os.kill(os.getpid(), sweeps.signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         return performed(unit)
 
     with pytest.raises(KeyboardInterrupt):
@@ -475,8 +517,8 @@ def test_ctrl_c_once_lets_what_runs_end_and_twice_ends_it(
     assert "Ctrl-C again stops at once" in capsys.readouterr().err
 
     def twice(unit: Unit, asked: int) -> str:
-        os.kill(os.getpid(), sweeps.signal.SIGINT)
-        os.kill(os.getpid(), sweeps.signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         return performed(unit)
 
     with pytest.raises(KeyboardInterrupt):
@@ -491,8 +533,8 @@ def test_status_says_what_is_done_running_and_failed(short: list[int], root: Pat
     with leases.leased(root, specs(2)[1].folder(root).name):
         lines, failed = status.status(Suite("mine", "t", tuple(specs(4))), root)
     assert lines[0] == f"suite mine: 4 runs, 1 done, 1 running, 1 failed, 1 to do, in {root}"
-    assert f"(process {os.getpid()}): raster (predictor_steps=2) on beacon, seed 1" in lines[1]
-    assert lines[2] == "  failed: raster (predictor_steps=2) on beacon, seed 3: boom\\x1b"
+    assert f"(process {os.getpid()}): {specs(2)[1]}" in lines[1]
+    assert lines[2] == f"  failed: {specs(4)[3]}: boom\\x1b"
     assert "done" in lines[-1]
     assert failed == 1
 
@@ -526,12 +568,12 @@ class Mischief(Unit):
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_its_run_and_nothing_else(tmp_path: Path) -> None:
     work = [Mischief(Spec("a", "b"), tmp_path, what=what) for what in ("kills", "nothing", "hangs", "exits", "also")]
-    events = [event for event in Local(1, time_limit=2)(work, Stop()) if event is not None]
+    events = [event for event in Local(1, time_limit=9)(work, Stop()) if event is not None]
     last = {work[event.number].what: (event.kind, event.why) for event in events if event.kind != "begun"}
     assert last == {
         "kills": ("died", "its process ended by signal 9"),
         "nothing": ("over", ""),
-        "hangs": ("died", "time limit: not done within 2 s"),
+        "hangs": ("died", "time limit: not done within 9 s"),
         "exits": ("died", "its process ended by exit code 0"),
         "also": ("over", ""),
     }
@@ -542,7 +584,10 @@ def test_a_worker_that_dies_costs_its_run_and_nothing_else(tmp_path: Path) -> No
 
 def test_a_record_is_reproduced_byte_for_byte(made: Record, root: Path) -> None:
     found = reproduce.prepare(made.folder)
-    assert found.lines == ["glimpse run --agent raster --task beacon-v1 --seed 0 --set agent.predictor_steps=2"]
+    assert found.lines == [
+        "glimpse run --agent raster --task beacon-v1 --seed 0 --set agent.predictor_steps=2 --set agent.size=8 "
+        "--set task.count=16"
+    ]
     lines, same = reproduce.compare(found, Stages())
     assert same, lines
     assert (
@@ -550,8 +595,8 @@ def test_a_record_is_reproduced_byte_for_byte(made: Record, root: Path) -> None:
     )
     assert lines[1].endswith("not: nothing")
     path = made.folder / "record.json"
-    path.write_text(path.read_text().replace(runner.platform.python_version(), "3.0.0"))
+    path.write_text(path.read_text().replace(platform.python_version(), "3.0.0"))
     (other, damaged) = reproduce.prepare(made.folder).lines[1:]
-    assert other == f"python: 3.0.0 then, {runner.platform.python_version()} now"
+    assert other == f"python: 3.0.0 then, {platform.python_version()} now"
     assert "record.json: not as it was written" in damaged
     shutil.rmtree(root)

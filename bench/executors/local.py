@@ -1,10 +1,10 @@
 """The local pool: processes of this machine, one thread each. One that dies costs the run that it was at, nothing else.
 
-Each worker is the leader of a process group, which ends with it, and ends itself when the sweep's process does.
-"""
+Each leads a process group, which ends with it, and ends itself when the sweep does."""
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -15,14 +15,15 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
+from glimpsebench.bench.checkpoints import STOP
 from glimpsebench.bench.executors import Event, Stop
 from glimpsebench.bench.plan import Unit
 from glimpsebench.bench.progress import Stages
+from glimpsebench.bench.run import Spec
 from glimpsebench.envs.errors import UsageError
-
-_TICK_S = 0.5
 
 
 class Local:
@@ -39,7 +40,7 @@ class Local:
         self.workers, self.time_limit = workers, time_limit
 
     def __call__(self, units: Sequence[Unit], stop: Stop) -> Generator[Event | None]:
-        waiting, told = deque(range(len(units))), False
+        waiting = deque(range(len(units)))
         pool: list[_Worker] = []
         try:
             while (waiting and not stop.asked) or any(worker.number is not None for worker in pool):
@@ -49,12 +50,11 @@ class Local:
                         if len(pool) == self.workers:
                             break
                         pool.append(worker := _Worker())
-                    yield Event(worker.begin(waiting.popleft(), units), "begun")
-                if stop.asked and not told:
-                    told = True
-                    for worker in pool:
-                        worker.process.terminate()  # which it takes as a request
-                connection.wait([worker.pipe for worker in pool], _TICK_S)
+                    worker.begin(number := waiting.popleft(), units[number])
+                    yield Event(number, "begun")
+                for worker in pool if stop.asked else ():
+                    worker.process.terminate()  # which it takes as a request
+                connection.wait([worker.pipe for worker in pool], 0.5)
                 for worker in list(pool):
                     yield from worker.events(self.time_limit)
                     if worker.ended:
@@ -74,16 +74,16 @@ class _Worker:
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,))
         self.number: int | None = None
         self.ended = False
-        self._began, self._alone = 0.0, False
+        self.unit, self._began = Unit(Spec("", ""), Path()), math.inf
+        self._ready = False
         self.process.start()
         theirs.close()
 
-    def begin(self, number: int, units: Sequence[Unit]) -> int:
-        self.number, self._began = number, time.monotonic()
-        self._alone = units[number].device != "cpu"  # an error on a GPU can spoil a process for good
+    def begin(self, number: int, unit: Unit) -> None:
+        self.number, self.unit = number, unit
+        self._began = time.monotonic() if self._ready else math.inf  # its imports are no part of the run
         with suppress(OSError):  # it has died, as will be seen
-            self.pipe.send(units[number])
-        return number
+            self.pipe.send(unit)
 
     def events(self, time_limit: float | None) -> Iterator[Event]:
         """What it has told since, and whether it has died or is over its time."""
@@ -91,46 +91,41 @@ class _Worker:
             while not self.ended and self.pipe.poll():
                 kind, stage, why = self.pipe.recv()
                 if kind == "ready":
-                    self._began = time.monotonic()
+                    self._ready, self._began = True, time.monotonic()
                 elif self.number is not None:
                     number = self.number
                     if kind != "stage":
                         self.number = None
-                        if self._alone:
+                        if self.unit.device != "cpu":  # an error on a GPU can spoil a process for good
                             self.end()
                     yield Event(number, kind, stage, why)
         except (OSError, EOFError):
+            self.process.join(1)
             self.end()
             if self.number is not None:
-                code = self.process.exitcode
-                why = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-                yield Event(self._forget(), "died", None, f"its process ended by {why}")
-        if self.number is not None and time_limit is not None and time.monotonic() - self._began > time_limit:
+                code = self.process.exitcode or 0
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                yield Event(self.number, "died", None, f"its process ended by {how}")
+        limit = time_limit if isinstance(self.unit.spec, Spec) and time_limit is not None else math.inf
+        if not self.ended and self.number is not None and time.monotonic() - self._began > limit:
             self.end()
-            yield Event(self._forget(), "died", None, f"time limit: not done within {time_limit:g} s")
-
-    def _forget(self) -> int:
-        number, self.number = self.number, None
-        assert number is not None
-        return number
+            yield Event(self.number, "died", None, f"time limit: not done within {time_limit:g} s")
 
     def end(self) -> None:
         """End it and whatever it has started."""
         self.ended = True
-        if self.process.exitcode is None and self.number is None:
-            self.process.join(0.01)
+        assert self.process.pid
         with suppress(OSError):
-            os.killpg(self.process.pid or 0, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.join()
-        self.pipe.close()
 
 
 def _serve(pipe: Any) -> None:
     """A worker's life: units come, and what becomes of them goes back."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # it finishes what it is at, and gets nothing new
+    signal.signal(signal.SIGTERM, lambda *_: STOP.set())  # it saves or finishes what it is at, and gets nothing new
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     pipe.send(("ready", None, ""))
     while True:

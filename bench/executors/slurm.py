@@ -69,8 +69,8 @@ class Slurm:
                         subprocess.run(["scancel", job], check=False)
                         event = Event(number, "died", None, f"time limit: not done within {self.time_limit:g} s")
                     elif missing[number] > _GRACE:
-                        kind, why = ("stopped", "") if stop.asked else ("died", f"its job {job} left no record")
-                        event = Event(number, kind, None, why)
+                        died = Event(number, "died", None, f"its job {job} left no record")
+                        event = Event(number, "stopped") if stop.asked else died
                     if event is not None:
                         del jobs[number]
                         yield event

@@ -30,7 +30,17 @@ from tqdm import tqdm
 from glimpsebench.agents.common.base import Progress
 from glimpsebench.agents.common.nets import predict_canvas
 from glimpsebench.bench.judges.networks import fused
-from glimpsebench.bench.judges.training import READER_SEED, Recipe, Role, load, metadata, new_network, train
+from glimpsebench.bench.judges.training import (
+    READER_SEED,
+    Recipe,
+    Role,
+    hash_of,
+    is_whole,
+    load,
+    metadata,
+    new_network,
+    train,
+)
 from glimpsebench.bench.records import digest, settings_of
 from glimpsebench.envs import datasets, tasks
 from glimpsebench.envs.glimpse import Observation
@@ -96,6 +106,17 @@ def missing(task: Task) -> list[Training]:
     found = files(task, recipe)
     names = ["reader", *(name for name in found if name != "reader")]
     return [Training(task, name, recipe.steps) for name in names if not found[name][2].exists()]
+
+
+def set_aside_damaged(task: Task) -> list[Path]:
+    """Move what was trained here, and was cut or changed since, out of the way; the places where it is kept."""
+    found = {} if is_shipped(task) else files(task, recipe_of(task))
+    kept = []
+    for _, _, path in found.values():
+        if path.exists() and not is_whole(path):
+            kept.append(path.rename(path.with_suffix(f".damaged-{time.time_ns()}")))
+            hash_of(path).unlink(missing_ok=True)
+    return kept
 
 
 @dataclass(frozen=True)

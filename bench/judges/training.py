@@ -7,6 +7,7 @@ interruption is what would have gone on without it.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -188,7 +189,24 @@ def save(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
     tensors = {name: value.half() if value.dim() > 1 else value for name, value in _weights(net).items()}
     temporary = path.with_suffix(f".{os.getpid()}")
     save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, {"about": json.dumps(about)})
+    hash_of(path).write_text(f"{hashlib.sha256(temporary.read_bytes()).hexdigest()}  {path.name}\n")
     temporary.replace(path)
+
+
+def hash_of(path: Path) -> Path:
+    """The file, as `sha256sum` reads it, that tells the hash of a file of weights that was trained here."""
+    return path.with_suffix(".sha256")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file of weights is as it was written; of one that is not known, whether it can be read."""
+    try:
+        if hash_of(path).exists():
+            return hash_of(path).read_text().split()[:1] == [hashlib.sha256(path.read_bytes()).hexdigest()]
+        load_file(path)
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return True
 
 
 def _weights(net: nn.Module) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import re
 
 _TOLD = re.compile(r"\(at line (\d+), column \d+\)")
 _ENTRY = re.compile(r"(matrix|compare|claim) (\d+)|(base|floors)")
+_WHOSE = re.compile(r" of (?:agent|task) '[^']*'")
 _QUOTED = re.compile(r"'([^']{1,200})'")
 
 
@@ -24,8 +25,9 @@ def line_of(text: str, message: str) -> int:
     if entry := _ENTRY.match(message):
         begin, end = _table(lines, entry[1] or entry[3], int(entry[2] or 1))
         places = [range(begin, end), range(len(lines))]
+    names = _QUOTED.findall(_WHOSE.sub("", message)) or _QUOTED.findall(message)
     for place in places:
-        for name in _QUOTED.findall(message):
+        for name in names:
             for key in (name, name.rpartition(".")[2]):
                 for number in place:
                     if re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", lines[number]):
