@@ -64,6 +64,7 @@ def streams(pdf: bytes) -> Iterator[bytes]:
             continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_figure_can_be_printed(width: float, two_tasks: list[Row], rows: list[Row], tmp_path: Path) -> None:
     every = [*drawn(rows, width), *profiles.draw(two_tasks, styles_of(two_tasks), width)]
