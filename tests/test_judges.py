@@ -307,6 +307,8 @@ def test_a_lead_is_set_beside_that_on_the_same_masks_over_other_images(
     shares = {("judge", True): 0.9, ("fresh", True): 0.4, ("judge", False): 0.6, ("fresh", False): 0.5}
 
     def judged(_: Any, images: Split, __: Any, judge: Alone) -> Judgement:
+        assert test.labels_N is not None
+        assert images.labels_N is not None
         paired = {image.tobytes(): label for image, label in zip(test.images_NCHW, test.labels_N, strict=True)}
         assert [paired[image.tobytes()] for image in images.images_NCHW] == list(images.labels_N)
         share = shares[judge.name, images is test]

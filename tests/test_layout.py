@@ -50,8 +50,10 @@ def test_agents_do_not_import_each_other() -> None:
 def test_the_bench_names_no_agent_outside_the_suites() -> None:
     agents = {p.stem for p in (ROOT / "agents").glob("*.py")} - {"__init__"}
     for path in sorted((ROOT / "bench").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        tree = ast.parse(path.read_text())
+        placed = [each.value for each in ast.walk(tree) if isinstance(each, ast.keyword) and each.arg in ("va", "ha")]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in placed:
                 assert node.value not in agents, f"{path.name} names the agent {node.value}"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 from numpy.typing import NDArray
 
 from glimpsebench.bench.rows import SETTLED, Row
@@ -38,6 +39,8 @@ _BELOW = 27.0
 _HANDLE = 7
 """Letters for which a legend's line and its gaps leave no room."""
 STYLE: dict[Any, Any] = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("paper"),
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so that figures are the same everywhere
     "font.size": TEXT,
     "axes.titlesize": TEXT,
