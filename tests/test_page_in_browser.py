@@ -208,7 +208,7 @@ def test_what_is_on_screen_is_downloaded(shown: Open, tmp_path: Path) -> None:
         found[place, kind] = Path(waiting.value.path()).read_bytes()
     lines = list(csv.reader(io.StringIO(found["grid", "CSV"].decode())))
     assert lines[0] == ["task", "track", "contender", "evaluator 0.1", "low", "high", "seeds"]
-    assert {line[2] for line in lines[1:]} == {"good", "poor", "single", "open_one (size=6)"}
+    assert {line[2] for line in lines[1:]} == {"good", "poor", "single", "open_one"}
     assert "\\textbf{" in found["grid", "LaTeX"].decode()
     assert "open\\_one" in found["grid", "LaTeX"].decode()
     assert found["chart", "SVG"].startswith(b"<svg")
