@@ -66,16 +66,14 @@ class Local:
 
 
 class _Worker:
-    """A process, and the number of the unit that it is at."""
+    """A process, and the unit that it is at."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,))
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.process = SpawnProcess(target=_serve, args=(theirs,))
         self.number: int | None = None
-        self.ended = False
         self.unit, self._began = Unit(Spec("", ""), Path()), math.inf
-        self._ready = False
+        self._ready = self.ended = False
         self.process.start()
         theirs.close()
 
@@ -134,8 +132,8 @@ def _serve(pipe: Any) -> None:
         except (OSError, EOFError):
             return
         try:
-            done = unit.perform(Stages(lambda stage: pipe.send(("stage", stage, ""))))
-            pipe.send(("over" if done else "held", None, ""))
+            stages = Stages(lambda stage: pipe.send(("stage", stage, "")))
+            pipe.send(("over" if unit.perform(stages) else "held", None, ""))
         except KeyboardInterrupt:
             pipe.send(("stopped", None, ""))
         except UsageError as error:
