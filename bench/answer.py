@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench import agents
-from glimpsebench.bench import escape
+from glimpsebench.bench import escape, store
 from glimpsebench.bench.compare import pipe
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.rows import Row, rows_of
@@ -75,7 +75,9 @@ def shares_objective(row: Row) -> bool:
 
 
 def estimator_of(row: Row) -> str:
-    """How the answer calls a row: its estimator, and what else differs from the agent's defaults."""
+    """How the answer calls a row: as the duel's suites do, or by its estimator and what else is not the default."""
+    if row.records[0].label is not None:
+        return escape.markdown(row.label)
     changed = {key: value for key, value in row.about["changed"].items() if key not in ("estimator", "passes")}
     more = ", ".join(f"{key}={value}" for key, value in sorted(changed.items()))
     return escape.markdown(f"{settings_of(row)['estimator']}{f' ({more})' if more else ''}")
@@ -285,4 +287,23 @@ def records_in(root: Path) -> list[Record]:
         raise UsageError(f"{root}: no such folder; --root names one with records, such as runs")
     folders = [root, *sorted(root.glob(f"{PREFIX}*"))]
     found = {str(one.about["key"]): one for folder in folders for one in read_all(folder)}
+    for name in suite_names():
+        if name.startswith(PREFIX):
+            of_suite = store.labelled(read_suite(name), found.values())
+            found |= {str(one.about["key"]): one for one in of_suite if one.label is not None}
     return list(found.values())
+
+
+def headlines(records: Iterable[Record]) -> list[str]:
+    """Of each arena in which both families fought: by the judge, who is ahead at which budget."""
+    found = []
+    for arena in arenas_of(records):
+        rl, gradient = (next(iter(arena.family(family)), None) for family in (RL, GRADIENT))
+        if rl is not None and gradient is not None:
+            names = estimator_of(rl), estimator_of(gradient)
+            seeds = min(len(row.records) for row in (rl, gradient))
+            found.append(
+                f"**{arena.agent}**, {arena.track} track, {seeds} seeds, reinforcement learning by {names[0]} against "
+                f"gradients by {names[1]}: {sentence(*names, differences(rl, gradient), 'evaluator')}"
+            )
+    return found
