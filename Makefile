@@ -1,6 +1,8 @@
 # The two commands of the README: `make bench` and `make test`. Both install what is missing and are safe to repeat.
 
 PYTHON ?= python3
+# Another package index beside the usual one, such as that of PyTorch's builds without CUDA.
+TORCH_INDEX ?=
 BIN := .venv/bin
 
 .PHONY: bench test check install clean reference
@@ -24,7 +26,8 @@ install: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "GlimpseBench needs Python 3.11 or newer; name one with: make PYTHON=python3.12")'
 	@echo "Installing into .venv (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@
 
 # Run a suite (make reference SUITE=estimators) and copy its records and tables to the store that is committed, without

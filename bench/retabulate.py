@@ -5,15 +5,53 @@ them has changed, and a sentence that says which records today's code would not 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from glimpsebench.bench import ablate, compare, leaderboard, store
+from glimpsebench.bench import ablate, answer, compare, leaderboard, store
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
 
 _BEGIN, _END = "<!-- made by: written by `glimpse retabulate`; do not edit -->", "<!-- /made by -->"
+
+
+ANSWER = "ANSWER.md"
+_ANSWER_BEGIN, _ANSWER_END = "<!-- answer: written by `glimpse retabulate`; do not edit -->", "<!-- /answer -->"
+
+
+def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
+    """A README that has the answer between its markers: a sentence for each arena, and the curve of the first.
+
+    Args:
+        page: the README beside the results folder.
+        results: the results folder, whose name links begin with.
+        fought: the duel's records there.
+    """
+    said = [f"- {line}" for line in answer.headlines(fought)]
+    drawn = [folder for folder in folders(results) if folder.name.startswith(answer.PREFIX)]
+    curves = [path for folder in drawn for path in [folder / "curve.png"] if path.is_file()]
+    lines = [
+        "**The answer so far**, at equal networks, data, predictor passes and tuning, between 1 and 20 % of an image:"
+        if said
+        else "**The answer**: the duel has not been run yet.",
+        "",
+        *said,
+        *([""] if said else []),
+        f"All of it, with intervals: [{ANSWER}]({results.name}/{ANSWER}); what the methods' own sources claim: "
+        f"[{ablate.PAGE}]({results.name}/{ablate.PAGE}); every table: [{results.name}]({results.name}/README.md).",
+    ]
+    if curves:
+        shown = curves[0].relative_to(results.parent)
+        lines += ["", f"![Accuracy against the share of the image that was touched]({shown.as_posix()})"]
+    begin, end = page.index(_ANSWER_BEGIN) + len(_ANSWER_BEGIN), page.index(_ANSWER_END)
+    text = "\n".join(
+        textwrap.fill(
+            one, 120, subsequent_indent="  " * one.startswith("- "), break_on_hyphens=False, break_long_words=False
+        )
+        for one in lines
+    )
+    return f"{page[:begin]}\n\n{text}\n\n{page[end:]}"
 
 
 def folders(results: Path) -> list[Path]:
@@ -54,7 +92,7 @@ def sentence(results: Path) -> str:
 def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
     """Write leaderboards, comparisons, the claims' page and the sentence again; return what was left out, and why.
 
-    A README beside the results folder that shows a suite's leaderboard (`leaderboard.insert`) gets the new one.
+    A README beside the results folder that has the answer between markers (`with_answer`) gets the new one.
 
     Args:
         results: the committed results.
@@ -76,10 +114,9 @@ def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
     if begin < 0 or end < begin:
         raise UsageError(f"{page}: no markers '{_BEGIN}' and '{_END}' to write between")
     page.write_text(f"{text[: begin + len(_BEGIN)]}\n{sentence(results)}\n{text[end:]}")
+    fought = answer.records_in(results)
+    (results / ANSWER).write_text(answer.markdown(fought))
     showing = results.parent / "README.md"
-    for folder in chosen:
-        if showing.exists() and f"{leaderboard.BEGIN} {results.name}/{folder.name}" in showing.read_text():
-            leaderboard.insert(
-                showing, folder, read_suite(folder.name).title, f"{results.name}/{folder.name}", store.kept(folder)
-            )
+    if showing.exists() and _ANSWER_BEGIN in (text := showing.read_text()):
+        showing.write_text(with_answer(text, results, fought))
     return left_out

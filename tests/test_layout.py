@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import ablate, compare, leaderboard, retabulate, store
+from glimpsebench.bench import ablate, answer, compare, leaderboard, retabulate, store
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
@@ -93,12 +93,11 @@ def test_the_committed_page_of_claims_is_that_of_the_committed_records() -> None
     assert page.read_text() == ablate.page(ROOT / "results"), "run `glimpse retabulate results`"
 
 
-def test_the_readme_shows_the_committed_results_of_the_quick_suite(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text((ROOT / "README.md").read_text())
-    quick = ROOT / "results" / "quick"
-    leaderboard.insert(page, quick, TITLE, shown_as="results/quick", records=store.kept(quick))
-    assert page.read_text() == (ROOT / "README.md").read_text()
+def test_the_committed_answer_and_that_of_the_readme_are_of_the_committed_records() -> None:
+    results, fought = ROOT / "results", answer.records_in(ROOT / "results")
+    assert (results / retabulate.ANSWER).read_text() == answer.markdown(fought), "run `glimpse retabulate results`"
+    readme = (ROOT / "README.md").read_text()
+    assert retabulate.with_answer(readme, results, fought) == readme, "run `glimpse retabulate results`"
 
 
 def outdated() -> str:
