@@ -26,7 +26,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.agents.common.nets import CanvasNet
 from glimpsebench.bench import judgements, judges
-from glimpsebench.bench.audit import audits, decoupled, invariances, processes, rooms
+from glimpsebench.bench.audit import audits, decoupled, invariances, processes, recount, rooms
 from glimpsebench.bench.audit.audits import Audit, placed_anew
 from glimpsebench.bench.audit.declaration import Declaration, declared, sensor_fault
 from glimpsebench.bench.audit.halves import Halves
@@ -175,6 +175,18 @@ def test_a_recount_gives_what_a_replay_here_gives(root: Path, beacon: Task) -> N
     again = judgements.judged_again(record, agent, tasks.test_split(beacon), judges.judge(beacon, iter))
     assert again.name == record.judgement.name
     assert np.array_equal(again.correct_MFN, record.judgement.correct_MFN)
+
+
+def test_a_recounter_that_was_killed_costs_no_run(root: Path, clutter: Task) -> None:
+    def once(seed: int) -> Record:
+        return run(Spec("raster", "digits-clutter", seed, {"predictor_steps": 2}), root, iter)
+
+    assert once(0).done
+    (process,) = recount._processes
+    process._process.kill()  # noticed by who asks, or by then
+    record = once(1)
+    assert record.done, record.about
+    assert recount._processes != [process]
 
 
 # Processes

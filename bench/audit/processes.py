@@ -38,6 +38,10 @@ class Failure(Exception):
     """The other process could not do what it was asked, or ended. The text is its last word."""
 
 
+class Ended(Failure):
+    """The process ended, or lost its way, before it answered."""
+
+
 def send(pipe: IO[bytes], about: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Write a message."""
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -114,7 +118,8 @@ class Process:
         """Send a message and wait for the answer.
 
         Raises:
-            Failure: there is no answer, or it says what went wrong.
+            Ended: there is no answer.
+            Failure: it says what went wrong.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -123,10 +128,15 @@ class Process:
             answer, back = receive(self._process.stdout)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.close()
-            raise Failure(f"{what}: {error or type(error).__name__}{self._last_words()}") from None
+            raise Ended(f"{what}: {error or type(error).__name__}{self._last_words()}") from None
         if "error" in answer:
             raise Failure(str(answer["error"])[:500])
         return answer, back
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
 
     def _last_words(self) -> str:
         self._errors.seek(0)

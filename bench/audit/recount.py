@@ -2,13 +2,12 @@
 
 The bench's own sensor carries the recorded selections out again, in a process that has imported no contender: what it
 touches and delivers is compared with what the run counted, and the judge reads what it shows. The process is started
-once and serves all runs of the process that asks.
+once, and again if it is killed, and serves all runs of the process that asks.
 """
 
 from __future__ import annotations
 
 import atexit
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import judgements, judges
 from glimpsebench.bench.audit.declaration import Declaration, Stand, declared
 from glimpsebench.bench.audit.halves import Halves
-from glimpsebench.bench.audit.processes import Failure, Message, Process, serve
+from glimpsebench.bench.audit.processes import Ended, Failure, Message, Process, serve
 from glimpsebench.bench.records import Judgement
 from glimpsebench.bench.rollout import Episodes
 from glimpsebench.envs.sensors import KINDS
@@ -82,17 +81,27 @@ def recounted(before: Expected, images: Split, episodes: Episodes) -> Judgement:
         arrays["boxes"] = images.boxes_N4
     about = {"says": says.as_data(), "networks": networks, "judge": before.judge}
     try:
-        answer, judged = _recounter().ask("judge", about, arrays)
+        try:
+            answer, judged = _recounter().ask("judge", about, arrays)
+        except Ended:  # as by the out-of-memory killer: no fault of the run, nor of those after it
+            answer, judged = _recounter().ask("judge", about, arrays)
     except Failure as failure:
         raise RuntimeError(f"recount: {failure}") from None
     return Judgement(str(answer["judge"]), judged["correct"].astype(bool))
 
 
-@functools.cache
+_processes: list[Process] = []
+"""The process that judges, once there is one."""
+
+
 def _recounter() -> Process:
-    process = Process(__name__)
-    atexit.register(process.__exit__)
-    return process
+    """The process that judges; another where it has ended."""
+    if _processes and _processes[0].ended:
+        _processes.pop().__exit__()
+    if not _processes:
+        _processes.append(Process(__name__))
+        atexit.register(_processes[0].__exit__)
+    return _processes[0]
 
 
 def _judge(about: dict[str, Any], arrays: dict[str, Array]) -> Message:
