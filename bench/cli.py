@@ -1041,7 +1041,7 @@ def _show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> Non
 
 @app.command("answer")
 def answer_command(
-    root: Root = Path("results"),
+    root: Root = STORE,
     out: Annotated[Path | None, typer.Option(help="The page to write; by default ANSWER.md in that folder.")] = None,
 ) -> None:
     """Write who chooses better, reinforcement learning or a gradient: arena by arena, from the records of the duel.

@@ -117,6 +117,7 @@ class Lease:
                 self.path.with_suffix(f".{number}").unlink(missing_ok=True)
         with suppress(OSError):
             self.path.parent.rmdir()
+            self.path.parent.parent.rmdir()  # a run that could not begin leaves no empty store
 
 
 def take(root: Path, name: str) -> Lease | None:
