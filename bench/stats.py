@@ -97,7 +97,7 @@ class Estimate(NamedTuple):
             estimates.
         tail: for claims and for rows' intervals: the levels' degrees of freedom, each weighed by its share of the
             variance. Holm's correction looks far out in the tails, where Satterthwaite's are too many as soon as
-            members or seeds matter; and so they are for rows near 100 %, whose members' accuracies are skewed.
+            members or seeds matter; and so they are for rows near the ceiling, whose members are skewed.
         added_mean: the mean with the added images.
     """
 

@@ -178,6 +178,7 @@ def test_the_page_of_a_suite_shows_its_verdicts(here: Path) -> None:
         "claim": "A scan that begins in a corner *finds* less of the object",
         "source": "the toy | itself",
         "verdict": "supported",
+        "why": "the effect is clearly as claimed",
         "effect": f"{100 * effect.mean:+.1f} by on_object at 30 %",
         "interval": f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}",
         "seeds": "2",

@@ -1,7 +1,7 @@
 """What all figures share: their size in print, their text, their legends, and the files that are written.
 
 A figure is drawn at the width at which it is printed, so that a point is a point: `column` and `text` are those of a
-two-column page. Fonts are embedded as TrueType, no text is smaller than 6 points, and no panel has more than eight
+two-column page. Fonts are embedded as TrueType, no text is smaller than `SMALLEST`, and no panel has more than eight
 lines; what does not fit stands in a figure of its own. Same records, same bytes.
 """
 
