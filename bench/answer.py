@@ -86,9 +86,13 @@ def estimator_of(row: Row) -> str:
 def arenas_of(records: Iterable[Record]) -> list[Arena]:
     """The arenas that these records fight in, by agent, task and passes."""
     own = [one for one in records if {"estimator", "passes"} <= {*one.about["agent"]["settings"]}]
+    by_agent: dict[str, list[Record]] = defaultdict(list)
+    for record in own:
+        by_agent[record.about["agent"]["name"]].append(record)
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
-    for row in rows_of(own):
-        groups[str(row.about["name"]), row.task, int(settings_of(row)["passes"])].append(row)
+    for agent, some in by_agent.items():  # each on its own, as suites of two arenas may use one label
+        for row in rows_of(some):
+            groups[agent, row.task, int(settings_of(row)["passes"])].append(row)
     return [Arena(*key, tuple(rows)) for key, rows in sorted(groups.items())]
 
 

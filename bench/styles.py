@@ -61,10 +61,11 @@ def style_of(agent: str, variant: int = 0, reference: bool = False) -> Style:
 def styles_of(rows: Iterable[Row]) -> dict[str, Style]:
     """Label → style, of all that is drawn in one figure or page.
 
-    Rows of one agent are variants, the one with the shortest label first. No two have the same marker and dash, as long
-    as there are some left, so that they are told apart without colours too.
+    Rows of one agent are variants, the one with the shortest label first; what a suite gives a label is a method of its
+    own. No two have the same marker and dash, as long as there are some left, so that they are told apart without
+    colours too.
     """
-    of = {row.label: (row.about["name"], bool(row.about["reference"])) for row in rows}
+    of = {row.label: (row.records[0].label or row.about["name"], bool(row.about["reference"])) for row in rows}
     variants: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for label in sorted(of, key=lambda label: (len(label), label)):
         variants[of[label]].append(label)
