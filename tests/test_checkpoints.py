@@ -150,7 +150,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(case: str, task: Tas
     interrupted_and_resumed(lambda: agents.make(*few_steps(case)), task, tmp_path, 0.625)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_wherever_a_training_is_interrupted(case: str, task: Task, tmp_path: Path) -> None:
     interrupted_and_resumed(lambda: agents.make(*few_steps(case)), task, tmp_path, 0.25, 0.5, 0.75)
@@ -401,7 +401,7 @@ def test_a_loss_that_is_not_finite_is_a_row(
     diverges(case, 0, root, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 @pytest.mark.parametrize("case", CASES)
 def test_a_loss_that_is_not_finite_is_a_row_at_any_step(
@@ -418,7 +418,7 @@ def times(root: Path) -> list[int]:
     return [path.stat().st_mtime_ns for path in sorted(root.glob("checkpoints/*/*.checkpoint"))]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_was_killed_for_good_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "glimpsebench", "run", "--agent", "center", "--task", "digits-clutter"]
     command += ["--set", "agent.predictor_steps=200", "--root"]

@@ -324,7 +324,7 @@ def test_verdicts_on_planted_effects(name: str) -> None:
     check(name, PLANTED["SPREADS"][2], SHORT, slack=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", PLANTED["SUITES"])
 def test_verdicts_on_planted_effects_are_right_in_95_of_100_experiments(name: str) -> None:
     check(name, PLANTED["SPREADS"][0], 1000, slack=0.0)

@@ -565,7 +565,7 @@ class Mischief(Unit):
         return True
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_dies_costs_its_run_and_nothing_else(tmp_path: Path) -> None:
     work = [Mischief(Spec("a", "b"), tmp_path, what=what) for what in ("kills", "nothing", "hangs", "exits", "also")]
     events = [event for event in Local(1, time_limit=9)(work, Stop()) if event is not None]
