@@ -142,7 +142,7 @@ OPEN = {
     ("test_verify", "test_the_committed_records_raise_no_alarm"),
     ("test_verify", "test_what_a_setting_says_is_text_in_every_table"),
 }
-"""Tests that failed after branches met at the end of a session and are still to be mended: known defects, not passes."""
+"""Tests that failed after branches met at the end of a session and are to be mended: known defects, not passes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
