@@ -33,7 +33,7 @@ from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import judgements, judges, localisation
+from glimpsebench.bench import judgements, judges, localisation, store
 from glimpsebench.bench.arrays import read_judgement
 from glimpsebench.bench.judges.fresh import Lead, fresh_judge, lead
 from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
@@ -353,9 +353,10 @@ def _beside_each_other(table: Sequence[Checked]) -> None:
     rows: dict[str, list[Checked]] = defaultdict(list)
     for one in table:
         rows[digest(asked(_record(one).about) | {"seed": None})].append(one)
-    judges = {_record(one).about["evaluator"] for one in table if _record(one).done}
-    if len(judges) > 1:
-        table[0].doubts.append(f"the records of {_record(table[0]).task} were judged by {len(judges)} judges")
+    for some in _shown_together(table):
+        judges = {_record(one).about["evaluator"] for one in some if _record(one).done}
+        if len(judges) > 1:
+            some[0].doubts.append(f"the records of {_record(some[0]).task} were judged by {len(judges)} judges")
     for row in rows.values():
         _seeds(row)
     tops: dict[str, list[float]] = {"ceiling": [], "floor": []}
@@ -367,6 +368,20 @@ def _beside_each_other(table: Sequence[Checked]) -> None:
     if max(tops["floor"], default=0.0) <= top + MARGIN:
         for one in table:
             _above(one, top)
+
+
+def _shown_together(table: Sequence[Checked]) -> list[list[Checked]]:
+    """The records of one task by the tables that they stand in: of each published suite those listed, and the rest."""
+    root = _root(table[0].folder)
+    lists = [{*store.listed(folder)} for folder in store.folders(root) if (folder / store.LIST).is_file()]
+    lists.append({_name(one) for one in table} - {name for names in lists for name in names})
+    found = [[one for one in table if _name(one) in names] for names in lists]
+    return [some for some in found if some]
+
+
+def _name(one: Checked) -> str:
+    """TASK/AGENT/KEY, as lists have it."""
+    return "/".join(one.folder.resolve().parts[-3:])
 
 
 def _seeds(row: Sequence[Checked]) -> None:

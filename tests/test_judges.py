@@ -121,7 +121,8 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
     assert seen == list(range(cut, TINY.steps))
     whole, resumed = (load_file(path) for path in paths)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.safetensors", "whole.safetensors"]
+    names = [f"{name}.{ending}" for name in ("cut", "whole") for ending in ("safetensors", "sha256")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_checkpoint_of_another_recipe_is_not_gone_on_from(

@@ -168,7 +168,7 @@ def test_the_command_lists_runs_and_writes_the_suite(
     )
     assert code == 0, out
     assert "validation accuracy" in out
-    assert {spec.seed for spec in read_suite(str(tmp_path / "here" / "toy-tuned.toml")).specs} == {0, 1}
+    assert {spec.seed for spec in read_suite(str(tmp_path / "here" / "toy" / "toy-tuned.toml")).specs} == {0, 1}
 
 
 @pytest.mark.parametrize("suite", ["duel-subset", "duel-crop", "duel-cells", "duel-windows"])

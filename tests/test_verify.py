@@ -312,7 +312,7 @@ def test_the_command_says_it_to_people_and_to_programs(
     assert code == 2
     assert "accuracy: unknown key" in out
     code, _, err = glimpse("verify", str(copy / "nowhere"), capsys=capsys)
-    assert (code, "no records here" in err) == (2, True)
+    assert (code, "nowhere' is no suite" in err) == (2, True)
 
 
 def test_a_challenge_is_the_same_runs(row: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -335,9 +335,13 @@ def test_what_a_setting_says_is_text_in_every_table(value: str, honest: Record, 
     def change(about: dict[str, Any]) -> None:
         about["agent"].update(settings={"s": value}, changed={"s": value})
 
-    plain = leaderboard.markdown(leaderboard.rows_of([honest]), "A title")
+    def table(record: Record) -> str:  # beside another row of the agent, from which the setting tells it apart
+        return leaderboard.markdown(leaderboard.rows_of([record, honest]), "A title")
+
+    agent = {**honest.about["agent"], "settings": {"s": "plain"}, "changed": {"s": "plain"}}
+    plain = table(Record(honest.folder, {**honest.about, "agent": agent}))
     edit(copy, change)
-    page = leaderboard.markdown(leaderboard.rows_of(read_all(copy.parents[3])), "A title")
+    page = table(*read_all(copy.parents[3]))
     assert [line.count("|") for line in page.splitlines()] == [line.count("|") for line in plain.splitlines()]
     assert value not in page or value == "=cmd()"
     assert "\x1b" not in page

@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import Diverged, Progress, report, tensor
+from glimpsebench.agents.common.base import Diverged, Progress, report, resumable, tensor
 from glimpsebench.agents.common.estimators import clipped_loss, reinforce_loss
 from glimpsebench.agents.common.nets import CanvasNet, Positive, PredictorAgent, Rate, batches, conv, to_float
 from glimpsebench.envs.tasks import Split, Task
@@ -245,18 +245,19 @@ class DuelAgent(PredictorAgent):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [g["lr"] for g in groups], total_steps=steps)
         net.train()
         net.predictor.train(self.predictor_learns)
-        stream, spent = batches(task, steps, count, rng), 0
-        for step in progress(range(steps)):
+        stream = batches(task, steps, count, rng)
+        parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule, "stream": stream}
+        for step in resumable(progress(range(steps)), **parts):
             split, rows_B = next(stream)
             assert split.labels_N is not None
             image_BCHW, labels_B = to_float(split.images_NCHW[rows_B]), tensor(split.labels_N[rows_B])
             values = [self.update(optimiser, groups, loss) for loss in self.losses(image_BCHW, labels_B, step / steps)]
             schedule.step()
             passes = len(rows_B) * self.passes_per_image
-            spent += passes
             report("selector", images=len(rows_B), steps=passes, loss=values[0])  # so that the curve's steps are passes
         net.eval()
-        return spent, steps * count
+        images = steps * min(count, task.sizes["train"])
+        return images * self.passes_per_image, images
 
     @staticmethod
     def update(optimiser: torch.optim.Optimizer, groups: Iterable[dict[str, Any]], loss: Tensor) -> float:
