@@ -24,14 +24,14 @@ from glimpsebench.bench.claims import (
     arms_of,
     finding_in,
     pairs_of,
-    questions_of,
     row_of,
     values_of,
     verdicts,
 )
 from glimpsebench.bench.compare import AREA, pipe
-from glimpsebench.bench.records import Record
+from glimpsebench.bench.records import Record, digest
 from glimpsebench.bench.rows import Row, rows_of
+from glimpsebench.bench.run import questions
 from glimpsebench.bench.stats import NOTHING, Interval, interval, over_seeds
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -53,7 +53,12 @@ such experiments. A run that did not end well counts as chance in accuracies and
 
 def decided(suite: Suite, records: Sequence[Record]) -> list[Verdict]:
     """What records say of a suite's claims."""
-    return verdicts(suite.claims, arms_of(suite.specs), rows_of(records), questions_of(suite.specs))
+    return verdicts(suite.claims, arms_of(suite.specs), rows_of(records), _questions(suite))
+
+
+def _questions(suite: Suite) -> set[str]:
+    """The hashes of a suite's runs as today's code asks for them (`Record.question`)."""
+    return {digest(question) for question in questions(suite.specs)}
 
 
 def command(suite: Suite) -> str:
@@ -170,14 +175,14 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def _arms(suite: Suite, rows: Sequence[Row]) -> list[str]:
     """A table for each task: the suite's contenders, and the floors that claims name, by the claims' measures."""
-    arms, questions = arms_of(suite.specs), questions_of(suite.specs)
+    arms, asked = arms_of(suite.specs), _questions(suite)
     points = list(dict.fromkeys(point for claim in suite.claims for point in points_of(claim)))
     named = [arm for claim in suite.claims for pair in pairs_of(claim, arms) for arm in pair]
     tables: dict[str, list[list[str]]] = {}
     for arm in arms:
         if arm in named or not arm.about["agent"]["reference"]:
             with suppress(UsageError):  # no records of it
-                row = row_of(arm, rows, questions)
+                row = row_of(arm, rows, asked)
                 cells = [_cell(row, point) for point in points]
                 tables.setdefault(row.task, []).append(
                     [escape.markdown(arm.called.label), *cells, str(len(row.records))]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from glimpsebench.bench import compare, stats
 from glimpsebench.bench.compare import AREA, FINDINGS, MEASURES
-from glimpsebench.bench.records import canonical, digest
+from glimpsebench.bench.records import canonical
 from glimpsebench.bench.rows import SCORES, SETTLED, Called, Row, labels_of
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.stats import Difference
@@ -169,7 +169,7 @@ class Arm(NamedTuple):
 def arms_of(specs: Iterable[Spec]) -> list[Arm]:
     """The arms of a suite of these runs: those that differ in more than the seed."""
     by_arm: dict[str, tuple[dict[str, Any], str | None]] = {}
-    for spec in {_whatever_the_seed(spec): spec for spec in specs}.values():
+    for spec in {spec.row: spec for spec in specs}.values():
         about = spec.about()
         by_arm.setdefault(canonical([about["agent"], about["task"]]), (about, spec.label))
     abouts = [about for about, _ in by_arm.values()]
@@ -179,22 +179,6 @@ def arms_of(specs: Iterable[Spec]) -> list[Arm]:
         tasks = [one for one in abouts if one["task"]["id"] == about["task"]["id"]]
         arms.append(Arm(called, about, _apart(about, kin, "agent"), _apart(about, tasks, "task")))
     return arms
-
-
-def questions_of(specs: Iterable[Spec]) -> set[str]:
-    """The hashes of runs as today's code asks for them (`Record.question`)."""
-    asked: dict[str, dict[str, Any]] = {}
-    found = set()
-    for spec in specs:
-        if (key := _whatever_the_seed(spec)) not in asked:
-            asked[key] = spec.inputs()
-        found.add(digest(asked[key] | {"seed": spec.seed}))
-    return found
-
-
-def _whatever_the_seed(spec: Spec) -> str:
-    """Equal for runs that differ in the seed alone, which is all that what they ask for differs in, too."""
-    return canonical([spec.agent, spec.task, spec.agent_settings, spec.task_settings])
 
 
 def _apart(about: Mapping[str, Any], others: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ is told by its record alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from glimpsebench.bench import hashes, judges, leases, records
 from glimpsebench.bench.judges import Training
 from glimpsebench.bench.progress import Stages
-from glimpsebench.bench.run import Spec, fail, run
+from glimpsebench.bench.run import Spec, fail, questions, run
 from glimpsebench.envs.errors import UsageError
 
 
@@ -54,22 +53,19 @@ def standings(specs: Iterable[Spec], root: Path, thorough: bool = False) -> list
     Args:
         thorough: whether all files of a record are read, to find out if they are as they were written.
     """
-    questions: dict[str, dict[str, Any]] = {}
+    specs = list(specs)
     kept: dict[Path, list[records.Record]] = {}
-    return [_standing(spec, root, questions, kept, thorough) for spec in specs]
+    asked = zip(specs, questions(specs), strict=True)
+    return [_standing(spec, inputs, root, kept, thorough) for spec, inputs in asked]
 
 
 def _standing(
     spec: Spec,
+    inputs: dict[str, Any],
     root: Path,
-    questions: dict[str, dict[str, Any]],
     kept: dict[Path, list[records.Record]],
     thorough: bool,
 ) -> Standing:
-    row = json.dumps([spec.agent, spec.agent_settings, spec.task, spec.task_settings], sort_keys=True)
-    if row not in questions:
-        questions[row] = spec.inputs()
-    inputs = questions[row] | {"seed": spec.seed}
     folder = records.folder_of(root, inputs["task"]["id"], spec.agent, records.digest(inputs))
     if folder.exists():
         try:

@@ -32,7 +32,7 @@ def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
     drawn = [folder for folder in folders(results) if folder.name.startswith(answer.PREFIX)]
     curves = [path for folder in drawn for path in [folder / "curve.png"] if path.is_file()]
     lines = [
-        "**The answer so far**, at equal networks, data, predictor passes and tuning, between 1 and 20 % of an image:"
+        "**The answer so far**, at equal networks, data, predictor passes and tuning, up to 20 % of an image:"
         if said
         else "**The answer**: the duel has not been run yet.",
         "",

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -97,11 +97,25 @@ class Spec:
         inputs = self.inputs()
         return records.folder_of(root, inputs["task"]["id"], self.agent, records.digest(inputs))
 
+    @property
+    def row(self) -> str:
+        """Equal for runs that differ in the seed alone, which is then all that what they ask for differs in, too."""
+        return records.canonical([self.agent, self.task, self.agent_settings, self.task_settings])
+
     def __str__(self) -> str:
         settings = [f"{name}={value}" for name, value in self.agent_settings.items()]
         settings += [f"task.{name}={value}" for name, value in self.task_settings.items()]
         extra = f" ({', '.join(settings)})" if settings else ""
         return f"{self.agent}{extra} on {self.task}, seed {self.seed}"
+
+
+def questions(specs: Iterable[Spec]) -> Iterator[dict[str, Any]]:
+    """What each of these runs asks (`Spec.inputs`). What the seeds of a row have in common is worked out once."""
+    rows: dict[str, dict[str, Any]] = {}
+    for spec in specs:
+        if spec.row not in rows:
+            rows[spec.row] = spec.inputs()
+        yield rows[spec.row] | {"seed": spec.seed}
 
 
 def usable(device: str) -> None:

@@ -11,12 +11,11 @@ made them, is read as it is until `sweep` or `publish` brings them into the stor
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 
 from glimpsebench import agents
 from glimpsebench.bench.records import Record, asked, digest, is_at_hand, read_all, replacing, settings_of
-from glimpsebench.bench.run import Spec
+from glimpsebench.bench.run import Spec, questions
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
@@ -139,16 +138,6 @@ def asked_by(specs: Iterable[Spec], records: Iterable[Record]) -> list[Record]:
     for run, several in found.items():
         found[run] = [one for one in several if one.question == wanted[run]] or several
     return sorted((one for several in found.values() for one in several), key=lambda one: one.folder)
-
-
-def questions(specs: Iterable[Spec]) -> Iterator[dict[str, Any]]:
-    """What each of these runs asks (`Spec.inputs`). What the seeds of a row have in common is worked out once."""
-    rows: dict[str, dict[str, Any]] = {}
-    for spec in specs:
-        row = json.dumps([spec.agent, spec.agent_settings, spec.task, spec.task_settings], sort_keys=True)
-        if row not in rows:
-            rows[row] = spec.inputs()
-        yield rows[row] | {"seed": spec.seed}
 
 
 def task_id(spec: Spec) -> str:

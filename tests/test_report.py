@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from forged import judged_by_a_guess, make_honest
-from glimpsebench.bench import ablate, compare, leaderboard, report
+from glimpsebench.bench import ablate, compare, hashes, leaderboard, report
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report import data, looks, page, sentences, views
 from glimpsebench.bench.report.serve import Server
@@ -266,6 +266,7 @@ def test_what_was_looked_at_is_shown_and_kept_in_a_copy_without_selections(raste
     assert at["own"] == one.arrays["own"][number, 0]
     assert sum(chance for _, chance in at["p"]) <= 255 + looks.BELIEFS
     assert looks.keep(one) is not None
+    assert hashes.damaged(one.folder) is None, "a sweep does not run it again"
     for name in ("selections.npz", "weights.safetensors"):
         (one.folder / name).unlink()
     assert looks.section(rows_of([one])) == whole

@@ -25,7 +25,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.bench import arrays, escape
+from glimpsebench.bench import arrays, escape, hashes
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import as_recorded, footprints_of, unpacked
 from glimpsebench.bench.rows import Row, rows_of
@@ -143,6 +143,7 @@ def keep(record: Record) -> Path | None:
     found = looks_of(record, *rebuilt(record))
     kept = {"selection": found.selection} | ({} if found.belief is None else {"belief": found.belief})
     np.savez_compressed(path, **kept)  # type: ignore[arg-type]
+    hashes.add(record.folder, FILE)
     return path
 
 
