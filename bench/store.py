@@ -287,6 +287,8 @@ def publish(name: str, root: Path, into: Path) -> int:
         for path in sorted(tables.glob("*")):
             if path.is_file() and path.name != LIST:
                 shutil.copy2(path, place)
+        if (tables / "trials").is_dir():  # what `glimpse tune` chose the settings by
+            shutil.copytree(tables / "trials", place / "trials")
     shutil.rmtree(place / "records", ignore_errors=True)
     place.mkdir(parents=True, exist_ok=True)
     temporary = place / f".{LIST}.{os.getpid()}"

@@ -190,12 +190,14 @@ def test_what_is_published_is_there_once_and_other_suites_stay(
 ) -> None:
     runs, results = suites_there / "runs", suites_there / "results"
     center, raster, uniform = (bring(runs, name) for name in ("center", "raster", "uniform"))
+    (runs / "one" / "trials").mkdir(parents=True)
+    (runs / "one" / "trials" / "a.json").write_text("{}")  # of `glimpse tune`
     for name in ("one", "two"):
         assert glimpse("leaderboard", name, capsys=capsys)[0] == 0
         assert glimpse("publish", name, capsys=capsys)[0] == 0
     assert {path.name for path in (results / "records/digits-clutter-v1").iterdir()} == {"center", "raster", "uniform"}
     assert not [name for name in files(results) if "selections" in name or "weights" in name]
-    assert files(results / "one") == {"leaderboard.md", "leaderboard.csv", "records.txt"}
+    assert files(results / "one") == {"leaderboard.md", "leaderboard.csv", "records.txt", "trials/a.json"}
     assert [record.folder.parts[-2:] for record in store.kept(results / "one")] == [
         record.folder.parts[-2:] for record in (center, raster)
     ]
