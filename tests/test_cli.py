@@ -374,7 +374,7 @@ def test_run_makes_one_run_after_another(
         made.append(again)
         return []
 
-    monkeypatch.setattr(cli, "_report", lambda *_: None)
+    monkeypatch.setattr(cli.running, "_report", lambda *_: None)
     monkeypatch.setattr("glimpsebench.bench.sweep.sweep", swept)
     glimpse("sweep", "mine.toml", "--root", "here", "--again", capsys=capsys)
     glimpse("sweep", "mine.toml", "--root", "here", capsys=capsys)
@@ -530,7 +530,7 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
     (package / "__init__.py").touch()
     (package / "my_module.py").write_text(OWN_AGENT)
     (tmp_path / "tiny.toml").write_text(
-        "[base]\ntask='digits'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.predictor_steps'=3\n"
+        "floors=false\n[base]\ntask='digits-clutter'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.predictor_steps'=3\n"
         "[[compare]]\nname='against-full'\nb='full (predictor_steps=3)'\nmeasure=['own','evaluator']\n"
     )
     command = [sys.executable, "-m", "glimpsebench"]
@@ -540,7 +540,7 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
             "--agent",
             "my_package.my_module",
             "--task",
-            "digits",
+            "digits-clutter",
             "--set",
             "agent.predictor_steps=3",
             "--root",

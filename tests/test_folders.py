@@ -450,7 +450,7 @@ def test_the_suite_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("kind", ["folder", "npz", "voc"])
 def test_a_kind_alone_explains_itself(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.tasks_command(kind)
+    cli.catalogue.tasks_command(kind)
     text = capsys.readouterr().out
     assert text.startswith(f"{kind}:PATH")
     assert "side=" in text
