@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 NAME = "SHA256SUMS"
-_WITHOUT = {NAME, "timings.json", "audit.json"}
+_WITHOUT = {NAME, "timings.json", "audit.json", "verified.json"}
 _LEFT_OUT = re.compile(r"selections\.npz|weights.*\.safetensors|looks\.npz")
 """What copies may lack."""
 _LINE = re.compile(r"([0-9a-f]{64})  ([\w][\w.-]*)")
@@ -27,6 +27,12 @@ def add(folder: Path, *names: str) -> None:
     """List files that have come since, or are new, in a folder that has a list."""
     if (folder / NAME).exists():
         _write(folder, _listed(folder) | {name: _hash(folder / name) for name in names})
+
+
+def of_record(folder: Path) -> str:
+    """One hash of all that a record's list names; of its record.json where there is no list."""
+    listed = folder / NAME
+    return _hash(listed if listed.exists() else folder / "record.json")
 
 
 def damaged(folder: Path) -> str | None:

@@ -50,7 +50,17 @@ from safetensors import SafetensorError
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import arrays, escape, hashes, metrics
-from glimpsebench.bench.schema import SCHEMA, About, AboutAudit, Curves, Timings, asked, read_json, shown
+from glimpsebench.bench.schema import (
+    SCHEMA,
+    About,
+    AboutAudit,
+    AboutVerification,
+    Curves,
+    Timings,
+    asked,
+    read_json,
+    shown,
+)
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.settings import current
@@ -182,6 +192,13 @@ class Record:
         """What an audit of this run found (`audit.audits.Audit`); None without one."""
         path = self.folder / "audit.json"
         return read_json(path, AboutAudit) if path.exists() else None
+
+    @cached_property
+    def level(self) -> str | None:
+        """How far `glimpse verify --keep` has followed it as it is now (`verify.LEVELS`); None if it has not."""
+        path = self.folder / "verified.json"
+        kept = read_json(path, AboutVerification) if path.exists() else None
+        return str(kept["level"]) if kept and kept["record"] == hashes.of_record(self.folder) else None
 
     def forget(self) -> None:
         """Let go of what has been read of its files; it is read again when it is asked for."""
