@@ -70,7 +70,7 @@ FEW = ("hard_concrete", "mask_penalty")
 
 AROUND = ("adcm",)
 """They may show what lies around the beacon: nothing forces their attention onto an object (common/attentive.py), and
-the batch norm after it undoes its sign. On this toy it depends on the processor's arithmetic whether it does."""
+on this toy it depends on seed and processor whether it falls there. On digits it does (docs/methods/adcm.md)."""
 
 
 @dataclass(frozen=True)
@@ -273,9 +273,9 @@ def test_a_learned_selector_beats_uniform_and_looks_at_the_beacon(name: str) -> 
     by_chance, touched_by_chance = floor(task)
     assert touched.any((1, 2)).all()
     assert crossed(learned[None, None], by_chance[None, None]).low > 0
-    # Few pixels are compared with as many random ones, not with windows, which lie at the edge more seldom.
     if name in AROUND:
         return
+    # Few pixels are compared with as many random ones, not with windows, which lie at the edge more seldom.
     on_object = objects.mean((1, 2)) if name in FEW else share_on_object(touched_by_chance, objects)
     assert crossed(share_on_object(touched, objects)[None, None], on_object[None, None]).low > 0
 
