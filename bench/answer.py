@@ -41,7 +41,7 @@ PREFIX = "duel-"
 
 @dataclass(frozen=True)
 class Arena:
-    """The rows of one agent on one task, of as many predictor passes."""
+    """The rows of one arena, named after its first agent, on one task, of as many predictor passes."""
 
     agent: str
     task: str
@@ -83,8 +83,13 @@ def estimator_of(row: Row) -> str:
     return escape.markdown(f"{settings_of(row)['estimator']}{f' ({more})' if more else ''}")
 
 
+def arena_of(agent: str) -> str:
+    """The agent whose arena it fights in: itself, or what it says, as one of another library's learners does."""
+    return str(getattr(agents.find(agent), "arena", agent))
+
+
 def arenas_of(records: Iterable[Record]) -> list[Arena]:
-    """The arenas that these records fight in, by agent, task and passes."""
+    """The arenas that these records fight in, by name, task and passes."""
     own = [one for one in records if {"estimator", "passes"} <= {*one.about["agent"]["settings"]}]
     by_agent: dict[str, list[Record]] = defaultdict(list)
     for record in own:
@@ -92,7 +97,7 @@ def arenas_of(records: Iterable[Record]) -> list[Arena]:
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for agent, some in by_agent.items():  # each on its own, as suites of two arenas may use one label
         for row in rows_of(some):
-            groups[agent, row.task, int(settings_of(row)["passes"])].append(row)
+            groups[arena_of(agent), row.task, int(settings_of(row)["passes"])].append(row)
     return [Arena(*key, tuple(rows)) for key, rows in sorted(groups.items())]
 
 
@@ -255,7 +260,7 @@ def asked() -> dict[tuple[str, str], str]:
             for spec in read_suite(name).specs:
                 agent, task = spec.make()
                 if {"estimator", "passes"} <= {*vars(agent)}:
-                    found.setdefault((spec.agent, task.id), name)
+                    found.setdefault((arena_of(spec.agent), task.id), name)
     return found
 
 
