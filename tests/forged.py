@@ -42,9 +42,14 @@ def guess(view: Mapping[str, Array]) -> Array:
 def judged_by_a_guess() -> Iterator[None]:
     """Within, no judge is trained, and whether this checkout is clean does not matter."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glimpsebench.bench.run._commit", lambda: "")
-        judged_by(patch, Alone(JUDGE, guess))
+        guessing(patch)
         yield
+
+
+def guessing(patch: pytest.MonkeyPatch) -> None:
+    """The same until `patch` is undone: a test's own, so that what it patches later is undone first."""
+    patch.setattr("glimpsebench.bench.run._commit", lambda: "")
+    judged_by(patch, Alone(JUDGE, guess))
 
 
 def make_honest(root: Path, seed: int = 0, agent: str = "raster", **settings: Any) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import Alone, Beacon, judged_by
-from forged import JUDGE, guess, judged_by_a_guess, make_honest, save
+from forged import JUDGE, guess, guessing, make_honest, save
 from glimpsebench.agents.raster import Raster
 from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout
 from glimpsebench.bench.plan import standings
@@ -218,9 +218,8 @@ def test_arrays_are_as_small_as_their_values(made: Record) -> None:
 
 
 @pytest.fixture
-def no_judge_is_trained() -> Iterator[None]:
-    with judged_by_a_guess():
-        yield
+def no_judge_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    guessing(monkeypatch)
 
 
 def test_rejudge_says_which_records_lack_what_it_needs(
