@@ -73,7 +73,12 @@ def compact(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """The first 16 hex digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+    return digest_of(canonical(value))
+
+
+def digest_of(text: str) -> str:
+    """The same of JSON that is canonical."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Judgement(NamedTuple):
