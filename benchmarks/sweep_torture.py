@@ -97,7 +97,7 @@ def report(root: Path, wanted: dict[str, str], what: str) -> None:
         *(root / "records").glob("*/*/.*"),
         *(root / "claims").glob("*"),
         *(root / "checkpoints").glob("*/*"),
-        *(path for path in (root / "judges").rglob("*.*") if path.suffix not in (".safetensors", ".sha256")),
+        *(path for path in (root / "judges").rglob("*.*") if path.suffix not in (".safetensors", ".sha256", ".json")),
     ]
     print(
         f"{what}: {len(SPECS) - len(folders)} of {len(SPECS)} runs lost, "
