@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from conftest import Alone, Beacon, judged_by
 from forged import JUDGE, guess, guessing, make_honest, save
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout
+from glimpsebench.bench import hashes, judgements, leaderboard, metrics, records, rollout
 from glimpsebench.bench.plan import standings
 from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.run import Spec, run
@@ -168,6 +168,7 @@ def test_records_of_an_earlier_version_have_no_confidence_and_are_read(made: Rec
     path = made.folder / "images.npz"
     with np.load(path) as found:
         save(path, {name: found[name] for name in found.files if name != "confidence"})
+    hashes.write(made.folder)
     record = Record.read(made.folder)
     assert "confidence" not in record.arrays
     assert leaderboard.rows_of([record])[0].calibration() == []
@@ -187,6 +188,7 @@ def as_schema_2(record: Record, evaluator: Array) -> None:
         path.unlink()
     save(record.folder / "images.npz", kept)
     (record.folder / "record.json").write_text(canonical(about))
+    hashes.write(record.folder)
     record.folder.rename(record.folder.with_name(about["key"]))
 
 
