@@ -76,10 +76,11 @@ def _write(folder: Path, listed: dict[str, str]) -> None:
 def _listed(folder: Path) -> dict[str, str]:
     """Name → hash; nothing if a line is none."""
     try:
-        lines = [_LINE.fullmatch(line) for line in (folder / NAME).read_text().splitlines()]
+        *lines, rest = (folder / NAME).read_bytes().decode().split("\n")  # at no other end of a line: it may be damaged
     except (OSError, ValueError):
         return {}
-    return {line[2]: line[1] for line in lines if line} if all(lines) else {}
+    found = [_LINE.fullmatch(line) for line in lines]
+    return {line[2]: line[1] for line in found if line} if all(found) and not rest else {}
 
 
 def _hash(path: Path) -> str:

@@ -18,11 +18,13 @@ os.environ |= {  # for a machine that is busy, and small
     "RAY_enable_worker_prestart": "0",
 }
 
+from glimpsebench.bench import judges
 from glimpsebench.bench.executors.local import Local
 from glimpsebench.bench.executors.ray import Ray
 from glimpsebench.bench.records import read_all
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.sweep import sweep
+from glimpsebench.envs import tasks
 
 FEW = {"predictor_steps": 2}
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
@@ -40,38 +42,36 @@ def main(kills: int = 20, seeds: int = 4) -> None:
     except ImportError as error:
         print(f"skipped: no Ray here ({error}); pip install 'glimpsebench[ray]'")
         return
-    specs = [Spec(agent, "digits-clutter", seed, FEW) for agent in ("full", "center") for seed in range(seeds)]
+    specs = [Spec(agent, "digits", seed, FEW) for agent in ("full", "center") for seed in range(seeds)]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        os.environ["GLIMPSE_JUDGES"] = str(root / "judges")  # of a few steps, for both
+        list(judges.train_all(tasks.make("digits"), judges.Recipe(steps=20, width=8), 20, None, lambda _: iter))
         print("local pool:", sweep(specs, root / "local", Local(2), quiet=True) or "all done", flush=True)
         wanted, rng = contents(root / "local"), random.Random(0)
         cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-        nodes, over, killed, right = [cluster.add_node(**NODE)], threading.Event(), 0, True
-
-        def kill() -> None:
-            nonlocal killed
-            while killed < kills and not over.wait(rng.uniform(2, 12)):
-                cluster.remove_node(nodes.pop(), allow_graceful=False)
-                killed += 1
-                nodes.append(cluster.add_node(**NODE))
-
-        killer = threading.Thread(target=kill, daemon=True)
-        try:
-            cluster.wait_for_nodes()
-            killer.start()
-            while right and killed < kills:
-                store = root / f"ray-{killed}"
-                failures = sweep(specs, store, Ray(cluster.address), quiet=True)
-                lost = (store / "sweep.log").read_text().count("\tlost\t")
-                right = contents(store) == wanted
-                print(f"{len(read_all(store))} of {len(specs)} runs there, {lost} begun again; ", end="")
-                print(f"{killed} nodes killed so far; bytes {'' if right else 'NOT '}as of the local pool", flush=True)
-                print(*failures, sep="\n", end="\n" * bool(failures))
-        finally:
-            over.set()
-            killer.join()
-            ray.shutdown()
-            cluster.shutdown()
+        node, killed, right = cluster.add_node(**NODE), 0, True
+        cluster.wait_for_nodes()
+        ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+        while right and killed < kills:
+            store = root / f"ray-{killed}"
+            at_work = threading.Thread(target=sweep, args=(specs, store, Ray(cluster.address), True))
+            at_work.start()
+            while at_work.is_alive():  # here, as Ray starts nodes in a main thread alone
+                at_work.join(rng.uniform(2, 12))
+                if at_work.is_alive() and killed < kills:
+                    cluster.remove_node(node, allow_graceful=False)
+                    killed += 1
+                    node = cluster.add_node(**NODE)
+            lost = (store / "sweep.log").read_text().count("\tlost\t")
+            right = contents(store) == wanted
+            print(
+                f"{len(read_all(store))} of {len(specs)} runs there, {lost} were lost with a node and begun again; ",
+                end="",
+            )
+            print(f"{killed} nodes killed so far; bytes {'' if right else 'NOT '}as of the local pool", flush=True)
+        ray.shutdown()
+        cluster.shutdown()
         sys.exit(not right)
 
 

@@ -122,7 +122,7 @@ def tortured(here: Path, wanted: dict[str, str], kills: int) -> None:
             process, whom = started(root), "nobody"
             while process.poll() is None:
                 if killed.total() < kills and at_work(root):
-                    time.sleep(rng.uniform(0, 3))
+                    time.sleep(rng.expovariate(1 / 4))
                     if process.poll() is None and at_work(root):
                         whom = rng.choice(WORDS)
                         kill(process.pid, whom, rng)

@@ -271,7 +271,7 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
 
     monkeypatch.setattr(judgements, "rejudge", noted)
     monkeypatch.setattr("glimpsebench.bench.sweep.sweep", lambda *_, **__: [])
-    monkeypatch.setattr("glimpsebench.bench.cli._report", lambda *_: None)
+    monkeypatch.setattr("glimpsebench.bench.cli.running._report", lambda *_: None)
     words = ["sweep", str(tmp_path / "scan.toml"), "--root", str(root)]
     assert glimpse(*words, capsys=capsys)[0] == 0
     assert judged == []
