@@ -322,7 +322,7 @@ def _judge_again(
     blank = Split(np.zeros_like(test.images_NCHW), test.labels_N, boxes_N4=test.boxes_N4)
     scores = {"judge": judgements.judged(agent, blank, episodes, judge).correct_MFN.mean(0)}
     try:
-        agent.load(record.folder / "weights.safetensors", task)
+        record.load_weights(agent, task)
     except (OSError, RuntimeError, ValueError, SafetensorError):
         one.notes.append("without its weights, black-out is by the judge alone")
     else:

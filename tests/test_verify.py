@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
+from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, guessing, make_honest, said
 from glimpsebench.bench import cli, hashes, judges, leaderboard, reports, rollout, rows, terminal, verify
 from glimpsebench.bench.judges.fresh import Lead
 from glimpsebench.bench.records import Record, read_all
@@ -58,9 +57,8 @@ def row(two_seeds: Path, tmp_path: Path) -> list[Record]:
 
 
 @pytest.fixture(autouse=True)
-def no_judge_is_trained() -> Iterator[None]:
-    with judged_by_a_guess():
-        yield
+def no_judge_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    guessing(monkeypatch)
 
 
 def test_an_honest_record_passes_at_every_level(copy: Path) -> None:
