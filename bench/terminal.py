@@ -8,9 +8,11 @@ row's label on a line of its own; then, if need be, its cells as a list.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import string
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -24,6 +26,22 @@ Cells = Sequence[str]
 def width() -> int:
     """How many columns there are."""
     return max(LEAST, shutil.get_terminal_size((80, 24)).columns)
+
+
+_COLOURS = {"▲": 32, "▼": 31, "supported": 32, "refuted": 31}
+"""What is green, and what is red, by ANSI's numbers."""
+
+
+def coloured(text: str) -> str:
+    """Text with its marks and verdicts in colour where standard output is a terminal that can, and NO_COLOR is not set.
+
+    Nothing is said by colour alone.
+    """
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return re.sub(
+        r"[▲▼]|\b(?:supported|refuted)\b(?=\*)", lambda found: f"\x1b[{_COLOURS[found[0]]}m{found[0]}\x1b[0m", text
+    )
 
 
 def rendered(
@@ -52,9 +70,8 @@ def rendered(
         if len(table) > 1:
             head, sides, *body = [[_cell(cell, marks) for cell in _cells(line)] for line in table]
             right = [side.endswith(":") for side in sides]
-            if curves:
-                head, body, right = with_curves(head, body, right, columns)
-            parts.append("\n".join(columned(head, body, columns, right)))
+            whole = with_curves(head, body, right, columns) if curves else (head, body, right)
+            parts.append("\n".join(columned(whole[0], whole[1], columns, whole[2])))
     return "\n\n".join(parts) + "\n"
 
 

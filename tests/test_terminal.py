@@ -108,3 +108,17 @@ def test_a_sparkline_has_a_bar_for_each_value_between_two_ends() -> None:
     assert terminal.sparkline([0.0, 50.0, None, 100.0], between=(0, 100)) == "▁▅ █"
     assert terminal.sparkline([90.0, 99.0], between=(0, 100)) == "▇█", "near the top, not from the lowest"
     assert terminal.sparkline([]) == ""
+
+
+def test_marks_and_verdicts_are_coloured_in_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "ram  58.9▼  97.0▲\nThe claim is supported*, the refuted one is not\n"
+    assert terminal.coloured(text) == text, "a pipe"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    found = terminal.coloured(text)
+    assert found.count("\x1b[32m") == 2
+    assert "58.9\x1b[31m▼\x1b[0m" in found
+    assert re.sub(r"\x1b\[\d+m", "", found) == text, "the same text, of the same width"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert terminal.coloured(text) == text

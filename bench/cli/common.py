@@ -218,4 +218,4 @@ def view_of(root: Path, of: str | None) -> View:
 
 
 def show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~"), curves: bool = False) -> None:
-    print(text if markdown else terminal.rendered(text, marks=marks, curves=curves), end="")
+    print(text if markdown else terminal.coloured(terminal.rendered(text, marks=marks, curves=curves)), end="")
