@@ -90,15 +90,24 @@ def arena_of(agent: str) -> str:
 
 def arenas_of(records: Iterable[Record]) -> list[Arena]:
     """The arenas that these records fight in, by name, task and passes."""
-    own = [one for one in records if {"estimator", "passes"} <= {*one.about["agent"]["settings"]}]
     by_agent: dict[str, list[Record]] = defaultdict(list)
-    for record in own:
-        by_agent[record.about["agent"]["name"]].append(record)
+    for record in records:
+        by_agent[record.about["agent"]["name"]].append(record)  # each on its own, as two arenas may use one label
+    return arenas_among(row for some in by_agent.values() if _fights(some[0].about["agent"]) for row in rows_of(some))
+
+
+def arenas_among(rows: Iterable[Row]) -> list[Arena]:
+    """The same of rows, some of which may fight in none."""
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
-    for agent, some in by_agent.items():  # each on its own, as suites of two arenas may use one label
-        for row in rows_of(some):
-            groups[arena_of(agent), row.task, int(settings_of(row)["passes"])].append(row)
-    return [Arena(*key, tuple(rows)) for key, rows in sorted(groups.items())]
+    for row in rows:
+        if _fights(row.about):
+            groups[arena_of(str(row.about["name"])), row.task, int(settings_of(row)["passes"])].append(row)
+    return [Arena(*key, tuple(some)) for key, some in sorted(groups.items())]
+
+
+def _fights(agent: Mapping[str, Any]) -> bool:
+    """Whether an agent is one of those whose setting `estimator` is all that differs."""
+    return {"estimator", "passes"} <= {*agent["settings"]}
 
 
 def validation(row: Row) -> list[tuple[Array, Array, Array]]:

@@ -19,6 +19,7 @@ from glimpsebench.bench.figures.paper import Drawn, ending_of
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import Row, shown
 from glimpsebench.bench.styles import Style, styles_of
+from glimpsebench.bench.terminal import sparkline
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
@@ -207,21 +208,6 @@ def markdown(rows: Sequence[Row]) -> str:
             parts.append(f"- {what} ({whose})")
         parts.append("")
     return "\n".join(parts)
-
-
-_BARS = "▁▂▃▄▅▆▇█"
-
-
-def sparkline(values: Sequence[float | None], width: int = 12) -> str:
-    """Values as a line of bars, at most so many, from the lowest to the highest.
-
-    >>> sparkline([0.0, 1.0, None, 3.5])
-    '▁▃ █'
-    """
-    some = [values[at] for at in np.unique(np.linspace(0, len(values) - 1, width).astype(int))]
-    finite = [value for value in some if value is not None]
-    low, span = min(finite, default=0.0), (max(finite, default=0.0) - min(finite, default=0.0)) or 1.0
-    return "".join(" " if value is None else _BARS[round(7 * (value - low) / span)] for value in some)
 
 
 def _summary(points: dict[str, list[Any]] | None, factor: float) -> list[str]:

@@ -8,9 +8,11 @@ row's label on a line of its own; then, if need be, its cells as a list.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import string
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -18,6 +20,7 @@ from itertools import zip_longest
 from glimpsebench.bench import escape
 
 LEAST, MOST_PROSE = 40, 100
+Cells = Sequence[str]
 
 
 def width() -> int:
@@ -25,13 +28,32 @@ def width() -> int:
     return max(LEAST, shutil.get_terminal_size((80, 24)).columns)
 
 
-def rendered(markdown: str, columns: int | None = None, marks: tuple[str, str] = ("*", "~")) -> str:
+_COLOURS = {"▲": 32, "▼": 31, "supported": 32, "refuted": 31}
+"""What is green, and what is red, by ANSI's numbers."""
+
+
+def coloured(text: str) -> str:
+    """Text with its marks and verdicts in colour where standard output is a terminal that can, and NO_COLOR is not set.
+
+    Nothing is said by colour alone.
+    """
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return re.sub(
+        r"[▲▼]|\b(?:supported|refuted)\b(?=\*)", lambda found: f"\x1b[{_COLOURS[found[0]]}m{found[0]}\x1b[0m", text
+    )
+
+
+def rendered(
+    markdown: str, columns: int | None = None, marks: tuple[str, str] = ("*", "~"), curves: bool = False
+) -> str:
     """A Markdown page for the terminal.
 
     Args:
         markdown: of headings, paragraphs, lists and tables.
         columns: at most so wide; by default the terminal's.
         marks: what a cell in bold and one in italics have after them, and what the legend calls these.
+        curves: whether rows of accuracies over the share of the image get a sparkline, where there is room for it.
     """
     columns = columns or width()
     parts: list[str] = []
@@ -47,7 +69,9 @@ def rendered(markdown: str, columns: int | None = None, marks: tuple[str, str] =
             parts.append(_paragraph(_prose("\n".join(rest), marks), columns))
         if len(table) > 1:
             head, sides, *body = [[_cell(cell, marks) for cell in _cells(line)] for line in table]
-            parts.append("\n".join(columned(head, body, columns, [side.endswith(":") for side in sides])))
+            right = [side.endswith(":") for side in sides]
+            whole = with_curves(head, body, right, columns) if curves else (head, body, right)
+            parts.append("\n".join(columned(whole[0], whole[1], columns, whole[2])))
     return "\n\n".join(parts) + "\n"
 
 
@@ -66,6 +90,56 @@ def _prose(text: str, marks: tuple[str, str]) -> str:
     text = re.sub(r"\*\*Bold\*\*|\bBold(?=:)", strong, text).replace("*italic*", emphasis)
     text = text.replace("bold or italic", f"{strong} or {emphasis}")
     return escape.plain(re.sub(r"\*{1,2}(\w[^*]*?)\*{1,2}", r"\1", text).replace("`", ""))
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+CURVE = "0–100"
+"""The head of the column of sparklines: from where to where they go, in per cent."""
+_LEAST_POINTS = 3
+"""Of a sparkline in a table."""
+
+
+def sparkline(values: Sequence[float | None], width: int = 12, between: tuple[float, float] | None = None) -> str:
+    """Values as a line of bars, at most so many.
+
+    Args:
+        values: None leaves a gap.
+        width: how many bars at most.
+        between: the values of the lowest and of the highest bar; by default the least and the largest that are shown.
+
+    >>> sparkline([0.0, 1.0, None, 3.5]), sparkline([0.0, 50.0, None, 100.0], between=(0, 100))
+    ('▁▃ █', '▁▅ █')
+    """
+    last, steps = len(values) - 1, max(width - 1, 1)
+    some = [values[at] for at in sorted({step * last // steps for step in range(width)})] if values else []
+    finite = [value for value in some if value is not None]
+    low, high = between or (min(finite, default=0.0), max(finite, default=0.0))
+    span = (high - low) or 1.0
+    return "".join(" " if value is None else _BARS[round(7 * (value - low) / span)] for value in some)
+
+
+def with_curves(
+    head: Cells, body: Sequence[Cells], right: Sequence[bool], columns: int
+) -> tuple[Cells, Sequence[Cells], Sequence[bool]]:
+    """A table with a column of sparklines before its first share of the image; as it is where that would be too wide.
+
+    Of rows whose figures are accuracies: those that have an interval.
+    """
+    shares = [at for at, name in enumerate(head) if re.fullmatch(r"[\d.]+ %", name)]
+    if len(shares) < _LEAST_POINTS:
+        return head, body, right
+    first = shares[0]
+
+    def curve(row: Cells) -> str:
+        found = [re.match(r"([\d.]+) ± ", row[at]) for at in shares]
+        if not any(found):
+            return ""
+        return sparkline([float(one[1]) if one else None for one in found], len(shares), (0, 100))
+
+    wider = [[*row[:first], curve(row) if number else CURVE, *row[first:]] for number, row in enumerate([head, *body])]
+    if not any(row[first] for row in wider[1:]) or _width(wider) > columns:
+        return head, body, right
+    return wider[0], wider[1:], [*right[:first], False, *right[first:]]
 
 
 _ITEM = r"(?:[-*]|\d+\.) "
@@ -110,9 +184,6 @@ def listed(entries: Iterable[tuple[str, str]], columns: int | None = None) -> st
         begin = [name] if len(name) > left - 2 else []
         lines += [*begin, ("" if begin else name).ljust(left) + first, *(" " * left + line for line in rest)]
     return "\n".join(line.rstrip() for line in lines)
-
-
-Cells = Sequence[str]
 
 
 def columned(head: Cells, body: Sequence[Cells], columns: int, right: Sequence[bool] = ()) -> list[str]:

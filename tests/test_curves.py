@@ -19,7 +19,7 @@ from conftest import Alone, Beacon, hurried, judged_by
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Diverged, report, reporting_to
 from glimpsebench.agents.uniform import Uniform
-from glimpsebench.bench import curves, recorder
+from glimpsebench.bench import curves, recorder, terminal
 from glimpsebench.bench.leaderboard import rows_of
 from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.records import Record, compact
@@ -362,6 +362,6 @@ def test_tensorboard_files_are_written_where_it_is_installed_and_else_it_is_one_
 
 
 def test_a_sparkline_goes_from_the_lowest_to_the_highest() -> None:
-    assert curves.sparkline([1.0, 2.0, 3.0, 8.0]) == "▁▂▃█"
-    assert curves.sparkline([5.0]) == "▁"
-    assert len(curves.sparkline(list(range(100)))) == 12
+    assert terminal.sparkline([1.0, 2.0, 3.0, 8.0]) == "▁▂▃█"
+    assert terminal.sparkline([5.0]) == "▁"
+    assert len(terminal.sparkline(list(range(100)))) == 12

@@ -64,6 +64,28 @@ def streams(pdf: bytes) -> Iterator[bytes]:
             continue
 
 
+def assert_printable(one: Drawn, width: float, folder: Path) -> None:
+    pdf, png, caption = paper.save(one, folder)
+    content = pdf.read_bytes()
+    assert b"/FontFile2" in content, "TrueType is embedded"
+    assert b"/Type3" not in content
+    assert b"CreationDate" not in content
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", content)
+    assert box is not None
+    assert float(box[1]) == pytest.approx(72 * width, abs=0.5)
+    sizes = [float(size) for stream in streams(content) for size in re.findall(rb"/F\d+ ([\d.]+) Tf", stream)]
+    assert sizes, one.name
+    assert min(sizes) >= paper.SMALLEST, one.name
+    assert png.stat().st_size > 5_000
+    assert caption.read_text().strip()
+
+
+def assert_not_cut_off(one: Drawn) -> None:
+    one.figure.draw_without_rendering()
+    box, (wide, high) = one.figure.get_tightbbox(), one.figure.get_size_inches()
+    assert min(box.x0, box.y0, wide - box.x1, high - box.y1) > -0.02, f"{one.name}: cut off"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_figure_can_be_printed(width: float, two_tasks: list[Row], rows: list[Row], tmp_path: Path) -> None:
@@ -71,19 +93,7 @@ def test_every_figure_can_be_printed(width: float, two_tasks: list[Row], rows: l
     assert {one.name for one in every} >= {"curve", "curve-2", "curve-own", "floors", "front-fraction"}
     assert {one.name for one in every} >= {"differences", "differences-2", "profiles-open", "profiles-gated"}
     for one in every:
-        pdf, png, caption = paper.save(one, tmp_path)
-        content = pdf.read_bytes()
-        assert b"/FontFile2" in content, "TrueType is embedded"
-        assert b"/Type3" not in content
-        assert b"CreationDate" not in content
-        box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", content)
-        assert box is not None
-        assert float(box[1]) == pytest.approx(72 * width, abs=0.5)
-        sizes = [float(size) for stream in streams(content) for size in re.findall(rb"/F\d+ ([\d.]+) Tf", stream)]
-        assert sizes, one.name
-        assert min(sizes) >= paper.SMALLEST, one.name
-        assert png.stat().st_size > 5_000
-        assert caption.read_text().strip()
+        assert_printable(one, width, tmp_path)
 
 
 def test_the_same_rows_make_the_same_bytes(rows: list[Row], tmp_path: Path) -> None:
@@ -109,8 +119,7 @@ def test_no_panel_is_crowded_and_nothing_is_cut_off_or_impossible(
             if axis.get_legend():
                 assert len(axis.get_legend().get_texts()) <= paper.MOST_LINES, one.name
             assert axis.get_position().height * one.figure.get_figheight() > 0.9, f"{one.name}: no room is left"
-        box, (wide, high) = one.figure.get_tightbbox(), one.figure.get_size_inches()
-        assert min(box.x0, box.y0, wide - box.x1, high - box.y1) > -0.02, f"{one.name}: cut off"
+        assert_not_cut_off(one)
         if one.name.startswith(("curve", "floors")):
             for axis in one.figure.axes:
                 values = [line.get_ydata() for line in axis.lines]

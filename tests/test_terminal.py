@@ -21,7 +21,7 @@ def widest(text: str) -> int:
 def test_every_committed_table_fits_and_keeps_its_figures(columns: int) -> None:
     for path in RESULTS:
         markdown = path.read_text()
-        text = terminal.rendered(markdown, columns, leaderboard.MARKS)
+        text = terminal.rendered(markdown, columns, leaderboard.MARKS, curves=True)
         assert widest(text) <= columns, path
         assert "| " not in text, path
         assert "**" not in text, path
@@ -80,3 +80,45 @@ def test_a_text_that_is_too_long_goes_on_below_itself() -> None:
     text = terminal.listed([("ram", "word " * 40), ("a name that is longer than its column, by far", "x")], 60)
     assert widest(text) <= 60
     assert all(line.startswith(" " * 22) for line in text.splitlines()[1:3])
+
+
+def test_accuracies_get_a_sparkline_where_there_is_room_and_nothing_else_does() -> None:
+    page = "\n".join(
+        [
+            "| contender | score by | 5 % | 10 % | 50 % | note |",
+            "| --- | --- | ---: | ---: | ---: | --- |",
+            "| ram | evaluator | · | **50.0 ± 1.0**° | 99.0 ± 1.0 | x |",
+            "|  | touched | 1.0 | 2.0 | 3.0 |  |",
+            "| detectable | evaluator | 1.0 | 2.0 | 3.0 |  |",
+        ]
+    )
+    head, *rows = terminal.rendered(page, 200, ("▲", "▼"), curves=True).splitlines()
+    assert head.split() == ["contender", "score", "by", "0–100", "5", "%", "10", "%", "50", "%", "note"]
+    assert rows[0].split()[2:4] == ["▅█", "·"]
+    assert rows[0].index("▅") == head.index("0") + 1, "a budget that is not reached is a gap"
+    assert not re.search(f"[{terminal._BARS}]", "".join(rows[1:]))
+    assert "0–100" not in terminal.rendered(page, 60, ("▲", "▼"), curves=True), "no room: the table as it is"
+    assert terminal.rendered(page, 60, curves=True) == terminal.rendered(page, 60)
+    assert "0–100" not in terminal.rendered(page, 200), "only where it is asked for"
+    findings = page.replace("5 %", "size").replace("10 %", "area")
+    assert "0–100" not in terminal.rendered(findings, 200, curves=True)
+
+
+def test_a_sparkline_has_a_bar_for_each_value_between_two_ends() -> None:
+    assert terminal.sparkline([0.0, 50.0, None, 100.0], between=(0, 100)) == "▁▅ █"
+    assert terminal.sparkline([90.0, 99.0], between=(0, 100)) == "▇█", "near the top, not from the lowest"
+    assert terminal.sparkline([]) == ""
+
+
+def test_marks_and_verdicts_are_coloured_in_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "ram  58.9▼  97.0▲\nThe claim is supported*, the refuted one is not\n"
+    assert terminal.coloured(text) == text, "a pipe"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    found = terminal.coloured(text)
+    assert found.count("\x1b[32m") == 2
+    assert "58.9\x1b[31m▼\x1b[0m" in found
+    assert re.sub(r"\x1b\[\d+m", "", found) == text, "the same text, of the same width"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert terminal.coloured(text) == text

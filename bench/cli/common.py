@@ -217,5 +217,5 @@ def view_of(root: Path, of: str | None) -> View:
     return found
 
 
-def show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~")) -> None:
-    print(text if markdown else terminal.rendered(text, marks=marks), end="")
+def show(text: str, markdown: bool, marks: tuple[str, str] = ("*", "~"), curves: bool = False) -> None:
+    print(text if markdown else terminal.coloured(terminal.rendered(text, marks=marks, curves=curves)), end="")

@@ -52,7 +52,7 @@ def leaderboard_command(
     paths = leaderboard.write(records, folder, title or heading)
     if into is not None:
         leaderboard.insert(into, folder, title or heading, records=records)
-    show(paths[0].read_text(), markdown, leaderboard.MARKS)
+    show(paths[0].read_text(), markdown, leaderboard.MARKS, curves=True)
     print("Written:", *paths, sep="\n  ")
 
 
@@ -188,7 +188,7 @@ def figures_command(
     PDF and PNG of each, and beside them its caption, NAME.txt: images, seeds, intervals and tests. Gated and open
     contenders stand in panels of their own; what is too much for one figure goes on in NAME-2.
     """
-    from glimpsebench.bench import by_glimpse, figures, latex, leaderboard, store
+    from glimpsebench.bench import ablate, by_glimpse, figures, latex, leaderboard, store
     from glimpsebench.bench.figures.paper import inches
     from glimpsebench.bench.suites import read_suite
 
@@ -204,10 +204,14 @@ def figures_command(
     into = folder / "figures"
     into.mkdir(parents=True, exist_ok=True)
     print("Written:")
-    for path in figures.write_all(rows, replayed, into, wide):
+    suite = read_suite(of) if of and store.is_suite(of) else None
+    verdicts = ablate.decided(suite, records) if suite and suite.claims else []
+    for path in figures.write_all(rows, replayed, into, wide, verdicts):
         print(f"  {path}")
     pages = {"leaderboard": leaderboard.markdown(rows, title)}
-    for comparison in read_suite(of).comparisons if of and store.is_suite(of) else ():
+    if suite and suite.claims:
+        pages["ablation"] = ablate.markdown(suite, records)
+    for comparison in suite.comparisons if suite else ():
         with suppress(UsageError):  # its rows are not here yet
             pages[Path(comparison.file).stem] = comparison.text(rows)
     for page, text in pages.items():

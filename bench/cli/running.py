@@ -222,7 +222,7 @@ def _report(root: Path, swept: Suite, suite: Suite) -> None:
     own = store.asked_by(swept.specs, records)
     compared, skipped = compare.write(swept.comparisons, leaderboard.rows_of(own), folder)
     paths += compared
-    show(paths[0].read_text(), False, leaderboard.MARKS)
+    show(paths[0].read_text(), False, leaderboard.MARKS, curves=True)
     notes = [*skipped, *filter(None, (curves.at_chance(record, rooted(root)) for record in own))]
     print(*map(terminal.folded, notes), sep="\n", end="\n" * bool(notes))
     print("Written:", *paths, root / "records", sep="\n  ")

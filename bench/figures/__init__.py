@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glimpsebench.bench.by_glimpse import Replayed
-from glimpsebench.bench.figures import curves, differences, fronts, gallery, glimpses, profiles
+from glimpsebench.bench.claims import Verdict
+from glimpsebench.bench.figures import claims, curves, differences, duel, fronts, gallery, glimpses, masks, profiles
 from glimpsebench.bench.figures.paper import WIDTHS, ending_of, save
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import Row, rows_of
@@ -29,7 +30,9 @@ def write(records: Sequence[Record], root: Path) -> list[Path]:
     return paths
 
 
-def write_all(rows: Sequence[Row], replayed: Sequence[Replayed], folder: Path, width: float) -> Iterator[Path]:
+def write_all(
+    rows: Sequence[Row], replayed: Sequence[Replayed], folder: Path, width: float, verdicts: Sequence[Verdict] = ()
+) -> Iterator[Path]:
     """Draw all figures, and yield their paths one after another.
 
     Args:
@@ -37,6 +40,7 @@ def write_all(rows: Sequence[Row], replayed: Sequence[Replayed], folder: Path, w
         replayed: of the rows that have their selections and weights, glimpse by glimpse.
         folder: where to.
         width: of each, inches.
+        verdicts: on the claims of the suite, if it makes some.
     """
     from glimpsebench.bench import curves as training  # which has the commands' other half
 
@@ -50,10 +54,12 @@ def write_all(rows: Sequence[Row], replayed: Sequence[Replayed], folder: Path, w
             glimpses.draw(steps, styles, width),
             gallery.draw(here, width),
             training.draw([row for row in here if _learns(row)], styles, width),
+            masks.draw(here, styles, width),
+            duel.draw(here, styles, width),
         ):
             for one in drawn:
                 yield from save(one, folder, ending)
-    for one in profiles.draw(rows, styles, width):
+    for one in (*profiles.draw(rows, styles, width), *claims.draw(verdicts, width)):
         yield from save(one, folder)
 
 

@@ -62,7 +62,7 @@ def _figure(
     with mpl.rc_context(paper.STYLE):
         for axis, (title, panel) in zip(axes, panels.items(), strict=True):
             for row in panel:
-                _line(axis, row, by, styles[row.label])
+                line(axis, row, by, styles[row.label])
             if strongest:
                 _strongest(axis, floors)
             if ceiling is not None and not np.isnan(top := ceiling.means(by)[-1]):
@@ -74,7 +74,7 @@ def _figure(
     return Drawn(name, figure, _caption(shown or rows, floors, ceiling, by, strongest))
 
 
-def _line(axis: Any, row: Row, by: str, style: Style) -> None:
+def line(axis: Any, row: Row, by: str, style: Style) -> None:
     """A contender's mean with its interval, and its seeds where there are few."""
     budgets = [budget for budget in row.covered if row.scores(by, budget) is not None]
     if not budgets:

@@ -166,9 +166,27 @@ def fractions(axis: Any, least: float) -> None:
 
 def accuracies(axis: Any, by: str) -> None:
     """Make the y axis one of accuracies, all of [0, 1]."""
+    shares(axis)
     axis.set_ylim(0, 1.02)
-    axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], ["0", "20", "40", "60", "80", "100"])
     axis.set_ylabel(f"{SCORED_BY[by]}, %")
+
+
+def shares(axis: Any) -> None:
+    """Make the y axis one of per cent, all of [0, 1]."""
+    axis.set_ylim(-0.02, 1.02)
+    axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0], ["0", "20", "40", "60", "80", "100"])
+
+
+def shared_legend(figure: Any, axis: Any) -> None:
+    """One legend below all panels, of the labels of one of them; the figure grows by its lines."""
+    handles, labels = axis.get_legend_handles_labels()
+    letters = int((figure.get_figwidth() - 0.3) / 0.058)  # of the small text
+    lines = [textwrap.fill(label, letters - _HANDLE) for label in labels]
+    longest = max(len(part) for line in lines for part in line.splitlines())
+    columns = max(1, min(len(lines), letters // (longest + _HANDLE)))
+    figure.legend(handles, lines, loc="outside lower center", ncols=columns, columnspacing=1.2, labelspacing=0.3)
+    deep = -(-len(lines) // columns) + sum(line.count("\n") for line in lines)
+    figure.set_figheight(figure.get_figheight() + (deep + 1) * SMALL * 1.5 / 72)
 
 
 def legends(figure: Any, axes: Sequence[Any]) -> None:
@@ -262,3 +280,15 @@ def shortened(text: str, letters: int) -> str:
     'autom.'
     """
     return text if len(text) <= letters else f"{text[: max(letters - 1, 0)]}."
+
+
+def wrapped(text: str, letters: int, lines: int = 3) -> str:
+    """A name on so many lines at most, the last of which is shortened if that is too few.
+
+    >>> wrapped("gain (mining_trains=attention only)", 14, 2)
+    'gain\\n(mining_train.'
+    """
+    first, rest = textwrap.wrap(text, letters, break_long_words=False, break_on_hyphens=False), list[str]()
+    if len(first) > lines:
+        first, rest = first[: lines - 1], first[lines - 1 :]
+    return "\n".join(shortened(line, letters) for line in [*first, *([" ".join(rest)] if rest else [])])

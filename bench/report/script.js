@@ -465,7 +465,7 @@
     const body = el("tbody", {}, cut.map((n) => line(n, some)));
     if (cut.length < numbers.length) body.append(el("tr", {}, el("td", { colspan: some.length + 1 }, el("button", { type: "button", class: "link", onclick: () => { every = true; grid(); } }, `Show all ${numbers.length} rows`))));
     const floors = section.floors[state.by];
-    return el("table", { class: `results${state.heat ? " heat" : ""}`, "data-track": track }, el("caption", {}, TRACKS[track]),
+    return el("table", { class: `results${state.heat ? " heat" : ""}`, "data-track": track }, el("caption", {}, el("span", {}, TRACKS[track])),
       el("thead", {}, el("tr", {}, head("name", "contender", null, false), some.map((column) => head(column.key, column.text, column.title, column.key !== "audit" && column.key !== "note" && column.key !== "supervision")))),
       body,
       track !== "reference" && floors && el("tfoot", {}, el("tr", {}, el("th", { scope: "row" }, "strongest floor"), some.map((column) => {
@@ -624,8 +624,9 @@
         const long = 6.6 * row.name.length, left = x + 12 + long > width - 4;
         const from = left ? x - 11 - long : x + 11;
         let down = y + 4;
-        for (let tries = 0; tries < 8 && taken.some(([a, b, c]) => Math.abs(down - c) < 13 && from < b && from + long > a); tries += 1) down += 13;
-        if (down < to.y(0) - 4) {
+        const covered = () => taken.some(([a, b, c]) => Math.abs(down - c) < 13 && from < b && from + long > a);
+        for (let tries = 0; tries < 4 && covered(); tries += 1) down += 13;
+        if (!covered() && down < to.y(0) - 4) { // a name that is far from its mark would be taken for another's
           taken.push([from, from + long, down]);
           group.append(draw("text", { class: "halo", x: left ? x - 11 : x + 11, y: down, "text-anchor": left ? "end" : "start", "font-weight": front.includes(n) ? 600 : 400 }, row.name));
         }
@@ -855,7 +856,7 @@
       return el("td", { class: sign ? sign[1] : null, title: `${rows[a].name} less ${rows[b].name}: ${signed(one[0])}, 95 % interval ${signed(one[1])} to ${signed(one[2])}` },
         el("span", { class: "mean" }, signed(one[0])), " ", el("span", { class: "mark" }, sign ? sign[0] : "", sign && el("span", { class: "hidden" }, one[3] > 0 ? "better" : "worse")));
     })));
-    swap("matrix", [el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Head to head" }, el("table", { class: "matrix" }, el("caption", {}, `With at most ${share(budgets[i])}`),
+    swap("matrix", [el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Head to head" }, el("table", { class: "matrix" }, el("caption", {}, el("span", {}, `With at most ${share(budgets[i])}`)),
       el("thead", {}, el("tr", {}, el("td", {}), some.map((n) => el("th", { scope: "col" }, rows[n].name)))), el("tbody", {}, body)))]);
   }
 
