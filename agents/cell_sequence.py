@@ -30,85 +30,37 @@ Command: glimpse run --agent cell_sequence --task digits-clutter --set agent.est
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.duel import cells_to_pixels, entropy_of, log_likelihood
-from glimpsebench.agents.common.estimators import HIDDEN, gumbel_like, straight_through
-from glimpsebench.agents.common.nets import Positive, Rate
-from glimpsebench.agents.common.sequence import SequenceAgent
-from glimpsebench.envs.glimpse import Observation
-from glimpsebench.envs.sensors import Mask
-
-Array = NDArray[Any]
+from glimpsebench.agents.common.arenas import CellArena
+from glimpsebench.agents.common.duel import log_likelihood
+from glimpsebench.agents.common.estimators import gumbel_like, straight_through
+from glimpsebench.agents.common.nets import Rate
 
 
 @dataclass
-class CellSequence(SequenceAgent):
+class CellSequence(CellArena):
     """Reveals cell after cell.
 
     Settings:
         estimator: what the policy learns by.
-        cell: the side of a cell, pixels.
         temperature, last_temperature: τ of `straight_through` and `relaxed` at the first and at the last step.
-        The others: `SequenceAgent` (common/sequence.py) and `DuelAgent` (common/duel.py).
+        The others: `CellArena` (common/arenas.py).
     """
 
     estimator: Literal[
         "reinforce", "reinforce_learned", "ppo", "straight_through", "relaxed", "expected_gain", "random"
     ] = "reinforce"
-    cell: Positive = 4
-    glimpses: Positive = 13
     temperature: Rate = 1.0
     last_temperature: Rate = 0.3
-
-    def sensor(self) -> Mask:
-        return Mask(self.cell, at_once=1)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.sensor().grid(self.shape)
-
-    def horizon(self) -> int:
-        return min(self.glimpses, self.grid[0] * self.grid[1])
 
     @property
     def passes_per_image(self) -> int:
         return self.grid[0] * self.grid[1] if self.estimator == "expected_gain" else self.draws
-
-    def build(self) -> nn.Module:
-        return self.new_net(self.grid)
-
-    def pixels(self, cells_BP: Tensor) -> Tensor:
-        """A value per cell → at each of its pixels (B, 1, H, W)."""
-        return cells_to_pixels(cells_BP, self.grid, self.cell, (self.shape[1], self.shape[2]))
-
-    def hidden_scores(self, outputs_BP: Tensor, mask_B1HW: Tensor) -> Tensor:
-        """The scores, those of revealed cells so low that they are never drawn."""
-        revealed_BP = mask_B1HW[:, 0, :: self.cell, :: self.cell].flatten(1)
-        return torch.where(revealed_BP > 0, HIDDEN, outputs_BP)
-
-    def sample(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
-        if self.estimator == "random":
-            outputs_BA = torch.zeros_like(outputs_BA)
-        return (self.hidden_scores(outputs_BA, mask_B1HW) + gumbel_like(outputs_BA)).argmax(1)
-
-    def at_test(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
-        return self.hidden_scores(outputs_BA, mask_B1HW).argmax(1)
-
-    def log_prob(self, outputs_BA: Tensor, mask_B1HW: Tensor, choice_B: Tensor) -> Tensor:
-        return self.hidden_scores(outputs_BA, mask_B1HW).log_softmax(1).gather(1, choice_B[:, None])[:, 0]
-
-    def policy_entropy(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
-        return entropy_of(self.hidden_scores(outputs_BA, mask_B1HW))
-
-    def footprint(self, choice_B: Tensor) -> Tensor:
-        return self.pixels(F.one_hot(choice_B, self.grid[0] * self.grid[1]).float())
 
     def gradient_loss(self, image_BCHW: Tensor, labels_B: Tensor, mask_B1HW: Tensor, done: float) -> Tensor:
         scores_BP = self.hidden_scores(self.policy(image_BCHW, mask_B1HW)[0], mask_B1HW)
@@ -131,14 +83,3 @@ class CellSequence(SequenceAgent):
             logits = self.read(image_BCHW.repeat_interleave(cells, 0), shown)
         gain_BP = log_likelihood(logits, labels_B.repeat_interleave(cells)).reshape(-1, cells)
         return -(scores_BP.softmax(1) * gain_BP).sum(1).mean()
-
-    @torch.no_grad()
-    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
-        if self.estimator == "random":
-            hidden = 1 - observation["mask"][:, 0, :: self.cell, :: self.cell]
-            action: Array = (hidden * (0.01 + 0.99 * rng.random(hidden.shape))).astype(np.float32)
-            return action
-        outputs_BP, mask_B1HW = self.chosen(observation)
-        best_BP = F.one_hot(self.at_test(outputs_BP, mask_B1HW), outputs_BP.shape[1]).float()
-        action = best_BP.reshape(-1, *self.grid).numpy()
-        return action

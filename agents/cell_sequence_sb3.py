@@ -34,7 +34,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from glimpsebench.agents.cell_sequence import CellSequence
+from glimpsebench.agents.common.arenas import CellArena
 from glimpsebench.agents.common.duel import Part
 from glimpsebench.agents.common.nets import Positive
 from glimpsebench.agents.common.sequence_sb3 import LibraryAgent, OwnActorCriticPolicy, OwnDQNPolicy
@@ -77,16 +77,16 @@ class HiddenCellDQN(DQN):
 
 
 @dataclass
-class CellSequenceSB3(LibraryAgent, CellSequence):
+class CellSequenceSB3(LibraryAgent, CellArena):
     """Reveals cell after cell.
 
     Settings:
         estimator: the learner.
         last_exploration: ε of `dqn` in the second half.
-        The others: `LibraryAgent` (common/sequence_sb3.py) and `CellSequence`.
+        The others: `LibraryAgent` (common/sequence_sb3.py) and `CellArena` (common/arenas.py).
     """
 
-    estimator: Literal["ppo", "dqn"] = "ppo"  # type: ignore[assignment]
+    estimator: Literal["ppo", "dqn"] = "ppo"
     glimpses: Positive = 13
     last_exploration: Part = 0.1
 

@@ -31,69 +31,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from glimpsebench.agents.common.base import tensor
+from glimpsebench.agents.common.arenas import WindowArena
 from glimpsebench.agents.common.duel import Part, reward_of
 from glimpsebench.agents.common.estimators import leave_one_out, reinforce_loss, straight_through
-from glimpsebench.agents.common.nets import Positive, Rate
-from glimpsebench.agents.common.sequence import SequenceAgent
-from glimpsebench.envs.glimpse import Observation
-from glimpsebench.envs.sensors import Window
-
-Array = NDArray[Any]
 
 
 @dataclass
-class WindowSequence(SequenceAgent):
+class WindowSequence(WindowArena):
     """Looks at window after window.
 
     Settings:
         estimator: what the policy learns by.
-        size: the side of the window, pixels.
-        std: of the policy, in units of the frame [-1, 1].
         mix: the share of the pathwise gradient in `mixed`.
-        The others: `SequenceAgent` (common/sequence.py) and `DuelAgent` (common/duel.py).
+        The others: `WindowArena` (common/arenas.py).
     """
 
     estimator: Literal["reinforce", "reinforce_learned", "ppo", "pathwise", "mixed", "random"] = "reinforce"
-    size: Positive = 6
-    std: Rate = 0.25
     mix: Part = 0.5
-
-    curve_at: ClassVar[float] = 0.2
-
-    def sensor(self) -> Window:
-        return Window(self.size, border="inside")
-
-    def build(self) -> nn.Module:
-        return self.new_net(None)
-
-    def sample(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
-        if self.estimator == "random":
-            return 2 * torch.rand_like(outputs_BA) - 1
-        return (outputs_BA + self.std * torch.randn_like(outputs_BA)).detach()
-
-    def at_test(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
-        return self.sample(outputs_BA, mask_B1HW)
-
-    def log_prob(self, outputs_BA: Tensor, mask_B1HW: Tensor, choice_B: Tensor) -> Tensor:
-        return -((choice_B - outputs_BA) / self.std).square().sum(1) / 2
-
-    def policy_entropy(self, outputs_BA: Tensor, mask_B1HW: Tensor) -> Tensor:
-        return torch.zeros(())  # of a Gaussian whose deviation is fixed
-
-    def footprint(self, choice_B: Tensor) -> Tensor:
-        sensor = self.sensor()
-        fixation_B2 = choice_B.detach().clamp(-1, 1).cpu().numpy()
-        aim_B2 = sensor.aim(fixation_B2, self.shape, np.zeros(len(fixation_B2)))
-        return tensor(sensor.footprint(aim_B2, self.shape))[:, None].float()
 
     def outline(self, fixation_B2: Tensor) -> Tensor:
         """The share of each pixel that the unrounded window at a fixation covers (B, 1, H, W), differentiable."""
@@ -133,11 +93,3 @@ class WindowSequence(SequenceAgent):
         log_prob_mB = self.log_prob(mean_M2, shown, fixation_M2.detach()).reshape(draws, batch)
         reinforce = reinforce_loss(log_prob_mB, leave_one_out(reward_mB))
         yield self.mix * F.cross_entropy(logits_MK, labels_M) + (1 - self.mix) * reinforce
-
-    @torch.no_grad()
-    def act(self, observation: Observation, rng: np.random.Generator) -> Array:
-        if self.estimator == "random":
-            uniform: Array = rng.uniform(-1, 1, (len(observation["mask"]), 2)).astype(np.float32)
-            return uniform
-        mean_B2: Array = self.chosen(observation)[0].numpy()
-        return np.clip(mean_B2 + self.std * rng.standard_normal(mean_B2.shape, np.float32), -1, 1)

@@ -35,9 +35,9 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
+from glimpsebench.agents.common.arenas import WindowArena
 from glimpsebench.agents.common.sequence import GlimpsePolicy
 from glimpsebench.agents.common.sequence_sb3 import LibraryAgent, OwnActorCriticPolicy, OwnSACPolicy
-from glimpsebench.agents.window_sequence import WindowSequence
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.sb3 import VecGlimpse
 
@@ -48,15 +48,15 @@ INSIDE = 1 - 1e-4
 
 
 @dataclass
-class WindowSequenceSB3(LibraryAgent, WindowSequence):
+class WindowSequenceSB3(LibraryAgent, WindowArena):
     """Looks at window after window.
 
     Settings:
         estimator: the learner.
-        The others: `LibraryAgent` (common/sequence_sb3.py) and `WindowSequence`.
+        The others: `LibraryAgent` (common/sequence_sb3.py) and `WindowArena` (common/arenas.py).
     """
 
-    estimator: Literal["ppo", "sac"] = "ppo"  # type: ignore[assignment]
+    estimator: Literal["ppo", "sac"] = "ppo"
 
     arena: ClassVar[str] = "window_sequence"
 

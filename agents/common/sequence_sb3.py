@@ -255,6 +255,9 @@ class LibraryAgent(SequenceAgent):
     def outputs(self) -> int:
         """A, the number of the policy's outputs."""
 
+    def gradient_loss(self, image_BCHW: Tensor, labels_B: Tensor, mask_B1HW: Tensor, done: float) -> Tensor:
+        raise AssertionError("the losses are the library's")
+
     @property
     def gamma(self) -> float:
         return 1.0 if self.credit == "episode" else 0.0
