@@ -29,7 +29,7 @@ from glimpsebench.bench.claims import (
     verdicts,
 )
 from glimpsebench.bench.compare import AREA, pipe
-from glimpsebench.bench.records import Record, digest
+from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.bench.run import questions
 from glimpsebench.bench.stats import NOTHING, Interval, interval, over_seeds
@@ -60,7 +60,7 @@ def decided(suite: Suite, records: Sequence[Record]) -> list[Verdict]:
 
 def _questions(suite: Suite) -> set[str]:
     """The hashes of a suite's runs as today's code asks for them (`Record.question`)."""
-    return {digest(question) for question in questions(suite.specs)}
+    return {key for _, key in questions(suite.specs)}
 
 
 def command(suite: Suite) -> str:

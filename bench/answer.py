@@ -41,7 +41,7 @@ PREFIX = "duel-"
 
 @dataclass(frozen=True)
 class Arena:
-    """The rows of one agent on one task, of as many predictor passes."""
+    """The rows of one arena, named after its first agent, on one task, of as many predictor passes."""
 
     agent: str
     task: str
@@ -83,12 +83,18 @@ def estimator_of(row: Row) -> str:
     return escape.markdown(f"{settings_of(row)['estimator']}{f' ({more})' if more else ''}")
 
 
+def arena_of(agent: str) -> str:
+    """The agent whose arena it fights in: itself, or what it says, as one of another library's learners does."""
+    return str(getattr(agents.find(agent), "arena", agent))
+
+
 def arenas_of(records: Iterable[Record]) -> list[Arena]:
-    """The arenas that these records fight in, by agent, task and passes."""
+    """The arenas that these records fight in, by name, task and passes."""
     by_agent: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_agent[record.about["agent"]["name"]].append(record)  # each on its own, as two arenas may use one label
-    return arenas_among(row for some in by_agent.values() if _fights(some[0].about["agent"]) for row in rows_of(some))
+        if _fights(record.about["agent"]):
+            by_agent[record.about["agent"]["name"]].append(record)  # each on its own: two arenas may use one label
+    return arenas_among(row for some in by_agent.values() for row in rows_of(some))
 
 
 def arenas_among(rows: Iterable[Row]) -> list[Arena]:
@@ -96,7 +102,7 @@ def arenas_among(rows: Iterable[Row]) -> list[Arena]:
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         if _fights(row.about):
-            groups[str(row.about["name"]), row.task, int(settings_of(row)["passes"])].append(row)
+            groups[arena_of(str(row.about["name"])), row.task, int(settings_of(row)["passes"])].append(row)
     return [Arena(*key, tuple(some)) for key, some in sorted(groups.items())]
 
 
@@ -264,7 +270,7 @@ def asked() -> dict[tuple[str, str], str]:
             for spec in read_suite(name).specs:
                 agent, task = spec.make()
                 if {"estimator", "passes"} <= {*vars(agent)}:
-                    found.setdefault((spec.agent, task.id), name)
+                    found.setdefault((arena_of(spec.agent), task.id), name)
     return found
 
 

@@ -138,7 +138,7 @@ def _trained(record: Record, task: Task) -> Agent:
     _, agent = rebuilt(record)
     path = record.folder / "weights.safetensors"
     try:
-        agent.load(path, task)
+        record.load_weights(agent, task)
     except (OSError, RuntimeError, SafetensorError) as error:
         what = "not here" if isinstance(error, OSError) else "of another version"
         raise UsageError(f"{path}: {what}, and a replay needs it; {_MEND}") from None

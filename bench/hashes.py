@@ -11,8 +11,10 @@ import os
 import re
 from pathlib import Path
 
+from glimpsebench.envs.errors import UsageError
+
 NAME = "SHA256SUMS"
-_WITHOUT = {NAME, "timings.json", "audit.json"}
+_WITHOUT = {NAME, "timings.json", "audit.json", "verified.json"}
 _LEFT_OUT = re.compile(r"selections\.npz|weights.*\.safetensors|looks\.npz")
 """What copies may lack."""
 _LINE = re.compile(r"([0-9a-f]{64})  ([\w][\w.-]*)")
@@ -27,6 +29,12 @@ def add(folder: Path, *names: str) -> None:
     """List files that have come since, or are new, in a folder that has a list."""
     if (folder / NAME).exists():
         _write(folder, _listed(folder) | {name: _hash(folder / name) for name in names})
+
+
+def of_record(folder: Path) -> str:
+    """One hash of all that a record's list names; of its record.json where there is no list."""
+    listed = folder / NAME
+    return _hash(listed if listed.exists() else folder / "record.json")
 
 
 def damaged(folder: Path) -> str | None:
@@ -49,6 +57,18 @@ def damaged(folder: Path) -> str | None:
     return None
 
 
+def check(path: Path) -> None:
+    """Whether one file of a record is as the list says. Nothing is said of files that no list names.
+
+    Raises:
+        UsageError: it is not.
+    """
+    wanted = _listed(path.parent).get(path.name)
+    if wanted is not None and _hash(path) != wanted:
+        remedy = "take it from a copy, or `glimpse sweep` sets the record aside and makes it again"
+        raise UsageError(f"{path}: not as it was written, as {NAME} beside it tells; {remedy}")
+
+
 def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in _WITHOUT and path.name[0] != ".")
 
@@ -62,12 +82,17 @@ def _write(folder: Path, listed: dict[str, str]) -> None:
 def _listed(folder: Path) -> dict[str, str]:
     """Name → hash; nothing if a line is none."""
     try:
-        lines = [_LINE.fullmatch(line) for line in (folder / NAME).read_text().splitlines()]
+        *lines, rest = (folder / NAME).read_bytes().decode().split("\n")  # at no other end of a line: it may be damaged
     except (OSError, ValueError):
         return {}
-    return {line[2]: line[1] for line in lines if line} if all(lines) else {}
+    found = [_LINE.fullmatch(line) for line in lines]
+    return {line[2]: line[1] for line in found if line} if all(found) and not rest else {}
 
 
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
+        content = file.read(2**20)
+        if len(content) < 2**20:  # as most are, of which there may be thousands
+            return hashlib.sha256(content).hexdigest()
+        file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,11 @@ is told by its record alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,33 +58,51 @@ def standings(specs: Iterable[Spec], root: Path, thorough: bool = False) -> list
         thorough: whether all files of a record are read, to find out if they are as they were written.
     """
     specs = list(specs)
-    kept: dict[Path, list[records.Record]] = {}
-    asked = zip(specs, questions(specs), strict=True)
-    return [_standing(spec, inputs, root, kept, thorough) for spec, inputs in asked]
+    shelves: dict[tuple[str, str], _Shelf] = {}
+    found = []
+    for spec, (inputs, key) in zip(specs, questions(specs), strict=True):
+        place = inputs["task"]["id"], spec.agent
+        if place not in shelves:
+            shelves[place] = _Shelf(records.folder_of(root, *place, key).parent)
+        found.append(_standing(spec, inputs, key, shelves[place], thorough))
+    return found
 
 
-def _standing(
-    spec: Spec,
-    inputs: dict[str, Any],
-    root: Path,
-    kept: dict[Path, list[records.Record]],
-    thorough: bool,
-) -> Standing:
-    folder = records.folder_of(root, inputs["task"]["id"], spec.agent, records.digest(inputs))
-    if folder.exists():
+class _Shelf:
+    """The records of one agent on one task in a results folder, each read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+    @functools.cached_property
+    def done(self) -> dict[str, list[records.Record]]:
+        """Those that are done and can be read, by what was asked of whatever version of the code."""
+        found = defaultdict(list)
+        for path in sorted(self.folder.glob("*/record.json")):
+            with suppress(UsageError):
+                record = records.Record.read(path.parent)
+                if record.done:
+                    found[_whatever_the_code(record.about)].append(record)
+        return found
+
+
+def _whatever_the_code(question: Mapping[str, Any]) -> str:
+    agent, task = question["agent"], question["task"]
+    parts = [agent["name"], agent["settings"], task["id"], task["settings"], question["seed"]]
+    return json.dumps(parts, sort_keys=True)
+
+
+def _standing(spec: Spec, inputs: dict[str, Any], key: str, shelf: _Shelf, thorough: bool) -> Standing:
+    if key in shelf.names:
+        folder = shelf.folder / key
         try:
             return Standing(_whole(folder) if thorough else records.Record.read(folder))
         except UsageError as error:
             return Standing(None, f"{spec}: {error}; runs again", folder)
-    if folder.parent not in kept:
-        kept[folder.parent] = list(_readable(folder.parent))
-    for record in kept[folder.parent]:
+    for record in shelf.done.get(_whatever_the_code(inputs), ()) if shelf.names else ():
         about = record.about
-        same_agent = all(about["agent"][key] == inputs["agent"][key] for key in ("name", "settings"))
-        same_task = all(about["task"][key] == inputs["task"][key] for key in ("id", "settings"))
-        if not (same_agent and same_task and about["seed"] == spec.seed and about["status"] == "done"):
-            continue
-        if record.question == folder.name:
+        if record.question == key:
             return Standing(record)
         if about["agent"]["version"] != inputs["agent"]["version"]:
             why = f"its version has changed from {about['agent']['version']} to {inputs['agent']['version']}"
@@ -107,14 +129,6 @@ def _whole(folder: Path) -> records.Record:
     return record
 
 
-def _readable(folder: Path) -> Iterable[records.Record]:
-    for path in sorted(folder.glob("*/record.json")):
-        try:
-            yield records.Record.read(path.parent)
-        except UsageError:
-            continue
-
-
 def is_done(spec: Spec, root: Path) -> bool:
     """Whether this run's record exists and is whole."""
     return standings([spec], root)[0].done
@@ -136,7 +150,7 @@ class Unit:
     device: str = "cpu"
     before: Stamp = None
 
-    @property
+    @functools.cached_property
     def folder(self) -> Path:
         """Of its record."""
         assert isinstance(self.spec, Spec)

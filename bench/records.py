@@ -50,7 +50,17 @@ from safetensors import SafetensorError
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import arrays, escape, hashes, metrics
-from glimpsebench.bench.schema import SCHEMA, About, AboutAudit, Curves, Timings, asked, read_json, shown
+from glimpsebench.bench.schema import (
+    SCHEMA,
+    About,
+    AboutAudit,
+    AboutVerification,
+    Curves,
+    Timings,
+    asked,
+    read_json,
+    shown,
+)
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.settings import current
@@ -73,7 +83,12 @@ def compact(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """The first 16 hex digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+    return digest_of(canonical(value))
+
+
+def digest_of(text: str) -> str:
+    """The same of JSON that is canonical."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Judgement(NamedTuple):
@@ -114,6 +129,7 @@ class Record:
         path = folder / "record.json"
         about = read_json(path, About)
         _check_key(path, about)
+        hashes.check(path)
         names = judges_of(folder)
         return cls(
             folder,
@@ -130,7 +146,10 @@ class Record:
         padded, pixels (N,): how many each has without the padding. Where the task knows its objects, iou and on_object
         (F, N), and pointed (N,) of agents that choose a look.
         """
-        return arrays.read_images(self.folder / "images.npz", self.about)
+        path = self.folder / "images.npz"
+        found = arrays.read_images(path, self.about)
+        hashes.check(path)
+        return found
 
     @cached_property
     def judgement(self) -> Judgement | None:
@@ -144,7 +163,9 @@ class Record:
         path = self.folder / f"judgement.{name}.npz"
         if "evaluator" in self.arrays and not path.exists():
             return Judgement(name, (self.arrays["evaluator"] == self.arrays["labels"])[None])
-        return Judgement(name, arrays.read_judgement(path, self.arrays["steps"]))
+        correct_MFN = arrays.read_judgement(path, self.arrays["steps"])
+        hashes.check(path)
+        return Judgement(name, correct_MFN)
 
     @cached_property
     def timings(self) -> dict[str, Any]:
@@ -164,13 +185,29 @@ class Record:
         Raises:
             UsageError: it was left out of this copy, or is not of this agent's sensor and the record's images.
         """
-        return arrays.read_selection(self.folder / "selections.npz", self.about, agent)
+        path = self.folder / "selections.npz"
+        found = arrays.read_selection(path, self.about, agent)
+        hashes.check(path)
+        return found
+
+    def load_weights(self, agent: Agent, task: Task) -> None:
+        """Give an untrained agent (`rebuilt`) what this record's run has learned.
+
+        Raises:
+            UsageError: the file has changed since.
+            OSError: it was left out of this copy.
+        """
+        path = self.folder / "weights.safetensors"
+        hashes.check(path)
+        agent.load(path, task)
 
     @cached_property
     def curves(self) -> list[dict[str, Any]]:
         """How training went, stage by stage, as `curves.json` has it; [] for a record of an earlier version."""
         path = self.folder / "curves.json"
-        return read_json(path, Curves) if path.exists() else []
+        found = read_json(path, Curves) if path.exists() else []
+        hashes.check(path)
+        return found
 
     @cached_property
     def curve_seconds(self) -> list[dict[str, list[float]]]:
@@ -182,6 +219,13 @@ class Record:
         """What an audit of this run found (`audit.audits.Audit`); None without one."""
         path = self.folder / "audit.json"
         return read_json(path, AboutAudit) if path.exists() else None
+
+    @cached_property
+    def level(self) -> str | None:
+        """How far `glimpse verify --keep` has followed it as it is now (`verify.LEVELS`); None if it has not."""
+        path = self.folder / "verified.json"
+        kept = read_json(path, AboutVerification) if path.exists() else None
+        return str(kept["level"]) if kept and kept["record"] == hashes.of_record(self.folder) else None
 
     def forget(self) -> None:
         """Let go of what has been read of its files; it is read again when it is asked for."""

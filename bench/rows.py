@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import escape, metrics
 from glimpsebench.bench.costs import costs_of
 from glimpsebench.bench.records import Record, compact
+from glimpsebench.bench.schema import Level
 from glimpsebench.bench.stats import NOTHING, Interval, interval, intervals
 from glimpsebench.envs.errors import UsageError
 
@@ -79,14 +80,22 @@ class Row:
         return max(found, key=("gated", "open", "encodes", "leaks").index, default=None)
 
     @property
+    def level(self) -> str | None:
+        """How far all of its runs were followed by `verify`; None where one was not, and all of it is but claimed."""
+        found = [record.level for record in self.runs]
+        return None if None in found else min(filter(None, found), key=get_args(Level).index, default=None)
+
+    @property
     def note(self) -> str:
-        """Runs that did not end well, few seeds, what an audit found, what it learned from beside labels, and on which
-        other device."""
+        """Runs that did not end well, few seeds, what an audit and `verify` found, what it learned from beside labels,
+        and on which other device."""
         notes = [f"{record.about['status']} (seed {record.seed})" for record in self.records if not record.done]
         if len(self.runs) < SETTLED:
             notes.append("provisional")
         if not self.about["reference"]:
             notes.append(self.verdict or "not audited")
+        if self.level:
+            notes.append(self.level)
         if self.about["supervision"] != "labels":
             notes.append(escape.terminal(f"learns from {self.about['supervision']}"))
         devices: dict[str, list[str]] = defaultdict(list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import platform
 import shutil
 import subprocess
@@ -63,26 +64,23 @@ class Spec:
 
     def inputs(self) -> dict[str, Any]:
         """Everything that the result depends on, beside the machine: what a record is addressed by."""
-        return records.asked(self.about())
+        agent, task = self.make()
+        return {
+            "agent": self._asked_of(agent),
+            "task": {"id": task.id, "settings": records.settings_of(task)},
+            "seed": self.seed,
+        }
 
     def about(self) -> dict[str, Any]:
         """The inputs, what else a record tells of the agent, and as `evaluator` today's judge of the task."""
         agent, task = self.make()
-        return {
-            "agent": self.about_agent(agent),
-            "task": {"id": task.id, "settings": records.settings_of(task)},
-            "seed": self.seed,
-            "evaluator": judges.name_of(task),
-        }
+        return self.inputs() | {"agent": self.about_agent(agent), "evaluator": judges.name_of(task)}
 
     def about_agent(self, agent: Agent) -> dict[str, Any]:
         """What a record tells of the agent."""
         ours = self.agent in agents.names()
         return {
-            "name": self.agent,
-            "version": agent.version,
-            "source": agents.source_hash(self.agent),
-            "settings": records.settings_of(agent),
+            **self._asked_of(agent),
             "changed": records.changed_of(agent),
             "track": agent.track,
             "reference": agent.reference,
@@ -92,15 +90,25 @@ class Spec:
             **({} if ours else {"file": str(sys.modules[type(agent).__module__].__file__)}),
         }
 
+    def _asked_of(self, agent: Agent) -> dict[str, Any]:
+        """What a result depends on of the agent."""
+        return {
+            "name": self.agent,
+            "version": agent.version,
+            "source": agents.source_hash(self.agent),
+            "settings": records.settings_of(agent),
+        }
+
     def folder(self, root: Path) -> Path:
         """Where the record of this run belongs."""
         inputs = self.inputs()
         return records.folder_of(root, inputs["task"]["id"], self.agent, records.digest(inputs))
 
-    @property
+    @functools.cached_property
     def row(self) -> str:
         """Equal for runs that differ in the seed alone, which is then all that what they ask for differs in, too."""
-        return records.canonical([self.agent, self.task, self.agent_settings, self.task_settings])
+        parts = [self.agent, self.task, self.agent_settings, self.task_settings]
+        return json.dumps(parts, sort_keys=True, default=repr)  # of values that are not checked yet
 
     def __str__(self) -> str:
         settings = [f"{name}={value}" for name, value in self.agent_settings.items()]
@@ -109,13 +117,19 @@ class Spec:
         return f"{self.agent}{extra} on {self.task}, seed {self.seed}"
 
 
-def questions(specs: Iterable[Spec]) -> Iterator[dict[str, Any]]:
-    """What each of these runs asks (`Spec.inputs`). What the seeds of a row have in common is worked out once."""
-    rows: dict[str, dict[str, Any]] = {}
+def questions(specs: Iterable[Spec]) -> Iterator[tuple[dict[str, Any], str]]:
+    """What each of these runs asks (`Spec.inputs`), and the hash of that, by which its record is named.
+
+    What the seeds of a row have in common is worked out once.
+    """
+    rows: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for spec in specs:
+        line = '\n "seed": {},'.format
         if spec.row not in rows:
-            rows[spec.row] = spec.inputs()
-        yield rows[spec.row] | {"seed": spec.seed}
+            inputs = spec.inputs()
+            rows[spec.row] = inputs, records.canonical(inputs).split(line(spec.seed))  # settings stand further in
+        inputs, (before, after) = rows[spec.row]
+        yield inputs | {"seed": spec.seed}, records.digest_of(before + line(spec.seed) + after)
 
 
 def usable(device: str) -> None:

@@ -144,6 +144,18 @@ class AboutAudit(_Table):
     not_caught: Text
 
 
+Level = Literal["claimed", "recounted", "judged again", "run again"]
+"""How far a record was followed, from what is only said to what was found out again; `verify` says what they are."""
+
+
+class AboutVerification(_Table):
+    """The contents of verified.json; `verify.keep` says what they are."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    level: Level
+    record: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Timings(_Table):
     """Seconds: of training, of validation during it, of looking at the test images, of judging, of an audit, and of the
     points of the training curves. Milliseconds an image, of selector and predictor."""

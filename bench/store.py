@@ -130,7 +130,7 @@ def asked_by(specs: Iterable[Spec], records: Iterable[Record]) -> list[Record]:
     A record is of a run if it has the same settings, by the names of now and with today's defaults for those that did
     not exist then.
     """
-    wanted = {_whatever_the_code(question): digest(question) for question in questions(specs)}
+    wanted = {_whatever_the_code(question): key for question, key in questions(specs)}
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if (run := run_of(record)) in wanted:

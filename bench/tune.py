@@ -40,9 +40,9 @@ from glimpsebench.envs import datasets
 from glimpsebench.envs.errors import UsageError, unknown
 
 BUDGET_SETTING = re.compile(r"(^|_)(steps|passes|epochs|batch|width)$|^glimpses$")
-"""Settings that say how long training lasts, how much it sees and how large a network is; `epochs` of an estimator over
-what it has seen already is one to search, since it adds no passes."""
-SEARCHED = ("agent.epochs",)
+"""Settings that say how long training lasts, how much it sees and how large a network is; `epochs` and
+`gradient_steps` of an estimator over what it has seen already are ones to search, since they add no passes."""
+SEARCHED = ("agent.epochs", "agent.gradient_steps")
 Table = Mapping[str, Any]
 
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +34,20 @@ from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent, Progress
-from glimpsebench.bench import judgements, judges, localisation, store
+from glimpsebench.bench import hashes, judgements, judges, localisation, store
 from glimpsebench.bench.arrays import read_judgement
 from glimpsebench.bench.judges.fresh import Lead, fresh_judge, lead
 from glimpsebench.bench.records import Record, asked, check_alike, digest, folder_of, judges_of, rebuilt, task_of
 from glimpsebench.bench.rollout import Episodes, replay
 from glimpsebench.bench.run import Spec, content_hash, run
+from glimpsebench.bench.schema import Level
 from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Split, Task
 
 Array = NDArray[Any]
 
-LEVELS = ("claimed", "recounted", "judged again", "run again")
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 AGREEMENT = 0.999
 """The least share of a judge's answers that must be the same again, on whatever machine."""
@@ -140,6 +142,20 @@ def verify(
     for at in progress(drawn.tolist()):
         _run_again(left[at], progress)
     return checked
+
+
+def keep(checked: Iterable[Checked]) -> None:
+    """Note beside each record, in verified.json, how far it was followed, and what it held then.
+
+    A record that was refused has no such note, nor has one that was doubted.
+    """
+    for one in checked:
+        path = one.folder / "verified.json"
+        if one.refused or one.doubts or one.record is None:
+            path.unlink(missing_ok=True)
+            continue
+        about = {"schema": 1, "level": one.level, "record": hashes.of_record(one.folder)}
+        path.write_text(json.dumps(about) + "\n")
 
 
 def code(checked: Iterable[Checked]) -> int:
@@ -306,7 +322,7 @@ def _judge_again(
     blank = Split(np.zeros_like(test.images_NCHW), test.labels_N, boxes_N4=test.boxes_N4)
     scores = {"judge": judgements.judged(agent, blank, episodes, judge).correct_MFN.mean(0)}
     try:
-        agent.load(record.folder / "weights.safetensors", task)
+        record.load_weights(agent, task)
     except (OSError, RuntimeError, ValueError, SafetensorError):
         one.notes.append("without its weights, black-out is by the judge alone")
     else:

@@ -152,7 +152,7 @@ def watched(record: Record, label: str, image: int, budget: float = BUDGET) -> W
     selection, arrays = record.selected(agent), record.arrays
     path = record.folder / "weights.safetensors"
     try:
-        agent.load(path, task)
+        record.load_weights(agent, task)
     except (OSError, RuntimeError, SafetensorError):
         raise UsageError(f"{path}: not here or of another version: run it again with another --root") from None
     boxes_N4 = None if test.boxes_N4 is None else test.boxes_N4[image : image + 1]

@@ -67,7 +67,7 @@ sinfo || skip "no Slurm could be started: $(tail -n 1 "$at"/log/*.err | tr '\n' 
 cat > suite.toml << SUITE
 floors = false
 [base]
-task = "digits"
+task = "digits-clutter" # whose judges are shipped
 "agent.predictor_steps" = 2
 [[matrix]]
 agent = ["full", "center", "raster"]
@@ -77,12 +77,15 @@ export GLIMPSE_SLURM_LOOK_SECONDS=2
 glimpse() { python -m glimpsebench "$@"; }
 if [ "${KILL:-1}" = 1 ]; then
   (for _ in $(seq 300); do squeue -h -w n2 -t R 2> /dev/null | grep -q . && break; sleep 1; done
-   sleep 2; echo "killing node n2"; kill -9 "$(cat "$at/run/slurmd.n2.pid")"
-   ps -eo pid,args | awk '/slurmstepd/ && /n2|\[/ {print $1}' | head -1 | xargs -r kill -9; sleep 30; node n2) &
+   sleep 4; job=$(squeue -h -w n2 -t R -o %A | head -1); echo "killing node n2 with its job $job"
+   step=$(ps -eo pid,args | awk -v job="[$job." '/slurmstepd/ && index($0, job) {print $1}')
+   mine=$({ grep -lsz "^SLURM_JOB_ID=$job\$" /proc/[0-9]*/environ || true; } | cut -d/ -f3)
+   kill -9 "$(cat "$at/run/slurmd.n2.pid")" $step $mine || true; sleep 30; node n2) &
 fi
 glimpse sweep suite.toml --root "$at/slurm" --executor slurm --partition all > "$at/log/sweep.txt" || { tail "$at/log/sweep.txt"; exit 1; }
 glimpse sweep suite.toml --root "$at/local" --workers 1 > /dev/null
 glimpse status suite.toml --root "$at/slurm" | head -1
+grep -o "requeue job.*" "$at/log/slurmctld.log" || echo "nothing was queued again"
 if diff -rq -x timings.json "$at/slurm/records" "$at/local/records"; then
   echo "all runs are there, with the bytes of the local pool"
 else

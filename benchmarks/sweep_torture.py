@@ -1,6 +1,7 @@
-"""A sweep of 24 short runs whose processes are killed at random moments, until it has been killed 100 times.
+"""A sweep of 24 real runs, and of the judges that they need, whose processes are killed until 100 have been.
 
-Each time either the sweep, one of its workers, or all of them get SIGKILL; whoever was killed is started again. Then 2
+Each time the sweep, a worker, or all of them get SIGKILL while runs are at work; whoever was killed is started
+again. A run that ends two workers of one sweep becomes a failed row, by design; such rows are retried here. Then 2
 and 8 sweeps are started at once in one store. Says what was lost, done twice, unreadable or left behind, and whether
 the files are those of a sweep that nobody interrupted.
 
@@ -19,20 +20,44 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from sweep_tiny import DONE, template, tiny_sweep
-
-from glimpsebench.bench import hashes
+from glimpsebench.bench import checkpoints, hashes, judges, leases, plan
+from glimpsebench.bench.executors.local import Local
 from glimpsebench.bench.records import Record
+from glimpsebench.bench.run import Spec, run
+from glimpsebench.bench.sweep import sweep
 
-RUNS = 24
+FEW: dict[str, dict[str, Any]] = {
+    "raster": {"predictor_steps": 60},
+    "center": {"predictor_steps": 60},
+    "dham": {"steps": 30},
+    "straight_through": {"selector_steps": 30, "predictor_steps": 30},
+}
+SPECS = [Spec(agent, "digits", seed, settings) for agent, settings in FEW.items() for seed in range(6)]
+DONE = "executed.log"
+WORDS = ("sweep", "worker", "all")
 
 
-def started(root: Path, text: Path, seconds: float, workers: int = 2) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, "--sweep", str(root), str(text), str(seconds), str(workers)]
-    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+def counted(spec: Spec, root: Path, *words: Any, **more: Any) -> Record:
+    """A run, and a line that says that it was carried out."""
+    record = run(spec, root, *words, **more)
+    with (root / DONE).open("a") as file:
+        file.write(f"{record.about['status']} {record.folder.name}\n")
+    return record
+
+
+if sys.argv[1:2] == ["--sweep"]:  # in its workers, too, which import this file
+    judges.OWN_RECIPE = judges.Recipe(members=2, steps=40, batch=64, width=8)
+    checkpoints.SECONDS = 0.1
+    plan.run = counted
+
+
+def started(root: Path, workers: int = 2) -> subprocess.Popen[bytes]:
+    """A sweep in a process of its own; each store has judges of its own, so that these are trained under fire, too."""
+    command = [sys.executable, __file__, "--sweep", str(root), str(workers)]
+    own = {"GLIMPSE_JUDGES": str(root / "judges")}
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, env=os.environ | own)
 
 
 def children(pid: int) -> list[int]:
@@ -41,73 +66,97 @@ def children(pid: int) -> list[int]:
     return []
 
 
+def at_work(root: Path) -> bool:
+    """Whether somebody alive is at a run, or at a judge's training."""
+    if leases.held(root):
+        return True
+    with suppress(OSError):
+        return any(Path(f"/proc/{claim.read_text()}").exists() for claim in (root / "judges").glob("*/*.claim"))
+    return False
+
+
+def kill(pid: int, whom: str, rng: random.Random) -> None:
+    workers = children(pid)
+    victims = {"sweep": [pid], "worker": rng.sample(workers, min(1, len(workers))), "all": [pid, *workers]}
+    for victim in victims[whom]:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+
+
 def tree(root: Path) -> dict[str, str]:
-    """Of each file of each record its hash."""
-    paths = sorted(path for path in (root / "records").rglob("*") if path.is_file())
+    """Of each file of each record its hash, without that which says how long it took."""
+    paths = sorted(path for path in (root / "records").rglob("*") if path.is_file() and path.name != "timings.json")
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def done(root: Path) -> int:
+    return sum('"status": "done"' in path.read_text() for path in (root / "records").glob("*/*/[!.]*/record.json"))
 
 
 def report(root: Path, wanted: dict[str, str], what: str) -> None:
     found = tree(root)
     folders = sorted((root / "records").glob("*/*/[!.]*"))
     unreadable = sum(hashes.damaged(folder) is not None or not Record.read(folder).done for folder in folders)
-    times = Counter(line.split()[0] for line in (root / DONE).read_text().splitlines())
-    twice = sum(count > 1 for count in times.values())
-    left = [*(root / "records").glob("*/*/.*"), *(root / "claims").glob("*")]
+    times = Counter(line for line in (root / DONE).read_text().splitlines() if line.startswith("done"))
+    left = [
+        *(root / "records").glob("*/*/.*"),
+        *(root / "claims").glob("*"),
+        *(root / "checkpoints").glob("*/*"),
+        *(path for path in (root / "judges").rglob("*.*") if path.suffix not in (".safetensors", ".sha256", ".json")),
+    ]
     print(
-        f"{what}: {RUNS - len(folders)} of {RUNS} runs lost, {twice} completed twice, {unreadable} unreadable, "
-        f"{len(left)} left behind, files {'the same' if found == wanted else 'NOT the same'}",
+        f"{what}: {len(SPECS) - len(folders)} of {len(SPECS)} runs lost, "
+        f"{sum(count > 1 for count in times.values())} completed twice, {unreadable} unreadable, "
+        f"{len(left)} left behind {sorted({path.name for path in left})[:3] or ''}, "
+        f"files {'the same' if found == wanted else 'NOT the same'}",
         flush=True,
     )
 
 
+def tortured(here: Path, wanted: dict[str, str], kills: int) -> None:
+    """Sweeps in one store after another, until so many kills were survived."""
+    rng, killed, failed, ended = random.Random(0), Counter[str](), 0, 0
+    while killed.total() < kills:
+        root, before = here / f"after-{killed.total()}", killed.total()
+        while done(root) < len(SPECS):
+            process, whom = started(root), "nobody"
+            while process.poll() is None:
+                if killed.total() < kills and at_work(root):
+                    time.sleep(rng.expovariate(1 / 4))
+                    if process.poll() is None and at_work(root):
+                        whom = rng.choice(WORDS)
+                        kill(process.pid, whom, rng)
+                        killed[whom] += 1
+                        if whom != "worker":
+                            process.wait()
+                time.sleep(0.05)
+            ended += whom == "worker" and process.returncode != 0
+        log = (root / "sweep.log").read_text()
+        failed += log.count("\tfailed\t")
+        report(root, wanted, f"{killed.total() - before} kills, {killed.total()} in all")
+    print(f"{json.dumps(killed)} killed; {failed} runs had ended two workers and were retried; ", end="")
+    print(f"{ended} sweeps ended by the death of a worker", flush=True)
+
+
 def main(kills: int) -> None:
-    rng = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
-        text = here / "template.json"
-        text.write_text(template(here / "template"))
-        for workers in (1, 2, 4):
-            tiny_sweep(RUNS, here / f"whole-{workers}", text.read_text(), 0.0, workers)
+        started(here / "whole-1", 1).wait()
         wanted = tree(here / "whole-1")
-        print(f"1, 2 and 4 workers: same bytes: {all(tree(here / f'whole-{n}') == wanted for n in (2, 4))}", flush=True)
-        root, killed = here / "store", Counter[str]()
-        while killed.total() < kills or len(tree(root)) < len(wanted):
-            sweep = started(root, text, 0.3)
-            while sweep.poll() is None and killed.total() < kills:
-                time.sleep(rng.uniform(0.5, 4))
-                whom = rng.choice(["sweep", "worker", "all"])
-                pids = children(sweep.pid)
-                victims = {
-                    "sweep": [sweep.pid],
-                    "worker": rng.sample(pids, min(1, len(pids))),
-                    "all": [sweep.pid, *pids],
-                }
-                for pid in victims[whom]:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                killed[whom] += 1
-                if whom != "worker":
-                    break
-                if len(tree(root)) == len(wanted) and killed.total() < kills:  # begin again, to be killed more often
-                    break
-            sweep.wait() if killed.total() >= kills else sweep.kill()
-            sweep.wait()
-            if len(tree(root)) == len(wanted) and killed.total() < kills:
-                report(root, wanted, f"after {killed.total()} kills")
-                root = here / f"store-{killed.total()}"
-        report(root, wanted, f"after {json.dumps(killed)} kills")
+        tortured(here, wanted, kills)
+        for workers in (2, 4):
+            started(here / f"whole-{workers}", workers).wait()
+            report(here / f"whole-{workers}", wanted, f"{workers} workers")
         for count in (2, 8):
             root = here / f"at-once-{count}"
-            sweeps = [started(root, text, 0.05, 1) for _ in range(count)]
-            for sweep in sweeps:
-                sweep.wait()
+            for process in [started(root, 1) for _ in range(count)]:
+                process.wait()
             report(root, wanted, f"{count} sweeps at once")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--sweep"]:
-        place, content, seconds, workers = sys.argv[2:]
-        tiny_sweep(RUNS, Path(place), Path(content).read_text(), float(seconds), int(workers))
+        for failure in sweep(SPECS, Path(sys.argv[2]), Local(int(sys.argv[3])), quiet=True, retry_failed=True):
+            print(failure, flush=True)
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)

@@ -23,6 +23,7 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import Alone, judged_by
+from glimpsebench.bench import hashes
 from glimpsebench.bench.records import Record, asked, digest
 from glimpsebench.bench.run import Spec, run
 
@@ -42,9 +43,14 @@ def guess(view: Mapping[str, Array]) -> Array:
 def judged_by_a_guess() -> Iterator[None]:
     """Within, no judge is trained, and whether this checkout is clean does not matter."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glimpsebench.bench.run._commit", lambda: "")
-        judged_by(patch, Alone(JUDGE, guess))
+        guessing(patch)
         yield
+
+
+def guessing(patch: pytest.MonkeyPatch) -> None:
+    """The same until `patch` is undone: a test's own, so that what it patches later is undone first."""
+    patch.setattr("glimpsebench.bench.run._commit", lambda: "")
+    judged_by(patch, Alone(JUDGE, guess))
 
 
 def make_honest(root: Path, seed: int = 0, agent: str = "raster", **settings: Any) -> Record:
@@ -62,6 +68,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None], key: bool = Tru
     if key:
         about["key"] = digest(asked(about))
     (folder / "record.json").write_text(json.dumps(about))
+    hashes.write(folder)
     if key:
         task, name = about["task"]["id"], about["agent"]["name"]
         home = folder.parents[2] / task / name / about["key"]
@@ -94,6 +101,7 @@ def text(change: Callable[[str], str], file: str = "record.json") -> Forgery:
 
     def forge(folder: Path) -> None:
         (folder / file).write_text(change((folder / file).read_text()))
+        hashes.write(folder)
 
     return forge
 
@@ -116,6 +124,7 @@ def arrays(change: Callable[[dict[str, Array]], None], file: str = "images.npz")
         found = stored(path)
         change(found)
         save(path, found)
+        hashes.write(folder)
 
     return forge
 
@@ -133,6 +142,7 @@ def raw(change: Callable[[bytes], bytes], file: str = "images.npz") -> Forgery:
     def forge(folder: Path) -> None:
         path = folder / file.replace("NAME", JUDGE)
         path.write_bytes(change(path.read_bytes()))
+        hashes.write(folder)
 
     return forge
 

@@ -37,6 +37,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "adcm": {"selector_steps": 100, "predictor_steps": 150},
     "cbam": {"selector_steps": 100, "predictor_steps": 150},
     "cell_sequence": {"passes": 20_000, "glimpses": 5, "predictor_learns": True},
+    "cell_sequence_sb3": {"passes": 20_000, "glimpses": 5, "n_steps": 8},
     "concrete_topk": {},
     "crop": {"passes": 10_000, "size": 8},
     "dham": {},
@@ -61,12 +62,17 @@ LEARNED: dict[str, dict[str, Any]] = {
     "straight_through": {},
     "subset": {"passes": 10_000},
     "window_sequence": {"passes": 10_000, "size": 5, "glimpses": 5},
+    "window_sequence_sb3": {"passes": 10_000, "size": 5, "glimpses": 5, "n_steps": 8},
 }
 """Learners, with the settings that let them learn the toy task in seconds; all their steps are 300 unless said."""
-CORNERED = ("ppo", "ram", "ram_pathwise", "sac", "window_sequence")
+CORNERED = ("ppo", "ram", "ram_pathwise", "sac", "window_sequence", "window_sequence_sb3")
 """They look for a beacon in a corner: of one that is anywhere, three random windows see too much to be beaten well."""
 FEW = ("hard_concrete", "mask_penalty")
 """They rank the few pixels that their masks have, and the rest by nothing: where they look is told by 5 % touched."""
+
+AROUND = ("adcm",)
+"""They may show what lies around the beacon: nothing forces their attention onto an object (common/attentive.py), and
+on this toy it depends on seed and processor whether it falls there. On digits it does (docs/methods/adcm.md)."""
 
 
 @dataclass(frozen=True)
@@ -269,6 +275,8 @@ def test_a_learned_selector_beats_uniform_and_looks_at_the_beacon(name: str) -> 
     by_chance, touched_by_chance = floor(task)
     assert touched.any((1, 2)).all()
     assert crossed(learned[None, None], by_chance[None, None]).low > 0
+    if name in AROUND:
+        return
     # Few pixels are compared with as many random ones, not with windows, which lie at the edge more seldom.
     on_object = objects.mean((1, 2)) if name in FEW else share_on_object(touched_by_chance, objects)
     assert crossed(share_on_object(touched, objects)[None, None], on_object[None, None]).low > 0

@@ -24,7 +24,7 @@ from glimpsebench import agents
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.agents.full import Full
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import figures, judges, leaderboard, records
+from glimpsebench.bench import figures, hashes, judges, leaderboard, records
 from glimpsebench.bench.executors.local import Local
 from glimpsebench.bench.plan import is_done
 from glimpsebench.bench.records import Record
@@ -155,6 +155,7 @@ def test_records_of_the_first_schema_are_read_by_the_names_of_now(beacon: Task, 
         del about["agent"][key]
     about |= {"schema": 1, "evaluator": "0" * 16, "agent": about["agent"] | {"reference": False}}
     path.write_text(json.dumps(about))
+    hashes.write(path.parent)
     old = Record.read(record.folder).about["agent"]
     assert old["changed"] == record.about["agent"]["changed"]
     assert old["settings"] == record.about["agent"]["settings"]
@@ -170,6 +171,7 @@ def test_the_first_schema_has_floors_and_a_ceiling(
     agent = about["agent"] | {"name": "somebody.elses", "reference": True, "settings": {}, "changed": {}}
     about |= {"schema": 1, "budgets": budgets, "agent": agent, "evaluator": "0" * 16}
     (made.folder / "record.json").write_text(json.dumps(about))
+    hashes.write(made.folder)
     assert Record.read(made.folder).about["agent"]["reference"] == reference
 
 

@@ -37,11 +37,16 @@ from glimpsebench.envs.tasks import Task
 STEPS = 9
 LOOKS = {"policy_steps": 72, "num_envs": 4, "glimpses": 2, "size": 5, "features_dim": 8, "extractor_batch": 16}
 """An actor-critic's: several rollouts in each round."""
+ENVS = {"envs": 4, "n_steps": 4, "gradient_steps": 1}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in agents.names()} | {
     "ppo": ("ppo", LOOKS | {"episodes": 1}),
     "ppo, grid": ("ppo", LOOKS | {"episodes": 1, "actions": "grid", "cells": 4}),
     "ppo_open": ("ppo_open", LOOKS | {"episodes": 1}),
     "sac": ("sac", LOOKS | {"warmup_steps": 12, "buffer_steps": 60, "policy_batch": 8, "gradient_steps": 2}),
+    "cell_sequence_sb3": ("cell_sequence_sb3", ENVS),
+    "cell_sequence_sb3, dqn": ("cell_sequence_sb3", ENVS | {"estimator": "dqn", "buffer_size": 60}),
+    "window_sequence_sb3": ("window_sequence_sb3", ENVS),
+    "window_sequence_sb3, sac": ("window_sequence_sb3", ENVS | {"estimator": "sac", "buffer_size": 60}),
     "gdfs, queue": ("gdfs", {"cells_per_loss": 2, "glimpses": 6}),
     "ram, random": ("ram", {"first_fixation": "random", "standardize": True, "predictor": "core"}),
     "random weights": ("center", {"predictor_init": "random"}),
@@ -91,7 +96,8 @@ def few_steps(case: str) -> tuple[str, dict[str, Any]]:
     name, settings = CASES[case]
     fields = agents.find(name).__dataclass_fields__
     few: dict[str, Any] = {field: STEPS for field in fields if field.endswith("steps")}
-    return name, {**few, **({"batch": 16} if "batch" in fields else {}), **settings}
+    few |= {field: value for field, value in {"batch": 16, "passes": 64 * STEPS}.items() if field in fields}
+    return name, few | settings
 
 
 def center() -> Agent:

@@ -393,6 +393,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
         return call
 
     monkeypatch.setattr("glimpsebench.bench.judges.name_of", counted("judge", judges.name_of))
+    monkeypatch.setattr(Spec, "make", counted("made", Spec.make))
     monkeypatch.setattr("glimpsebench.envs.settings.get_type_hints", counted("hints", get_type_hints))
     monkeypatch.setattr(records.Record, "read", counted("read", records.Record.read))
     envs_settings._hints.cache_clear()
@@ -415,7 +416,8 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
     assert folder == path.parent.parent
     calls.clear()
     assert len(plan.standings(specs, tmp_path)) == len(specs) == 100
-    assert calls.count("judge") == 2, "once for each row of 50 seeds"
+    assert calls.count("judge") == 0, "which is no part of what is asked"
+    assert calls.count("made") == 2, "once for each row of 50 seeds"
     assert calls.count("read") == 3, "once for each record"
     assert calls.count("hints") == 0, "types are read once"
 

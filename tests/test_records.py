@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import Alone, Beacon, judged_by
-from forged import JUDGE, guess, judged_by_a_guess, make_honest, save
+from forged import JUDGE, guess, guessing, make_honest, save
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import judgements, leaderboard, metrics, records, rollout
+from glimpsebench.bench import hashes, judgements, leaderboard, metrics, records, rollout
 from glimpsebench.bench.plan import standings
 from glimpsebench.bench.records import Record, canonical, read_all
 from glimpsebench.bench.run import Spec, run
@@ -168,6 +168,7 @@ def test_records_of_an_earlier_version_have_no_confidence_and_are_read(made: Rec
     path = made.folder / "images.npz"
     with np.load(path) as found:
         save(path, {name: found[name] for name in found.files if name != "confidence"})
+    hashes.write(made.folder)
     record = Record.read(made.folder)
     assert "confidence" not in record.arrays
     assert leaderboard.rows_of([record])[0].calibration() == []
@@ -187,6 +188,7 @@ def as_schema_2(record: Record, evaluator: Array) -> None:
         path.unlink()
     save(record.folder / "images.npz", kept)
     (record.folder / "record.json").write_text(canonical(about))
+    hashes.write(record.folder)
     record.folder.rename(record.folder.with_name(about["key"]))
 
 
@@ -218,9 +220,8 @@ def test_arrays_are_as_small_as_their_values(made: Record) -> None:
 
 
 @pytest.fixture
-def no_judge_is_trained() -> Iterator[None]:
-    with judged_by_a_guess():
-        yield
+def no_judge_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    guessing(monkeypatch)
 
 
 def test_rejudge_says_which_records_lack_what_it_needs(
@@ -270,7 +271,7 @@ def test_a_sweep_has_todays_judge_judge_what_another_has_judged(
 
     monkeypatch.setattr(judgements, "rejudge", noted)
     monkeypatch.setattr("glimpsebench.bench.sweep.sweep", lambda *_, **__: [])
-    monkeypatch.setattr("glimpsebench.bench.cli._report", lambda *_: None)
+    monkeypatch.setattr("glimpsebench.bench.cli.running._report", lambda *_: None)
     words = ["sweep", str(tmp_path / "scan.toml"), "--root", str(root)]
     assert glimpse(*words, capsys=capsys)[0] == 0
     assert judged == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import Alone, Beacon, judged_by
-from forged import JUDGE, edit, judged_by_a_guess, make_honest
+from forged import JUDGE, edit, guessing, make_honest
 from glimpsebench.bench import retabulate, store, suites
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.run import Spec, run
@@ -27,9 +27,8 @@ FEW = {"predictor_steps": 2}
 
 
 @pytest.fixture(autouse=True)
-def no_judge_is_trained() -> Iterator[None]:
-    with judged_by_a_guess():
-        yield
+def no_judge_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    guessing(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,22 @@ from glimpsebench.envs.tasks import Task
 
 FEW, SMALL = {"predictor_steps": 2, "size": 8}, {"count": 16}
 Array = np.ndarray[Any, Any]
+
+
+short_and_long = pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.long)])
+"""So many damages of each file: half of them cut it somewhere, half flip a bit."""
+
+
+def damaged(content: bytes, count: int) -> Iterator[bytes]:
+    """A file's content, damaged in so many ways."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        changed = bytearray(content)
+        if number % 2:
+            changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
+        else:
+            del changed[rng.integers(len(changed)) :]
+        yield bytes(changed)
 
 
 def specs(count: int) -> list[Spec]:
@@ -132,12 +149,13 @@ def test_of_many_that_take_over_at_once_one_succeeds(root: Path) -> None:
 # --- commits ---
 
 
-def test_two_committers_leave_neither_errors_nor_gaps(root: Path) -> None:
+@pytest.mark.parametrize("commits", [300, pytest.param(10_000, marks=pytest.mark.long)])
+def test_two_committers_leave_neither_errors_nor_gaps(commits: int, root: Path) -> None:
     folder, errors, over = root / "records" / "t-v1" / "a" / "key", [], threading.Event()
 
     def commit(text: str) -> None:
         try:
-            for _ in range(150):
+            for _ in range(commits // 2):
                 with records.replacing(folder) as temporary:
                     (temporary / "record.json").write_text(text)
         except Exception as error:
@@ -190,20 +208,15 @@ def made(beacon: Task, root: Path) -> Record:
     return run(specs(1)[0], root, iter)
 
 
-def test_cut_and_changed_files_are_noticed_set_aside_and_made_again(made: Record, root: Path) -> None:
-    rng = np.random.default_rng(0)
+@short_and_long
+def test_cut_and_changed_files_are_noticed_set_aside_and_made_again(count: int, made: Record, root: Path) -> None:
     (spec,) = specs(1)
     whole = {path.name: path.read_bytes() for path in sorted(made.folder.iterdir())}
     assert units([spec], root) == ([], [])
     for name, content in whole.items():
         if name == "timings.json":
             continue
-        for number in range(20):
-            changed = bytearray(content)
-            if number % 2:
-                changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
-            else:
-                del changed[rng.integers(len(changed)) :]
+        for number, changed in enumerate(damaged(content, count)):
             (made.folder / name).write_bytes(changed)
             assert standings([spec], root, thorough=True)[0].damaged == made.folder, (name, number)
         (made.folder / name).write_bytes(content)
@@ -219,6 +232,28 @@ def test_cut_and_changed_files_are_noticed_set_aside_and_made_again(made: Record
     }
 
 
+@short_and_long
+def test_no_reader_makes_numbers_of_cut_and_changed_files(count: int, made: Record, beacon: Task) -> None:
+    agent = records.rebuilt(made)[1]
+    readers: dict[str, Callable[[Record], Any]] = {
+        "record.json": lambda record: record.about,
+        "images.npz": lambda record: record.arrays,
+        f"judgement.{made.about['evaluator']}.npz": lambda record: record.judgement,
+        "curves.json": lambda record: record.curves,
+        "selections.npz": lambda record: record.selected(agent),
+        "weights.safetensors": lambda record: record.load_weights(agent, beacon),
+    }
+    assert {path.name for path in made.folder.iterdir()} == {*readers, "timings.json", hashes.NAME}
+    for name, read in readers.items():
+        content = (made.folder / name).read_bytes()
+        for changed in damaged(content, count):
+            (made.folder / name).write_bytes(changed)
+            with pytest.raises(UsageError, match=re.escape(name)):
+                read(Record.read(made.folder))
+        (made.folder / name).write_bytes(content)
+        read(Record.read(made.folder))
+
+
 def test_a_copy_without_its_large_files_is_not_damaged_and_records_without_hashes_are_read(
     made: Record, root: Path
 ) -> None:
@@ -232,21 +267,17 @@ def test_a_copy_without_its_large_files_is_not_damaged_and_records_without_hashe
     assert standings(specs(1), root)[0].done, "without reading all files"
 
 
+@short_and_long
 def test_cut_and_changed_networks_are_noticed_and_set_aside(
-    beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    count: int, beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIMPSE_JUDGES", str(tmp_path))
     monkeypatch.setattr(judges, "OWN_RECIPE", judges.Recipe(members=1, steps=1, batch=8, width=2))
     reader = judges.reader_path(beacon, iter)
-    content, rng = reader.read_bytes(), np.random.default_rng(0)
+    content = reader.read_bytes()
     assert judges.set_aside_damaged(beacon) == []
     listed = training.hash_of(reader).read_text()
-    for number in range(40):
-        changed = bytearray(content)
-        if number % 2:
-            changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
-        else:
-            del changed[rng.integers(len(changed)) :]
+    for changed in damaged(content, count):
         reader.write_bytes(changed)
         training.hash_of(reader).write_text(listed)
         (kept,) = judges.set_aside_damaged(beacon)

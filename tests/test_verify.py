@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, judged_by_a_guess, make_honest, said
-from glimpsebench.bench import cli, judges, leaderboard, reports, rollout, terminal, verify
+from forged import ALONE, JUDGED, WITH_TASK, Forgery, arrays, edit, guessing, make_honest, said
+from glimpsebench.bench import cli, hashes, judges, leaderboard, reports, rollout, rows, terminal, verify
 from glimpsebench.bench.judges.fresh import Lead
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.suites import expand
@@ -58,9 +57,8 @@ def row(two_seeds: Path, tmp_path: Path) -> list[Record]:
 
 
 @pytest.fixture(autouse=True)
-def no_judge_is_trained() -> Iterator[None]:
-    with judged_by_a_guess():
-        yield
+def no_judge_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    guessing(monkeypatch)
 
 
 def test_an_honest_record_passes_at_every_level(copy: Path) -> None:
@@ -71,6 +69,26 @@ def test_an_honest_record_passes_at_every_level(copy: Path) -> None:
     (copy / "selections.npz").unlink()
     (one,) = verify.verify([copy.parents[3].parent])
     assert (one.refused, one.level) == ("", "claimed")
+
+
+def test_how_far_a_record_was_followed_stands_on_its_row_until_the_record_changes(copy: Path) -> None:
+    def note() -> str:
+        return rows.rows_of([Record.read(copy)])[0].note
+
+    claimed = note()
+    verify.keep(verify.verify([copy], judge=True))
+    assert note() == f"{claimed}, judged again"
+    assert not verify.verify([copy])[0].refused, "the note is no file of the record's"
+    verify.keep(verify.verify([copy]))
+    assert note() == f"{claimed}, recounted"
+    (copy / "verified.json").write_text((copy / "verified.json").read_text().replace("recounted", "run again"))
+    listed = copy / hashes.NAME
+    listed.write_text(listed.read_text().replace("record.json", "record.jsom"))
+    assert note() == claimed, "it speaks of another content"
+    verify.keep(verify.verify([copy]))
+    (copy / "verified.json").write_text('{"schema": 1, "level": "true", "record": ""}')
+    with pytest.raises(UsageError, match=r"verified\.json: level"):
+        note()
 
 
 def test_a_judge_that_leads_a_fresh_one_by_much_is_doubted(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from glimpsebench.bench import terminal
 from glimpsebench.bench.cli.common import STORE, Failed, Import, Of, OneTask, Root, app, bar_of, import_modules, view_of
 from glimpsebench.envs.errors import unknown
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("verify")
@@ -43,6 +40,10 @@ def verify_command(
     fresh_steps: Annotated[
         int | None, typer.Option(min=1, help="Of the fresh judges' training; by default as judges not shipped have.")
     ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Note beside each record how far it was followed, for its row to say in tables."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     modules: Import = None,
 ) -> None:
@@ -57,6 +58,8 @@ def verify_command(
     steps = (fresh_steps or fresh.STEPS) if fresh_judge else 0
     paths = [path for name in of for path in store.places(root, name)] if of else [root]
     checked = verify.verify(paths, judge, rerun, bar_of("verifying", "record"), fresh_steps=steps)
+    if keep:
+        verify.keep(checked)
     if as_json:
         print(json.dumps(reports.as_json(checked), indent=1))
     else:

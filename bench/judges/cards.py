@@ -19,7 +19,7 @@ from glimpsebench.agents.common.base import BUDGETS, Progress
 from glimpsebench.agents.common.nets import to_float
 from glimpsebench.bench import judges
 from glimpsebench.bench.judges.canvases import SHARES, of_kind
-from glimpsebench.bench.judges.training import metadata
+from glimpsebench.bench.judges.training import cost_of, metadata
 from glimpsebench.bench.metrics import calibration_error
 from glimpsebench.envs import tasks
 from glimpsebench.envs.tasks import Split, Task
@@ -103,10 +103,11 @@ def page(task: Task, found: list[Cell]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for name, about in abouts.items():
+        cost = cost_of(files[name][2])
         parameters = sum(value.numel() for value in networks[name].parameters())
         lines.append(
             f"| {name} | {parameters:,} | {about['steps']:,} | {about['batch']} | {about['lr']:g} | {about['width']} "
-            f"| {about.get('seconds', 0):,.0f} | {about.get('machine', '')} |"
+            f"| {cost.get('seconds', 0):,.0f} | {cost.get('machine', '')} |"
         )
     whole, *rest = found
     by_kind: dict[str, list[Cell]] = {}

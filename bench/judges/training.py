@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,7 +110,8 @@ def train(
                 _keep(checkpoint, net, optimiser, about | at)
     seconds += time.monotonic() - began
     machine = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
-    save(path, net.cpu(), about | {"seconds": round(seconds), "machine": machine})
+    cost_file(path).write_text(json.dumps({"seconds": round(seconds), "machine": machine}))
+    save(path, net.cpu(), about)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -196,6 +197,20 @@ def save(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
 def hash_of(path: Path) -> Path:
     """The file, as `sha256sum` reads it, that tells the hash of a file of weights that was trained here."""
     return path.with_suffix(".sha256")
+
+
+def cost_file(path: Path) -> Path:
+    """Beside a file of weights, what training it took: that differs from time to time, and a judge's name, the hash of
+    its weights' files, must not."""
+    return path.with_suffix(".json")
+
+
+def cost_of(path: Path) -> dict[str, Any]:
+    """Seconds of training a network, and the machine; nothing where nobody knows."""
+    found = metadata(path)  # of an earlier version's
+    with suppress(OSError, ValueError):
+        found |= json.loads(cost_file(path).read_text())
+    return {name: found[name] for name in ("seconds", "machine") if name in found}
 
 
 def is_whole(path: Path) -> bool:

@@ -95,7 +95,7 @@ def _belief(record: Record, task: Task, agent: Agent, selection: Array) -> Array
     if not path.exists():
         return None
     try:
-        agent.load(path, task)
+        record.load_weights(agent, task)
     except (OSError, RuntimeError, SafetensorError):
         return None
     test = _first(task, selection.shape[1])

@@ -28,7 +28,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,12 +154,13 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     base = _at("base", flat, content.get("base", {}))
     if not matrices or ("matrix" not in content and not {"agent", "task"} <= base.keys()):
         raise UsageError('no runs: write [[matrix]] and below it agent = "ram" and task = "digits"')
-    specs: dict[str, Spec] = {}
+    specs: dict[tuple[str, int], Spec] = {}
     applied: dict[str, set[str]] = {key: set() for key in changes}
     for number, matrix in enumerate(matrices, 1):
         where = f"matrix {number}" if "matrix" in content else "base"
         for spec in _at(where, lambda table: list(_changed({**base, **flat(table)}, changes, applied)), matrix):
-            specs[_key(spec)] = _at(where, lambda spec: _labelled(specs.get(_key(spec)), spec), spec)
+            run = spec.row, spec.seed
+            specs[run] = _at(where, lambda spec, run=run: _labelled(specs.get(run), spec), spec)
         if len(specs) > MOST_RUNS:
             raise UsageError(f"{where}: more than {MOST_RUNS:,} runs in all")
     for key, names in applied.items():
@@ -169,7 +170,7 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
     base = {**base, **{key: list(values) for key, values in changes.items()}}
     floors = _at("floors", lambda wanted: floors_for(list(specs.values()), base, wanted), content.get("floors", True))
     for spec in floors:
-        specs.setdefault(_key(spec), spec)
+        specs.setdefault((spec.row, spec.seed), spec)
     wanted: list[Comparison] = []
     notes = []
     for key in changes:
@@ -177,7 +178,7 @@ def _suite(path: Path, content: Table, changes: Mapping[str, Sequence[Any]]) -> 
         without = {spec.agent for spec in specs.values() if setting not in spec.agent_settings}
         if whose == "agent" and without:
             notes.append(f"{key}: not applied to {', '.join(sorted(without))}")
-    rows = list({_key(spec, seed=False): spec for spec in specs.values()}.values())
+    rows = _rows(specs.values()) if comparisons else []
     labels = labels_of([spec.about() for spec in rows], [spec.label for spec in rows])
     for number, table in enumerate(comparisons, 1):
         where = f"compare {number}"
@@ -258,10 +259,9 @@ def _at(where: str, read: Any, value: Any) -> Any:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _key(spec: Spec, seed: bool = True) -> str:
-    """Equal for equal runs; without seed for those of a row."""
-    parts = [spec.agent, spec.task, spec.agent_settings, spec.task_settings, spec.seed if seed else None]
-    return json.dumps(parts, sort_keys=True)
+def _rows(specs: Iterable[Spec]) -> list[Spec]:
+    """A run of each row, the last: what runs that differ in the seed alone have in common is looked at once."""
+    return list({spec.row: spec for spec in specs}.values())
 
 
 def flat(table: Table) -> dict[str, Any]:
@@ -295,9 +295,10 @@ def _changed(table: Table, changes: Mapping[str, Sequence[Any]], applied: dict[s
                 applied[key].add(str(agent))
         if (count := math.prod(len(_listed(value)) for value in entries.values())) > MOST_RUNS:
             raise UsageError(f"its lists multiply to {count:,} runs, and {MOST_RUNS:,} are the most")
-        for spec in expand(entries):
+        runs = list(expand(entries))
+        for spec in _rows(runs):
             spec.make()
-            yield spec
+        yield from runs
 
 
 def _labelled(earlier: Spec | None, spec: Spec) -> Spec:
@@ -338,7 +339,7 @@ def floors_for(specs: Sequence[Spec], base: Table, wanted: bool | Sequence[str])
         seeds = base.get("seed", sorted({spec.seed for spec in here}))
         for name in references if wanted else []:
             known = settings_of(agents.make(name))
-            listed = [settings_of(spec.make()[0]) for spec in here if spec.agent == name]
+            listed = [settings_of(spec.make()[0]) for spec in _rows(here) if spec.agent == name]
             varied = {key for variant in agents.find(name).variants for key in variant}
             for variant in agents.find(name).variants:
                 if any(all(one[key] == {**known, **variant}[key] for key in varied) for one in listed):
@@ -349,7 +350,7 @@ def floors_for(specs: Sequence[Spec], base: Table, wanted: bool | Sequence[str])
                     | {f"agent.{key}": value for key, value in own.items()}
                     | {f"task.{key}": [value] for key, value in settings.items()}
                 )
-    for spec in added:
+    for spec in _rows(added):
         spec.make()
     return added
 
