@@ -53,6 +53,8 @@ such experiments. A run that did not end well counts as chance in accuracies and
 
 def decided(suite: Suite, records: Sequence[Record]) -> list[Verdict]:
     """What records say of a suite's claims."""
+    if not suite.claims:
+        return []
     return verdicts(suite.claims, arms_of(suite.specs), rows_of(records), _questions(suite))
 
 

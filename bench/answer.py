@@ -92,8 +92,9 @@ def arenas_of(records: Iterable[Record]) -> list[Arena]:
     """The arenas that these records fight in, by name, task and passes."""
     by_agent: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_agent[record.about["agent"]["name"]].append(record)  # each on its own, as two arenas may use one label
-    return arenas_among(row for some in by_agent.values() if _fights(some[0].about["agent"]) for row in rows_of(some))
+        if _fights(record.about["agent"]):
+            by_agent[record.about["agent"]["name"]].append(record)  # each on its own: two arenas may use one label
+    return arenas_among(row for some in by_agent.values() for row in rows_of(some))
 
 
 def arenas_among(rows: Iterable[Row]) -> list[Arena]:

@@ -12,6 +12,8 @@ either are computed when they are asked for; pointed (N,). Shapes: F budgets, N 
 
 from __future__ import annotations
 
+import functools
+import io
 import math
 import struct
 import zipfile
@@ -45,6 +47,23 @@ class Form(NamedTuple):
 
     dtypes: Collection[str]
     shape: tuple[int | None, ...]
+
+
+class Header(NamedTuple):
+    """What stands at the beginning of an entry.
+
+    Attributes:
+        begins: where its values do, bytes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    by_columns: bool
+    begins: int
+
+
+_MAGIC = 8
+"""Bytes: of NumPy's mark and the format's version."""
 
 
 def smallest(array_N: Array) -> Array:
@@ -112,12 +131,12 @@ def read(
                 group = next((group for group in optional if name in group), None)
                 if group is None or headers.keys() & {*group}:
                     raise UsageError(f"{name}: missing")
-            for name, (shape, dtype, _) in headers.items():
-                _check_form(name, shape, dtype, forms[name])
-            size = sum(math.prod(shape) * dtype.itemsize for shape, dtype, _ in headers.values())
+            for name, header in headers.items():
+                _check_form(name, header.shape, header.dtype, forms[name])
+            size = sum(math.prod(each.shape) * each.dtype.itemsize for each in headers.values())
             if size > max(most, packed * path.stat().st_size if math.isfinite(packed) else 0):
                 raise UsageError(f"unpacks to {size:,} bytes, and {most:,} are the most")
-            return {name: _values(archive, name, *header) for name, header in headers.items()}
+            return {name: _values(archive, name, header) for name, header in headers.items()}
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except Exception as error:  # whatever damaged bytes cause in zipfile, zlib or NumPy's reader of headers
@@ -146,19 +165,28 @@ def _checked_name(info: zipfile.ZipInfo, forms: Mapping[str, Form]) -> str:
     return name
 
 
-def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-    """Shape, type, and whether columns come first in memory; the size of the entry must be what they say."""
+def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
+    """What an entry holds; its size must be what that says."""
     name = info.filename.removesuffix(".npy")
     with archive.open(info) as file:
-        if np.lib.format.read_magic(file) != (1, 0):
+        begin = file.read(_MAGIC + 2)
+        if np.lib.format.read_magic(io.BytesIO(begin)) != (1, 0):
             raise UsageError(f"{name}: another version of NumPy's format")
-        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-        begin = file.tell()
+        header = begin[_MAGIC:] + file.read(int.from_bytes(begin[_MAGIC:], "little"))
+    shape, by_columns, dtype = _parsed(header)
+    begins = _MAGIC + len(header)
     if dtype.hasobject or dtype.fields or dtype.subdtype or min(shape, default=0) < 0:
         raise UsageError(f"{name}: {shown(dtype, 60)} of shape {shown(shape, 60)} is no array of a record")
-    if info.file_size != begin + math.prod(shape) * dtype.itemsize:
+    if info.file_size != begins + math.prod(shape) * dtype.itemsize:
         raise UsageError(f"{name}: its size is not what its header says")
-    return shape, dtype, by_columns
+    return Header(shape, dtype, by_columns, begins)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """What NumPy reads in a header, which is the same in many files: shape, whether columns come first, type."""
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = np.lib.format.read_array_header_1_0(io.BytesIO(header))
+    return found
 
 
 def _check_form(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], form: Form) -> None:
@@ -170,14 +198,10 @@ def _check_form(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], form: F
         raise UsageError(f"{name}: shape {shown(shape, 60)}, and not {shown(wanted, 60)}".replace("'", ""))
 
 
-def _values(
-    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], by_columns: bool
-) -> Array:
-    with archive.open(f"{name}.npy") as file:
-        np.lib.format.read_magic(file)
-        np.lib.format.read_array_header_1_0(file)
-        raw = file.read()  # to its end, where zipfile compares the checksum
-    return np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
+def _values(archive: zipfile.ZipFile, name: str, header: Header) -> Array:
+    raw = archive.read(f"{name}.npy")  # to its end, where zipfile compares the checksum
+    values = np.frombuffer(raw, header.dtype, offset=header.begins)
+    return values.reshape(header.shape, order="F" if header.by_columns else "C")
 
 
 def read_images(path: Path, about: Mapping[str, Any]) -> dict[str, Array]:

@@ -6,16 +6,20 @@ all differences of the task by that score.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench.rows import Row
-from glimpsebench.bench.stats import Difference, crossed, holm
+from glimpsebench.bench.stats import Difference, all_crossed, holm
+
+Array = NDArray[Any]
 
 
 class AgainstFloor(NamedTuple):
@@ -84,13 +88,9 @@ class Floors:
         found: dict[tuple[str, float], tuple[Row, Difference, int]] = {}
         p: list[float] = []
         for row in self.rows:
-            for budget, (floor, _, among) in self.strongest.items():
-                mine, theirs = row.scores(self.by, budget), floor.scores(self.by, budget)
-                same = row.records[0].about["task"]["test_sha256"] == floor.records[0].about["task"]["test_sha256"]
-                if row.track == "reference" or mine is None or theirs is None or not same:
-                    continue
-                difference = crossed(mine, theirs)
-                found[row.label, budget] = floor, difference, min(len(mine), len(theirs))
+            for budget, difference, seeds in self._differences(row):
+                floor, _, among = self.strongest[budget]
+                found[row.label, budget] = floor, difference, seeds
                 # The best of several is a little too good by chance: to be below it counts after Bonferroni's
                 # correction for the choice.
                 p.append(difference.p if difference.mean > 0 else min(1.0, difference.p * among))
@@ -99,17 +99,28 @@ class Floors:
             for (key, (floor, difference, seeds)), adjusted in zip(found.items(), holm(np.array(p)), strict=True)
         }
 
+    def _differences(self, row: Row) -> list[tuple[float, Difference, int]]:
+        """A contender's difference at each budget, and how many seeds the side of fewer has; those of floors with as
+        many seeds in one go."""
+        pairs: dict[tuple[int, ...], list[tuple[float, Array, Array]]] = defaultdict(list)
+        for budget, (floor, _, _) in self.strongest.items() if row.track != "reference" else ():
+            mine, theirs = row.scores(self.by, budget), floor.scores(self.by, budget)
+            same = row.records[0].about["task"]["test_sha256"] == floor.records[0].about["task"]["test_sha256"]
+            if mine is not None and theirs is not None and same:
+                pairs[theirs.shape].append((budget, mine, theirs))
+        found = []
+        for some in pairs.values():
+            each = all_crossed([(mine, theirs) for _, mine, theirs in some])
+            found += [(budget, one, min(len(a), len(b))) for (budget, a, b), one in zip(some, each, strict=True)]
+        return sorted(found, key=lambda one: one[0])
+
     def detectable(self, rows: Sequence[Row], budget: float) -> float:
         """The true difference from the strongest floor that 80 % of such tables would claim: median of these rows.
 
         At the level with which Holm's correction begins; NaN if none of them is compared there.
         """
-        names = {row.label for row in rows}
-        each = [
-            one.difference.detectable(len(self.against))
-            for (name, at), one in self.against.items()
-            if at == budget and name in names and one.seeds > 1
-        ]
+        found = [self.against.get((row.label, budget)) for row in rows]
+        each = [one.difference.detectable(len(self.against)) for one in found if one is not None and one.seeds > 1]
         return float(np.median(each)) if each else float("nan")
 
 

@@ -33,7 +33,9 @@ def balanced_accuracy(correct: Array, labels_N: Array) -> Array:
     >>> float(balanced_accuracy(np.array([1, 1, 1, 0]), np.array([1, 1, 1, 0])))
     0.5
     """
-    return np.mean([correct[..., labels_N == label].mean(-1) for label in np.unique(labels_N)], axis=0)
+    _, class_N, count_K = np.unique(labels_N, return_inverse=True, return_counts=True)
+    means: Array = np.asarray(correct, float) @ (1 / count_K / len(count_K))[class_N]
+    return means
 
 
 def reached(touched_FN: Array, budgets: Sequence[float]) -> Array:

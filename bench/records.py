@@ -430,7 +430,7 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
 
 
 def _same_task(record: Record) -> str:
-    return canonical([record.about["task"][key] for key in ("id", "settings")])
+    return compact([record.about["task"][key] for key in ("id", "settings")])
 
 
 _OF_IMAGES = ("shape", "classes", "test_images")
@@ -448,8 +448,8 @@ def check_alike(records: Iterable[Record]) -> None:
         task, agent = record.about["task"], record.about["agent"]
         images = {f"task.{name}": task[name] for name in _OF_IMAGES}
         kind = {f"agent.{name}": agent[name] for name in _OF_AGENT} | {"budgets": record.about["budgets"]}
-        row = digest(asked(record.about) | {"seed": None})
-        for what, values in ((canonical([_same_task(record), task["test_sha256"]]), images), (row, kind)):
+        row = compact(asked(record.about) | {"seed": None})
+        for what, values in ((compact([_same_task(record), task["test_sha256"]]), images), (row, kind)):
             other, theirs = first.setdefault(what, (record, values))
             for name, value in values.items():
                 if theirs[name] != value:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import escape, metrics
 from glimpsebench.bench.costs import costs_of
-from glimpsebench.bench.records import Record, canonical
+from glimpsebench.bench.records import Record, compact
 from glimpsebench.bench.schema import Level
-from glimpsebench.bench.stats import NOTHING, Interval, interval
+from glimpsebench.bench.stats import NOTHING, Interval, interval, intervals
 from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
@@ -134,20 +134,29 @@ class Row:
         if right is None or budget not in self.reached:
             return None
         at = self.runs[0].budgets.index(budget)
-        if not all(record.answered_F(by)[at] for record in self.runs):
+        if not self._answered_F(by)[at]:
             return None
         return self.with_failed(right[:, :, at])
 
     def _answers(self, by: str) -> Array | None:
         """(S, M, F, N) of the runs that ended well; None if one of them has none by this score."""
-        if by not in self._kept:
+        if ("right", by) not in self._kept:
             each = [answers(record, by) for record in self.runs]
             known = [one for one in each if one is not None]
-            self._kept[by] = np.stack(known) if known and len(known) == len(each) else None
-        return self._kept[by]
+            self._kept["right", by] = np.stack(known) if known and len(known) == len(each) else None
+        found: Array | None = self._kept["right", by]
+        return found
+
+    def _answered_F(self, by: str) -> Array:
+        """At which budgets every image has an answer in every run that ended well: boolean (F,)."""
+        if ("answered", by) not in self._kept:
+            self._kept["answered", by] = np.logical_and.reduce([record.answered_F(by) for record in self.runs])
+        found: Array = self._kept["answered", by]
+        return found
 
     @cached_property
-    def _kept(self) -> dict[str, Array | None]:
+    def _kept(self) -> dict[tuple[str, ...], Any]:
+        """What was computed of its scores, as several tables ask for it."""
         return {}
 
     def with_failed(self, right: Array) -> Array:
@@ -157,8 +166,11 @@ class Row:
 
     def accuracy(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[Interval]:
         """At each of these budgets, with its interval over images, seeds and members; NaN where it is not reached."""
-        each = [self.scores(by, budget) for budget in budgets]
-        return [NOTHING if one is None else interval(one) for one in each]
+        known: dict[float, Interval] = self._kept.setdefault(("accuracy", by), {})
+        missing = {budget: self.scores(by, budget) for budget in budgets if budget not in known}
+        some = {budget: one for budget, one in missing.items() if one is not None}
+        known |= dict.fromkeys(missing, NOTHING) | dict(zip(some, intervals([*some.values()]), strict=True))
+        return [known[budget] for budget in budgets]
 
     def means(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """The accuracies alone."""
@@ -167,12 +179,13 @@ class Row:
 
     def balanced(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """The means over classes of the accuracy on each class's images."""
-        each = [self.scores(by, budget) for budget in budgets]
+        each = {budget: one for budget in budgets if (one := self.scores(by, budget)) is not None}
         known = self.labels_N
-        return [
-            float("nan") if one is None or known is None else float(metrics.balanced_accuracy(one, known).mean())
-            for one in each
-        ]
+        if not each or known is None:
+            return [float("nan")] * len(budgets)
+        means = metrics.balanced_accuracy(np.stack([*each.values()]).mean((1, 2)), known)
+        found = dict(zip(each, means.tolist(), strict=True))
+        return [found.get(budget, float("nan")) for budget in budgets]
 
     def area_scores(self, by: str) -> Array | None:
         """What each image adds to the area under accuracy over log-fraction, (S, M, N): its mean is the area.
@@ -187,8 +200,11 @@ class Row:
 
     def area(self, by: str) -> Interval:
         """The area under accuracy over log-fraction (`metrics.area_under_curve`); NaN without two budgets."""
-        scores_SMN = self.area_scores(by)
-        return NOTHING if scores_SMN is None else interval(scores_SMN)
+        if ("area", by) not in self._kept:
+            scores_SMN = self.area_scores(by)
+            self._kept["area", by] = NOTHING if scores_SMN is None else interval(scores_SMN)
+        found: Interval = self._kept["area", by]
+        return found
 
     def sufficient(self, by: str) -> tuple[float, float]:
         """Median and 90th percentile, over images, runs and members, of the smallest sufficient fraction; ∞ is never.
@@ -198,9 +214,12 @@ class Row:
         right = self._answers(by)
         if right is None or not self.covered:
             return float("nan"), float("nan")
-        at = [self.runs[0].budgets.index(budget) for budget in self.covered]
-        enough = metrics.sufficient_fraction(right[:, :, at], self.covered)
-        return metrics.quantile(enough, 0.5), metrics.quantile(enough, 0.9)
+        if ("sufficient", by) not in self._kept:
+            at = [self.runs[0].budgets.index(budget) for budget in self.covered]
+            enough = metrics.sufficient_fraction(right[:, :, at], self.covered)
+            self._kept["sufficient", by] = metrics.quantile(enough, 0.5), metrics.quantile(enough, 0.9)
+        median, late = self._kept["sufficient", by]
+        return median, late
 
     def calibration(self, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """The expected calibration error of its own predictor, mean over runs; [] if records have no confidences."""
@@ -300,7 +319,7 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
     """
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        groups[canonical(_what_makes_a_row(record.about))].append(record)
+        groups[compact(_what_makes_a_row(record.about))].append(record)
     for group in groups.values():
         first: dict[int, Record] = {}
         for record in group:

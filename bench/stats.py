@@ -17,7 +17,8 @@ taken with a few images added: to a row two that are right and two that are wron
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,12 +145,19 @@ def welch(values_S: Array, other_S: Array) -> Difference:
 
 
 def _difference(mean: float, variance: float, freedom: float, tail: float) -> Difference:
-    if variance == 0:
-        return Difference(mean, mean, mean, float(mean == 0), 0.0, tail)
-    error = variance**0.5
-    half = float(_t().ppf((1 + LEVEL) / 2, freedom)) * error
-    p = float(2 * _t().sf(abs(mean) / error, tail))
-    return Difference(mean, mean - half, mean + half, p, error, tail)
+    (found,) = _differences(*(np.array([value]) for value in (mean, variance, freedom, tail)))
+    return found
+
+
+def _differences(mean_D: Array, variance_D: Array, freedom_D: Array, tail_D: Array) -> list[Difference]:
+    """Without a variance there is no width, and a difference is certain."""
+    wide_D = variance_D > 0
+    error_D = np.sqrt(np.where(wide_D, variance_D, 1.0))
+    half_D = _t().ppf((1 + LEVEL) / 2, freedom_D) * error_D
+    p_D = np.where(wide_D, 2 * _t().sf(np.abs(mean_D) / error_D, tail_D), mean_D == 0)
+    half_D, error_D = np.where(wide_D, half_D, 0.0), np.where(wide_D, error_D, 0.0)
+    columns = (mean_D, mean_D - half_D, mean_D + half_D, p_D, error_D, tail_D)
+    return [Difference(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def mean_squares(values: Array, factors: int) -> dict[tuple[int, ...], tuple[Array, int]]:
@@ -167,26 +175,43 @@ def mean_squares(values: Array, factors: int) -> dict[tuple[int, ...], tuple[Arr
     {(-2,): (6.0, 1), (-1,): (6.5, 2), (-2, -1): (1.5, 2)}
     """
     axes = [axis for axis in range(-factors, 0) if values.shape[axis] > 1]
-    cells = int(np.prod(values.shape[-factors:]))
-    everything = tuple(range(-factors, 0))
-    grand = values.mean(everything, keepdims=True)
-    deviations: dict[tuple[int, ...], Array] = {(): grand}
+    cells, everything = math.prod(values.shape[-factors:]), tuple(range(-factors, 0))
+    sums, squares = _sums(values, axes), dict[tuple[int, ...], Array]()
     found: dict[tuple[int, ...], tuple[Array, int]] = {}
-    rest = np.square(values).sum(everything) - cells * np.square(grand).reshape(values.shape[:-factors])
-    for size in range(1, len(axes) + 1):
+    for size in range(len(axes) + 1):
         for effect in itertools.combinations(axes, size):
-            freedom = int(np.prod([values.shape[axis] - 1 for axis in effect]))
-            if size == len(axes):  # what is left: spares an array of the values' own size
-                found[effect] = np.maximum(rest, 0.0) / freedom, freedom
-                break
-            others = tuple(axis for axis in everything if axis not in effect)
-            below = [part for k in range(size) for part in itertools.combinations(effect, k)]
-            deviation = values.mean(others, keepdims=True) - sum(deviations[part] for part in below)
-            deviations[effect] = deviation
-            repeats = cells / np.prod([values.shape[axis] for axis in effect])
-            squares = np.square(deviation).sum(everything) * repeats
-            found[effect], rest = (squares / freedom, freedom), rest - squares
+            levels = math.prod(values.shape[axis] for axis in effect)
+            total = sums[effect] if sums[effect].dtype == bool else np.square(sums[effect], dtype=float)
+            below = [squares[part] for k in range(size) for part in itertools.combinations(effect, k)]
+            squares[effect] = np.maximum(total.sum(everything) * (levels / cells) - sum(below), 0.0)
+            if effect:
+                freedom = math.prod(values.shape[axis] - 1 for axis in effect)
+                found[effect] = squares[effect] / freedom, freedom
     return found
+
+
+def _sums(values: Array, axes: Sequence[int]) -> dict[tuple[int, ...], Array]:
+    """For each effect of these axes the sums of values over all others, which stay as axes of one level."""
+    found = {tuple(axes): values}
+    for size in reversed(range(len(axes))):
+        for effect in itertools.combinations(axes, size):
+            larger = [one for one in found if len(one) == size + 1 and {*effect} <= {*one}]
+            of = min(larger, key=lambda one: found[one].size)
+            (over,) = {*of} - {*effect}
+            found[effect] = _summed(found[of], over)
+    return found
+
+
+def _summed(values: Array, axis: int) -> Array:
+    """The sum over an axis, which stays as one of one level: of right and wrong as whole numbers, which is fast."""
+    if values.dtype != bool:
+        whole: Array = values.sum(axis, dtype=float if values.dtype.kind == "f" else np.int64, keepdims=True)
+        return whole
+    if axis == IMAGES:
+        return np.count_nonzero(values, axis, keepdims=True)
+    small = values.shape[axis] < 256
+    counted: Array = values.view(np.uint8).sum(axis, dtype=np.uint8 if small else np.int64, keepdims=True)
+    return counted
 
 
 def estimate(scores_SMN: Array, other_SMN: Array | None = None) -> Estimate:
@@ -206,8 +231,8 @@ def estimate(scores_SMN: Array, other_SMN: Array | None = None) -> Estimate:
         scores_SMN: (…, S, M, N), in [0, 1]; axes before them are repetitions, such as simulated experiments.
         other_SMN: of the row to compare with: the same members and images, as many seeds or not.
     """
-    sides = [np.asarray(scores_SMN, float), *([] if other_SMN is None else [np.asarray(other_SMN, float)])]
-    means = [side.mean(SEEDS) for side in sides]
+    sides = [_right_or_float(one) for one in (scores_SMN, other_SMN) if one is not None]
+    means = [_summed(side, SEEDS).squeeze(SEEDS) / side.shape[SEEDS] for side in sides]
     levels = means[0] if other_SMN is None else means[0] - means[1]
     added = _added(levels, alone=other_SMN is None)
     padded = np.concatenate([levels, np.broadcast_to(added, (*levels.shape[:-1], added.shape[-1]))], IMAGES)
@@ -235,6 +260,10 @@ def estimate(scores_SMN: Array, other_SMN: Array | None = None) -> Estimate:
     return Estimate(levels.mean((MEMBERS, IMAGES)), variance, freedom, tail, padded.mean((MEMBERS, IMAGES)))
 
 
+def _right_or_float(scores: Array) -> Array:
+    return np.ascontiguousarray(scores) if scores.dtype == bool else np.asarray(scores, float)
+
+
 def _added(levels_MN: Array, alone: bool) -> Array:
     """The images that are added so that no interval is without width (see the top): (…, 1, 2 or 4).
 
@@ -257,9 +286,15 @@ def interval(scores_SMN: Array) -> Interval:
     >>> tuple(round(x, 3) for x in interval(np.ones((1, 1, 500))))
     (1.0, 0.992, 1.0)
     """
-    found = estimate(scores_SMN)
-    low, high = bounds(found)
-    return Interval(float(found.mean), float(low), float(high))
+    return intervals([scores_SMN])[0]
+
+
+def intervals(each_SMN: Sequence[Array]) -> list[Interval]:
+    """Those of several scores of one shape, such as a row's at several budgets, in one go."""
+    if not len(each_SMN):
+        return []
+    found = estimate(np.stack(each_SMN))
+    return [Interval(*values) for values in zip(*(part.tolist() for part in (found.mean, *bounds(found))), strict=True)]
 
 
 def bounds(found: Estimate) -> tuple[Array, Array]:
@@ -284,8 +319,15 @@ def crossed(scores_SMN: Array, other_SMN: Array) -> Difference:
         scores_SMN: in [0, 1], such as right or wrong.
         other_SMN: the same for the row to compare with; the numbers of seeds may differ.
     """
-    mean, variance, freedom, tail, _ = map(float, estimate(scores_SMN, other_SMN))
-    return _difference(mean, variance, freedom, tail)
+    return all_crossed([(scores_SMN, other_SMN)])[0]
+
+
+def all_crossed(pairs: Sequence[tuple[Array, Array]]) -> list[Difference]:
+    """Those of several pairs in one go: the first rows' scores of one shape, and the second ones'."""
+    if not len(pairs):
+        return []
+    found = estimate(*(np.stack(side) for side in zip(*pairs, strict=True)))
+    return _differences(found.mean, found.variance, found.freedom, found.tail)
 
 
 def against(scores_SMN: Array, value: float) -> Difference:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from forged import make_honest
-from glimpsebench.bench import report
+from glimpsebench.bench import report, store
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report import data, page
 from glimpsebench.bench.report.serve import Server
@@ -64,7 +64,14 @@ def shown(browser: Any, file: Path) -> Iterator[Open]:
     """Opens the page; afterwards nothing was asked for and nothing complained."""
     contexts, complaints = [], []
 
-    def show(fragment: str = "", width: int = 1440, height: int = 900, script: bool = True, **more: Any) -> Any:
+    def show(
+        fragment: str = "",
+        width: int = 1440,
+        height: int = 900,
+        script: bool = True,
+        page: Path = file,
+        **more: Any,
+    ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, java_script_enabled=script, **more)
         contexts.append(context)
         tab = context.new_page()
@@ -76,7 +83,7 @@ def shown(browser: Any, file: Path) -> Iterator[Open]:
                 complaints.append(asked.url) if not asked.url.startswith(("file:", "data:", "blob:")) else None
             ),
         )
-        tab.goto(f"file://{file}{fragment}")
+        tab.goto(f"file://{page}{fragment}")
         if script:
             tab.wait_for_selector("html[data-ready]", state="attached")
         return tab
@@ -272,3 +279,61 @@ def test_a_served_page_follows(browser: Any, made: list[Record]) -> None:
         tab.close()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of committed results that have costs and published figures beside them."""
+    path = tmp_path_factory.mktemp("pages") / "committed.html"
+    results = Path(__file__).parents[1] / "results"
+    shown = [data.View(name, name, store.kept(results / name)) for name in ("quick", "ram-60")]
+    path.write_text(page.page(data.block(shown), "glimpse report quick ram-60"))
+    return path
+
+
+def test_published_figures_are_hollow_marks_told_apart_by_what_was_seen(shown: Open, committed: Path) -> None:
+    tab = shown("#s=1&told=1", page=committed)
+    marks = tab.locator("#curves-svg [data-told]")
+    assert marks.count() > 0
+    paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    fills = marks.evaluate_all("(all) => all.map((one) => getComputedStyle(one).fill)")
+    assert set(fills) == {paper}, "hollow"
+    assert tab.locator(".legend .published").count() >= 1
+    marks.last.hover()  # which no other covers
+    assert "allowed to see: " in tab.locator("#plot .tip").inner_text()
+    tab.get_by_label("published").uncheck()
+    sync_api.expect(marks).to_have_count(0)
+
+
+def test_the_front_and_head_to_head_are_of_what_the_filters_leave(shown: Open, committed: Path) -> None:
+    tab = shown("#at=0.1", page=committed)
+    marks, front = tab.locator("#cost-svg g.row"), tab.locator("#cost-svg path.front")
+    before, line, pairs = marks.count(), front.get_attribute("d"), tab.locator("table.matrix tbody tr").count()
+    best = [title for title in marks.locator("title").all_text_contents() if title.endswith("on the front")]
+    assert 0 < len(best) < before
+    tab.get_by_label("Open", exact=True).uncheck()
+    sync_api.expect(marks).to_have_count(before - 2)
+    assert front.get_attribute("d") != line
+    assert not {*best} & {*marks.locator("title").all_text_contents()}, "others are on it now, by another figure"
+    assert tab.locator("table.matrix tbody tr").count() == pairs - 2
+
+
+def test_cells_are_shaded_by_accuracy_and_tables_have_the_columns_that_are_picked(shown: Open, committed: Path) -> None:
+    tab = shown(page=committed)
+    tab.get_by_label("shade").check()
+    shades = tab.locator("table[data-track=reference] td[class*=h9]")
+    assert shades.count() > 0
+    assert "heat=1" in tab.url
+    tab.locator("summary", has_text="Columns").click()
+    tab.get_by_label("FLOPs", exact=True).check()
+    assert tab.locator("table[data-track=gated] thead button", has_text=re.compile("^FLOPs$")).count() == 1
+    assert "cols=" in tab.url
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_headings_of_wide_tables_fit_the_window(shown: Open, committed: Path, width: int) -> None:
+    tab = shown(width=width, page=committed)
+    ends = tab.locator("caption span").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().right)")
+    shown_ends = [end for end in ends if end > 0]
+    assert shown_ends
+    assert max(shown_ends) <= width

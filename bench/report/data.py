@@ -13,11 +13,13 @@ import itertools
 import json
 import math
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import costs, escape, leaderboard, reports
@@ -25,7 +27,7 @@ from glimpsebench.bench.floors import AgainstFloor, Floors, ceiling_of
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.report import looks
 from glimpsebench.bench.rows import SCORES, Row, rows_of
-from glimpsebench.bench.stats import crossed, holm
+from glimpsebench.bench.stats import Difference, all_crossed, holm
 from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs.published import PUBLISHED
 
@@ -34,6 +36,7 @@ MOST_PAIRED = 24
 MOST_POINTS = 40
 """Of a run's training curve, per stage and measure."""
 
+Array = NDArray[Any]
 Block = dict[str, Any]
 
 
@@ -230,12 +233,7 @@ def pairs(rows: Sequence[Row], budgets: Sequence[float]) -> Block:
         found[by] = []
         for budget in budgets:
             scores = {n: one for n in some if (one := rows[n].scores(by, budget)) is not None}
-            both = [
-                (a, b, crossed(scores[a], scores[b]))
-                for a, b in itertools.combinations(scores, 2)
-                if rows[a].records[0].about["task"]["test_sha256"] == rows[b].records[0].about["task"]["test_sha256"]
-                and scores[a].shape[1:] == scores[b].shape[1:]
-            ]
+            both = _differences(rows, scores)
             adjusted: list[float] = holm(np.array([d.p for *_, d in both])).tolist() if both else []
             signs = [
                 int(np.sign(d.mean)) if p < 0.05 and min(len(scores[a]), len(scores[b])) > 1 else 0
@@ -248,6 +246,20 @@ def pairs(rows: Sequence[Row], budgets: Sequence[float]) -> Block:
                 ]
             )
     return found
+
+
+def _differences(rows: Sequence[Row], scores: Mapping[int, Array]) -> list[tuple[int, int, Difference]]:
+    """Of each two of these that met the same test images and members, the former less the latter."""
+    images = {n: rows[n].records[0].about["task"]["test_sha256"] for n in scores}
+    alike: dict[tuple[Any, ...], list[tuple[int, int]]] = defaultdict(list)
+    for a, b in itertools.combinations(scores, 2):
+        if images[a] == images[b] and scores[a].shape[1:] == scores[b].shape[1:]:
+            alike[a, scores[b].shape].append((a, b))  # of one row with those of as many seeds, in one go
+    found = []
+    for some in alike.values():
+        each = all_crossed([(scores[a], scores[b]) for a, b in some])
+        found += [(a, b, one) for (a, b), one in zip(some, each, strict=True)]
+    return sorted(found, key=lambda one: one[:2])
 
 
 def _training(record: Record) -> Block:

@@ -13,6 +13,7 @@ import base64
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ IMAGES = 8
 """Kept of each record, and shown at most."""
 MOST_TEXT = 900_000
 """Characters of all galleries of a page; more are cut by showing fewer images."""
+MOST_ROWS = 24
+"""Of a track of a section, whose looks are on the page: the best; the gallery shows no more at once."""
 BELIEFS = 3
 """Classes of a belief that are shown, the likeliest first."""
 FILE = "looks.npz"
@@ -148,10 +151,16 @@ def keep(record: Record) -> Path | None:
 
 
 def section(rows: Sequence[Row]) -> Block:
-    """The looks of one task's rows, of each row its first run that has any; `why` says what is missing."""
+    """The looks of one task's rows, of each row its first run that has any; `why` says what is missing.
+
+    Of a track with many rows, those of the best: a page has no room for all.
+    """
     found: Block = {"images": [], "labels": [], "size": [], "rows": {}, "why": ""}
-    lacking = []
+    lacking, of_track = [], Counter[str]()
     for number, row in enumerate(rows):
+        of_track[row.track] += 1
+        if of_track[row.track] > MOST_ROWS:
+            continue
         try:
             record, frames, task, about = _of_row(row)
         except UsageError as error:

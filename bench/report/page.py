@@ -85,7 +85,7 @@ def _text(name: str) -> str:
 def _json(data: Block) -> str:
     """JSON that an HTML parser takes for nothing else."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return "".join({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}.get(letter, letter) for letter in text)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def policy(style: str, script: str, live: str = "") -> str:
