@@ -407,6 +407,7 @@ def test_a_served_page_is_made_anew_when_a_record_changes(served: Server) -> Non
     assert asked(served, "/version")[1] == version
     made = next(iter(served.shown.roots_of("quick")[0].glob("records/*/*/*/record.json")))
     made.write_text(made.read_text() + "\n")
+    hashes.write(made.parent)
     assert asked(served, "/version")[1] != version
     assert asked(served, "/version")[1] in asked(served, "/")[1]
     made.write_text("damaged")
