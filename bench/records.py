@@ -205,7 +205,9 @@ class Record:
     def curves(self) -> list[dict[str, Any]]:
         """How training went, stage by stage, as `curves.json` has it; [] for a record of an earlier version."""
         path = self.folder / "curves.json"
-        found = read_json(path, Curves) if path.exists() else []
+        if not path.exists():
+            return []
+        found: list[dict[str, Any]] = read_json(path, Curves)
         hashes.check(path)
         return found
 

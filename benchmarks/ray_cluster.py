@@ -50,11 +50,12 @@ def main(kills: int = 20, seeds: int = 4) -> None:
         print("local pool:", sweep(specs, root / "local", Local(2), quiet=True) or "all done", flush=True)
         wanted, rng = contents(root / "local"), random.Random(0)
         cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-        node, killed, right = cluster.add_node(**NODE), 0, True
+        node, sweeps, killed, right = cluster.add_node(**NODE), 0, 0, True
         cluster.wait_for_nodes()
         ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
         while right and killed < kills:
-            store = root / f"ray-{killed}"
+            sweeps += 1
+            store = root / f"ray-{sweeps}"
             at_work = threading.Thread(target=sweep, args=(specs, store, Ray(cluster.address), True))
             at_work.start()
             while at_work.is_alive():  # here, as Ray starts nodes in a main thread alone

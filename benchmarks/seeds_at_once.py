@@ -98,7 +98,8 @@ def main(device: str = "cpu", steps: int = 20) -> None:
     for seeds in (1, 2, 4, 8):
         drawn = [[inputs(seed, step, device) for step in range(steps)] for seed in range(seeds)]
         times = [(*timed(one_by_one, drawn, device), *timed(at_once, drawn, device)) for _ in range(3)]
-        alone, own, together, batched = min(times, key=lambda one: one[0] + one[2])
+        alone, together = (min(one[at] for one in times) for at in (0, 2))  # others are at work on this machine
+        own, batched = times[0][1], times[0][3]
         apart = max(
             float((one[name] - other[name]).abs().max())
             for one, other in zip(own, batched, strict=True)

@@ -31,10 +31,11 @@ def main(runs: int) -> None:
         print(f"{1000 * busy / runs:.1f} ms of a core a run, with the start of the workers")
         suite = Path(folder) / "many.toml"
         suite.write_text(SUITE.format(seeds=list(range(10_000))))
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), os.times()
         command = [sys.executable, "-m", "glimpsebench", "sweep", str(suite), "--list", "--root", f"{folder}/store"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        print(f"{done.stdout.splitlines()[0]}: listed in {time.perf_counter() - began:.1f} s")
+        core = sum(os.times()[2:4]) - sum(cpu[2:4])
+        print(f"{done.stdout.splitlines()[0]}: listed in {time.perf_counter() - began:.1f} s, {core:.1f} s of a core")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from conftest import Beacon
 from glimpsebench.agents.common.nets import CanvasNet
 from glimpsebench.agents.raster import Raster
-from glimpsebench.bench import by_glimpse, compare, judges, records, stats
+from glimpsebench.bench import by_glimpse, compare, hashes, judges, records, stats
 from glimpsebench.bench.records import Record, rebuilt
 from glimpsebench.bench.rollout import footprints_of, replay_steps, rollout
 from glimpsebench.bench.rows import Row, rows_of
@@ -232,6 +232,7 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
             for parameter in agent.net.head.parameters():
                 parameter.copy_(parameter.flip(0))
         agent.save(path)
+        hashes.write(record.folder)
     code, _, err = glimpse("by-glimpse", "--root", str(tmp_path / "copy"), "--agent", RASTER, capsys=capsys)
     assert code == 2
     says = {

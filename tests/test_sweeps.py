@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from glimpsebench.bench import hashes, judges, leases, plan, records, reproduce,
 from glimpsebench.bench import sweep as sweeps
 from glimpsebench.bench.executors import Event, Stop
 from glimpsebench.bench.executors.local import Local
+from glimpsebench.bench.executors.ray import Ray
 from glimpsebench.bench.judges import training
 from glimpsebench.bench.leases import Owner
 from glimpsebench.bench.plan import Unit, standings, units
@@ -489,6 +491,35 @@ def test_a_run_over_its_time_has_failed_and_lost_machines_are_no_fault_of_a_run(
     (failure,) = sweep(specs(2), root, Acted(act), quiet=True)
     assert failure.endswith("seed 0: failed: time limit: not done within 1 s")
     assert short == [1]
+
+
+class RayError(Exception): ...
+
+
+class NodeDiedError(RayError): ...
+
+
+class RayTaskError(RayError): ...
+
+
+@pytest.mark.parametrize(
+    ("error", "alive", "kind"),
+    [(NodeDiedError(), "ab", "lost"), (RayError(), "a", "lost"), (RayError(), "ab", "died")],
+)
+def test_on_ray_a_run_is_at_fault_only_where_its_node_lives_on(
+    error: RayError, alive: str, kind: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get(_: Any) -> None:
+        raise error
+
+    kinds = SimpleNamespace(RayError=RayError, NodeDiedError=NodeDiedError, RayTaskError=RayTaskError)
+    executor = Ray.__new__(Ray)  # there may be no Ray here
+    executor.ray = SimpleNamespace(
+        exceptions=kinds, get=get, nodes=lambda: [{"NodeID": node, "Alive": node in alive} for node in "ab"]
+    )
+    monkeypatch.setattr("glimpsebench.bench.executors.ray._NOTICED_S", 0.01)
+    event = executor._result(None, 3, Unit(specs(1)[0], root), None, {"a", "b"})  # type: ignore[arg-type]
+    assert (event.number, event.kind) == (3, kind)
 
 
 def test_a_network_that_cannot_be_trained_does_not_end_the_sweep(

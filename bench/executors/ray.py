@@ -50,7 +50,7 @@ class Ray:
                 raise UsageError(
                     f"--address {self.address}: no Ray cluster there ({why}); `ray start --head`"
                 ) from None
-        waiting, flying = deque(enumerate(units)), dict[Any, tuple[int, leases.Lease, float]]()
+        waiting, flying = deque(enumerate(units)), dict[Any, tuple[int, leases.Lease, float, set[str]]]()
         try:
             while (waiting and not stop.asked) or flying:
                 while waiting and not stop.asked and len(flying) < self._slots():
@@ -64,17 +64,16 @@ class Ray:
                         continue
                     gpus = 0 if unit.device == "cpu" else 1
                     task = self.ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_performed)
-                    flying[task.remote(unit.spec, unit.device)] = number, lease, time.monotonic()
+                    flying[task.remote(unit.spec, unit.device)] = number, lease, time.monotonic(), self._nodes()
                     yield Event(number, "begun")
-                nodes = self._nodes()
                 done, _ = self.ray.wait(list(flying), timeout=_TICK_S) if flying else ([], [])
                 for reference in done:
-                    number, lease, _ = flying.pop(reference)
+                    number, lease, _, nodes = flying.pop(reference)
                     try:
                         yield self._result(reference, number, units[number], lease, nodes)
                     finally:
                         lease.release()
-                for reference, (number, lease, began) in list(flying.items()):
+                for reference, (number, lease, began, _) in list(flying.items()):
                     if self.time_limit is not None and time.monotonic() - began > self.time_limit:
                         del flying[reference]
                         self.ray.cancel(reference, force=True)
@@ -82,7 +81,7 @@ class Ray:
                         yield Event(number, "died", None, f"time limit: not done within {self.time_limit:g} s")
                 yield None
         finally:
-            for reference, (_, lease, _) in flying.items():
+            for reference, (_, lease, _, _) in flying.items():
                 self.ray.cancel(reference, force=True)
                 lease.release()
 
@@ -93,13 +92,19 @@ class Ray:
         return {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
 
     def _result(self, reference: Any, number: int, unit: Unit, lease: leases.Lease, nodes: set[str]) -> Event:
-        """Bring a record home, or tell what became of its run."""
+        """Bring a record home, or tell what became of its run.
+
+        Args:
+            nodes: those that were alive when it began.
+        """
         errors = self.ray.exceptions
         try:
             key, files = self.ray.get(reference)
         except errors.RayTaskError as error:
             return Event(number, "died", None, " ".join(str(error.cause).split())[:500])
-        except errors.RayError as error:  # of its process, or of its machine
+        except errors.NodeDiedError:
+            return Event(number, "lost", None, "its node died")
+        except errors.RayError as error:  # of its process, or of its machine, with what it was to send
             until = time.monotonic() + _NOTICED_S
             while time.monotonic() < until:
                 if nodes - self._nodes():
