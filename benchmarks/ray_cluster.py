@@ -59,7 +59,7 @@ def main(kills: int = 20, seeds: int = 4) -> None:
             at_work = threading.Thread(target=sweep, args=(specs, store, Ray(cluster.address), True))
             at_work.start()
             while at_work.is_alive():  # here, as Ray starts nodes in a main thread alone
-                at_work.join(rng.uniform(2, 12))
+                at_work.join(rng.uniform(1, 6))
                 if at_work.is_alive() and killed < kills:
                     cluster.remove_node(node, allow_graceful=False)
                     killed += 1

@@ -333,7 +333,7 @@ def floors_for(specs: Sequence[Spec], base: Table, wanted: bool | Sequence[str])
     names = [*(_TRAINING if "agent.predictor_steps" in base else ()), "size"]
     shared = {name: base[f"agent.{name}"] for name in names if f"agent.{name}" in base}
     added: list[Spec] = []
-    tasks = {json.dumps([s.task, s.task_settings], sort_keys=True): (s.task, s.task_settings) for s in specs}
+    tasks = {json.dumps([s.task, s.task_settings], sort_keys=True): (s.task, s.task_settings) for s in _rows(specs)}
     for task, settings in tasks.values():
         here = [spec for spec in specs if (spec.task, spec.task_settings) == (task, settings)]
         seeds = base.get("seed", sorted({spec.seed for spec in here}))
