@@ -13,6 +13,7 @@ import pytest
 import torch
 
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["GLIMPSE_JUDGE_RECIPE"] = '{"members": 2, "steps": 60, "batch": 64}'  # in processes that tests start, too
 torch.set_num_threads(1)
 
 from glimpsebench import agents  # noqa: E402
@@ -91,11 +92,10 @@ def own_data_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture(scope="session", autouse=True)
-def judges_of_a_few_steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Judges and readers of tasks without shipped ones are trained once per session, for seconds."""
+def judges_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Judges and readers of tasks without shipped ones are trained once per session, and not kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLIMPSE_JUDGES", str(tmp_path_factory.getbasetemp() / "judges"))
-        patch.setattr(judges, "OWN_RECIPE", judges.Recipe(members=2, steps=60, batch=64))
         yield
 
 

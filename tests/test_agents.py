@@ -37,7 +37,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "adcm": {"selector_steps": 100, "predictor_steps": 150},
     "cbam": {"selector_steps": 100, "predictor_steps": 150},
     "cell_sequence": {"passes": 20_000, "glimpses": 5, "predictor_learns": True},
-    "cell_sequence_sb3": {"passes": 20_000, "glimpses": 5, "n_steps": 8},
+    "cell_sequence_sb3": {"passes": 8_000, "glimpses": 5, "n_steps": 8},
     "concrete_topk": {},
     "crop": {"passes": 10_000, "size": 8},
     "dham": {},
@@ -62,7 +62,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "straight_through": {},
     "subset": {"passes": 10_000},
     "window_sequence": {"passes": 10_000, "size": 5, "glimpses": 5},
-    "window_sequence_sb3": {"passes": 10_000, "size": 5, "glimpses": 5, "n_steps": 8},
+    "window_sequence_sb3": {"passes": 6_000, "size": 5, "glimpses": 5, "n_steps": 8},
 }
 """Learners, with the settings that let them learn the toy task in seconds; all their steps are 300 unless said."""
 CORNERED = ("ppo", "ram", "ram_pathwise", "sac", "window_sequence", "window_sequence_sb3")

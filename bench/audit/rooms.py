@@ -108,6 +108,7 @@ class Subject:
                 "GLIMPSE_DATA": str(folder / "data"),
                 "GLIMPSE_JUDGES": str(folder / "judges"),
             } | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+            environment |= {name: os.environ[name] for name in ("GLIMPSE_JUDGE_RECIPE",) if name in os.environ}
             before = enclosed(folder, place) if can_enclose() else ["env", f"--chdir={folder}"]
             yield Room(stack.enter_context(Process(__name__, environment, before)), folder)
 

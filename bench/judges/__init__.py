@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,8 +76,9 @@ def folder_of(task: Task) -> Path:
     return shipped if shipped.is_dir() else cache_folder() / name
 
 
-OWN_RECIPE = Recipe()
-"""Of tasks whose networks are not shipped: minutes on a core; `glimpse judge train` takes longer ones."""
+OWN_RECIPE = Recipe(**json.loads(os.environ.get("GLIMPSE_JUDGE_RECIPE", "{}")))
+"""Of tasks whose networks are not shipped: minutes on a core; `glimpse judge train` takes longer ones. The environment
+variable has other values of `Recipe`, as JSON, for this process and those that it starts."""
 
 
 def recipe_of(task: Task) -> Recipe:
