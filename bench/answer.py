@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench import agents
+from glimpsebench.agents.common.duel import DuelAgent
 from glimpsebench.bench import escape, store
 from glimpsebench.bench.compare import pipe
 from glimpsebench.bench.records import Record, read_all
@@ -195,7 +196,7 @@ def sentence(first: str, second: str, found: Mapping[tuple[str, float], Differen
         ahead[winner].append(f"{100 * budget:g} % ({points(mean)} points, {points(low)} to {points(high)})")
     parts = [f"{name} is ahead at {'; '.join(at)}" for name, at in ahead.items() if at and name]
     if ahead[""]:
-        parts.append(f"neither is surely ahead at {'; '.join(ahead[''])}, {first} less {second}")
+        parts.append(f"neither is surely ahead at {'; '.join(ahead[''])}; differences are {first} − {second}")
     return f"By the {SCORED[by]}: {', and '.join(parts)}." if parts else f"By the {SCORED[by]}: nothing to compare."
 
 
@@ -213,7 +214,8 @@ def answer(arena: Arena, command: str) -> str:
         found = differences(rl, gradient)
         lines.append(
             f"Of reinforcement learning {names[0]} is the best on validation images, of the gradients {names[1]}. "
-            "At equal predictor passes, test images, with 95 % intervals and Holm's correction:\n"
+            "At equal predictor passes, test images. Intervals are of 95 %; to be ahead asks for Holm's correction, "
+            "too:\n"
         )
         lines += [f"- {sentence(*names, found, by)}" for by in SCORED]
         lines.append("\n" + equal_seconds([row for row in (rl, gradient, floor) if row is not None]))
@@ -241,7 +243,9 @@ def equal_seconds(rows: Sequence[Row]) -> str:
             interval = f" ({points(low)} to {points(high)})" if np.isfinite(found.low) else ""
             parts.append(f"{estimator_of(row)} {points(found.mean)} %{interval}")
     text = ", ".join(parts) or "no run had been measured by then"
-    return f"At equal seconds, {seconds:.1f} s of one core for the selector, validation accuracy: {text}.\n"
+    agent = agents.find(str(rows[0].about["name"]))
+    at = f"{100 * agent.curve_at:g} % of the image" if issubclass(agent, DuelAgent) else "the curves' budget"
+    return f"At equal seconds, {seconds:.1f} s of one core for the selector, validation accuracy at {at}: {text}.\n"
 
 
 def table(arena: Arena) -> str:
@@ -253,7 +257,7 @@ def table(arena: Arena) -> str:
         found = row.runs[0].about["findings"] if row.runs else {}
         costs = [f"{row.cost.get('parameters', float('nan')):,.0f}"]
         costs += [f"{found[name]:,.0f}" if name in found else "·" for name in ("selector_passes", "selector_images")]
-        costs.append(f"{row.cost['training_seconds']:.2g}" if "training_seconds" in row.cost else "·")
+        costs.append(f"{row.cost['training_seconds']:.0f}" if "training_seconds" in row.cost else "·")
         for number, by in enumerate(SCORED):
             each = row.accuracy(by, BUDGETS)
             cells = [f"{points(one.mean)} ± {points(one.reach)}" if np.isfinite(one.mean) else "·" for one in each]
@@ -282,8 +286,9 @@ def markdown(records: Iterable[Record]) -> str:
     parts = [
         "# Who chooses better, reinforcement learning or a gradient?\n",
         "Written by `glimpse answer` from the records, and by nobody else. In an arena everything but the learning "
-        "signal is the same: task, sensor, selector network, predictor, images, optimiser and the number of canvases "
-        "that the predictor reads (*passes*). *own*: by the agent's predictor; *judge*: by classifiers that no agent "
+        "signal is the same: task, sensor, selector network, predictor, training set, optimiser and the number of "
+        "canvases that the predictor reads (*passes*); who compares several choices of an image sees fewer images for "
+        "them. *own*: by the agent's predictor; *judge*: by classifiers that no agent "
         "has met. Points are differences of accuracies in per cent.\n",
     ]
     for arena in arenas:

@@ -46,7 +46,7 @@ FEW: dict[str, dict[str, Any]] = {
         "representation_steps": 60,
     }
     | {"location_steps": 30, "joint_steps": 30},
-    "straight_through": FROM_RANDOM | {"predictor_steps": 60},
+    "straight_through": FROM_RANDOM | {"predictor_steps": 150},
 }
 """A learner of each kind, with settings that find the true labels well above chance in a few seconds."""
 

@@ -52,8 +52,10 @@ def test_a_librarys_learner_fights_in_its_arena_with_the_arenas_networks(name: s
     }
     assert agent.sensor() == other.sensor()
     usual, arenas = agents.make(name), agents.make(answer.arena_of(name))
-    for field in (each.name for each in dataclasses.fields(arenas)):
-        assert field == "estimator" or getattr(usual, field) == getattr(arenas, field), field
+    shared = {each.name for each in dataclasses.fields(usual)} & {each.name for each in dataclasses.fields(arenas)}
+    assert {"passes", "glimpses", "lr", "selector_batch", "predictor_steps"} <= shared
+    for field in shared - {"estimator"}:
+        assert getattr(usual, field) == getattr(arenas, field), field
     assert {agent.FAMILIES[each] for each in ("ppo", "dqn", "sac")} == {"reinforcement learning"}
 
 

@@ -18,9 +18,11 @@ from glimpsebench.agents.common.base import Agent
 
 EVAL_MODE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "eval_mode.py"))
 SMALL: dict[str, dict[str, Any]] = {
+    "cell_sequence_sb3": {"n_steps": 8},
     "ppo": {"policy_steps": 200},
     "ppo_open": {"policy_steps": 200},
     "sac": {"policy_steps": 200, "buffer_steps": 200},
+    "window_sequence_sb3": {"n_steps": 8},
 } | {name: {"network": "bagnet-5"} for name in ("ordered_logits", "saccader", "sobel")}
 
 
@@ -30,6 +32,7 @@ def trained(name: str, settings: dict[str, Any]) -> Agent:
     steps: dict[str, Any] = {field: 60 for field in fields if field.endswith("steps")}
     if "predictor_init" in fields:  # from the reader its batch norm keeps its averages, so that the modes are one
         steps |= {"predictor_init": "random", "predictor_lr": 1.5e-2}
+    steps |= {"passes": 2_000} if "passes" in fields else {}
     agent = agents.make(name, steps | SMALL.get(name, {}) | settings)
     torch.manual_seed(0)
     agent.prepare(Beacon())

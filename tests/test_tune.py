@@ -12,7 +12,7 @@ import pytest
 from glimpsebench.agents.common.duel import DuelAgent
 from glimpsebench.bench import tune
 from glimpsebench.bench.run import Spec
-from glimpsebench.bench.suites import read_suite
+from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.datasets import Half
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.tasks import Task
@@ -171,7 +171,7 @@ def test_the_command_lists_runs_and_writes_the_suite(
     assert {spec.seed for spec in read_suite(str(tmp_path / "here" / "toy" / "toy-tuned.toml")).specs} == {0, 1}
 
 
-@pytest.mark.parametrize("suite", ["duel-subset", "duel-crop", "duel-cells", "duel-windows"])
+@pytest.mark.parametrize("suite", [name for name in suite_names() if name.startswith("duel-")])
 def test_the_duels_suites_tune_every_estimator_that_learns_and_is_no_bound(suite: str) -> None:
     plan, specs = tune.read_plan(suite), read_suite(suite).specs
     tuned = [fixed["agent.estimator"] for fixed, _ in plan.entries]
