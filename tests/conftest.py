@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 from glimpsebench import agents  # noqa: E402
 from glimpsebench.agents.common.base import Agent  # noqa: E402
-from glimpsebench.bench import judgements, judges  # noqa: E402
+from glimpsebench.bench import judgements, judges, store  # noqa: E402
 from glimpsebench.bench import run as runner  # noqa: E402
 from glimpsebench.bench.audit.declaration import Stand  # noqa: E402
 from glimpsebench.bench.audit.recount import Expected  # noqa: E402
@@ -74,6 +74,7 @@ def beacon(monkeypatch: pytest.MonkeyPatch) -> Task:
     """The toy task, also known by its name."""
     task = Beacon()
     monkeypatch.setitem(tasks.TASKS, "beacon", task)
+    store._defaults.cache_clear()  # of another task that had this name
     return task
 
 
