@@ -123,7 +123,7 @@ def draw(rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Iter
 
 def picture(rows: Sequence[Row], styles: Mapping[str, Style], width: float, name: str = "training") -> Drawn:
     """One of these figures."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     figure, axes = paper.grid(len(PANELS), width)
     with mpl.rc_context(paper.STYLE):
@@ -148,7 +148,10 @@ def picture(rows: Sequence[Row], styles: Mapping[str, Style], width: float, name
             axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
             if losses:
                 axis.set_yscale("log" if least > 0 else "symlog")
+                if least > 0:  # losses may differ by less than a power of ten
+                    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
                 axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # no mathematics: `parse_math` is off
+                axis.yaxis.set_minor_formatter(NullFormatter())
             else:
                 axis.set_ylim(0, 1.02)
         paper.legends(figure, axes)

@@ -25,6 +25,7 @@ from glimpsebench.bench.recorder import Recorder
 from glimpsebench.bench.records import Record, compact
 from glimpsebench.bench.rollout import rollout
 from glimpsebench.bench.run import Spec, run
+from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs.glimpse import Observation
 from glimpsebench.envs.tasks import Split, Task
 from test_cli import glimpse
@@ -297,6 +298,21 @@ def test_curves_are_drawn_and_told(beacon: Task, root: Path, capsys: pytest.Capt
     code, out, _ = glimpse("curves", "--root", str(root), "--task", "beacon", capsys=capsys)
     assert "uniform" in out
     assert max(map(len, out.splitlines()[:-4])) <= 80, "fits a terminal"
+
+
+def test_losses_within_a_power_of_ten_have_plain_numbers_at_their_axis(
+    beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = run(Spec("full", "beacon", 0, {"predictor_steps": 30}), root, iter)
+    points = {"step": [10.0, 20.0, 30.0], "images": [640.0, 1280.0, 1920.0]}
+    measures = {"loss": {**points, "value": [0.9, 0.7, 0.62]}, "accuracy": {**points, "value": [0.5, 0.6, 0.7]}}
+    monkeypatch.setitem(record.__dict__, "curves", [{"stage": "predictor", "scored": "", "measures": measures}])
+    rows = rows_of([record])
+    figure = curves.picture(rows, styles_of(rows), 3.25).figure
+    figure.canvas.draw()
+    labels = [label.get_text() for axis in figure.axes for label in axis.get_yticklabels(which="both")]
+    assert not [label for label in labels if "$" in label]
+    assert "0.7" in labels
 
 
 def test_lines_break_between_stages_and_other_accuracies_are_apart(beacon: Task, root: Path) -> None:
