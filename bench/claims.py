@@ -128,7 +128,8 @@ def claim_of(table: Mapping[str, Any]) -> Claim:
     try:
         return Claim.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)  # a key that is unknown first: it may be one that is missing, misspelt
+        first = min(found, key=lambda one: one["type"] != "extra_forbidden")
         key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             raise unknown("key", key, Claim.model_fields) from None

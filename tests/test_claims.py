@@ -110,6 +110,12 @@ def test_a_mistake_in_a_claim_is_named(changes: Mapping[str, Any], says: str) ->
         claim_of({**TABLE, **changes})
 
 
+def test_a_misspelt_key_is_named_before_the_one_that_is_missing_for_it() -> None:
+    table = {name: value for name, value in TABLE.items() if name != "matters"}
+    with pytest.raises(UsageError, match=re.escape("unknown key 'mater': did you mean 'matters'?")):
+        claim_of(table | {"mater": 0.01})
+
+
 def test_what_a_claim_needs_is_said() -> None:
     with pytest.raises(UsageError, match="'source' is missing: a claim has text, source, a, b, measure, direction"):
         claim_of({key: value for key, value in TABLE.items() if key != "source"})

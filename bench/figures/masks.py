@@ -119,8 +119,8 @@ def _sizes(name: str, rows: Sequence[Row], styles: Mapping[str, Style], width: f
         axis.set_xlim(0, min(axis.get_xlim()[1], 1.02))
         axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
     caption = (
-        f"How large the masks are that contenders on {paper.of_what(rows)} made by themselves at the end of training, "
-        f"over validation images ({'; '.join(measured)}). Dots: seeds; marks: means with a 95 % t interval over seeds, "
+        f"How large contenders' own masks are at the end of training, on {paper.of_what(rows)} Over validation images: "
+        f"{'; '.join(measured)}. Dots: seeds; marks: means with a 95 % t interval over seeds, "
         "within [0, 1]. No test; of how sizes came about, `masks` has what was recorded, if anything was. In per cent: "
         f"{'; '.join(said)}."
     )
