@@ -230,6 +230,7 @@ class LibraryAgent(SequenceAgent):
     gradient_steps: Positive = 4
     buffer_size: Positive = 10_000
     predictor_learns: Literal[False] = False
+    reward: Literal["likelihood"] = "likelihood"  # what the env pays: another would be taken and not used
 
     accelerated: ClassVar[bool] = False
     SAMPLING: ClassVar[tuple[str, ...]] = ()
