@@ -243,9 +243,16 @@ def equal_seconds(rows: Sequence[Row]) -> str:
             interval = f" ({points(low)} to {points(high)})" if np.isfinite(found.low) else ""
             parts.append(f"{estimator_of(row)} {points(found.mean)} %{interval}")
     text = ", ".join(parts) or "no run had been measured by then"
+    return (
+        f"At equal seconds, {seconds:.1f} s of one core for the selector, "
+        f"validation accuracy at {curves_at(rows)}: {text}.\n"
+    )
+
+
+def curves_at(rows: Sequence[Row]) -> str:
+    """The part of the image at which the learning curves of an arena's rows are measured."""
     agent = agents.find(str(rows[0].about["name"]))
-    at = f"{100 * agent.curve_at:g} % of the image" if issubclass(agent, DuelAgent) else "the curves' budget"
-    return f"At equal seconds, {seconds:.1f} s of one core for the selector, validation accuracy at {at}: {text}.\n"
+    return f"{100 * agent.curve_at:g} % of the image" if issubclass(agent, DuelAgent) else "the curves' budget"
 
 
 def table(arena: Arena) -> str:

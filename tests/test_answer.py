@@ -84,10 +84,12 @@ def test_equal_seconds_are_those_of_the_fastest_and_nothing_later_counts(
     }
     monkeypatch.setattr(answer, "validation", lambda row: curves[row])
     monkeypatch.setattr(answer, "estimator_of", str)
+    monkeypatch.setattr(answer, "curves_at", lambda rows: "5 % of the image")
     rows: Any = ["fast", "slow"]
     assert answer.common_seconds(rows) == 2.0
     assert answer.equal_seconds(rows) == (
-        "At equal seconds, 2.0 s of one core for the selector, validation accuracy: fast 50.0 %, slow 30.0 %.\n"
+        "At equal seconds, 2.0 s of one core for the selector, validation accuracy at 5 % of the image: "
+        "fast 50.0 %, slow 30.0 %.\n"
     )
     at_end = answer.at_passes(rows[1], 128)
     assert at_end is not None

@@ -53,7 +53,7 @@ AT_A_LINE: list[tuple[str, int, str]] = [
     (f"{HEAD}{RUN}[[compare]]\nname = 'a'\nb = 'full'\nmeasure = 'owm'\n", 10, "did you mean 'own'"),
     (f"{HEAD}{RUN}[[compare]]\nname = 'a'\nb = 'full'\nc = 1\n", 10, "unknown key 'c'"),
     (f"{HEAD}{RUN}[[compare]]\nname = 'a'\nb = 'raster'\n", 9, "'raster'"),
-    (f"{HEAD}{RUN}[[claim]]\nx = 1\n", 7, "claim 1"),
+    (f"{HEAD}{RUN}[[claim]]\nx = 1\n", 8, "claim 1"),
     (f"{HEAD}{RUN}claim = 1\n", 7, "unknown key 'claim'"),
     # runs
     (f"{HEAD}", 5, "a run needs 'agent'"),
