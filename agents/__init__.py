@@ -60,7 +60,11 @@ def find(name: str) -> type[Agent]:
     Raises:
         UsageError: no such agent, a module that cannot be imported, or one without exactly one agent.
     """
-    module = _imported_module(name)
+    return _agent_in(_imported_module(name), name)
+
+
+@functools.cache
+def _agent_in(module: types.ModuleType, name: str) -> type[Agent]:
     own = [
         kind
         for kind in vars(module).values()

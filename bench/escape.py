@@ -16,6 +16,8 @@ def terminal(text: str) -> str:
     >>> terminal("a" + chr(27) + "[2J" + chr(10) + "b")
     'a\\\\x1b[2J\\\\nb'
     """
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

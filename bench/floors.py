@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
+from glimpsebench.bench.records import digest
 from glimpsebench.bench.rows import Row
 from glimpsebench.bench.stats import Difference, all_crossed, holm
 
@@ -78,7 +79,7 @@ class Floors:
         for budget in BUDGETS[:-1]:
             means = [(mean, row) for row in floors if not np.isnan(mean := row.means(self.by, [budget])[0])]
             if means:
-                best, floor = max(means, key=lambda pair: pair[0])
+                best, floor = min(means, key=lambda pair: (-pair[0], pair[1].label))  # in whatever order rows come
                 found[budget] = Strongest(floor, best, len(means))
         return found
 
@@ -88,7 +89,7 @@ class Floors:
         found: dict[tuple[str, float], tuple[Row, Difference, int]] = {}
         p: list[float] = []
         for row in self.rows:
-            for budget, difference, seeds in self._differences(row):
+            for budget, difference, seeds in self.differences(row):
                 floor, _, among = self.strongest[budget]
                 found[row.label, budget] = floor, difference, seeds
                 # The best of several is a little too good by chance: to be below it counts after Bonferroni's
@@ -99,9 +100,21 @@ class Floors:
             for (key, (floor, difference, seeds)), adjusted in zip(found.items(), holm(np.array(p)), strict=True)
         }
 
+    def differences(self, row: Row) -> list[tuple[float, Difference, int]]:
+        """A contender's difference at each budget, and how many seeds the side of fewer has."""
+        if self._name is None:
+            return self._differences(row)
+        found = row.figure(f"above floor {self.by} {self._name}", lambda: self._differences(row))
+        return [(budget, Difference(*difference), seeds) for budget, difference, seeds in found]
+
+    @cached_property
+    def _name(self) -> str | None:
+        """By which a row's figures are kept: of the strongest floors' records; None if one cannot be named."""
+        each = [(budget, one.floor.identity) for budget, one in self.strongest.items()]
+        return None if any(identity is None for _, identity in each) else digest(each)
+
     def _differences(self, row: Row) -> list[tuple[float, Difference, int]]:
-        """A contender's difference at each budget, and how many seeds the side of fewer has; those of floors with as
-        many seeds in one go."""
+        """Those of floors with as many seeds are computed in one go."""
         pairs: dict[tuple[int, ...], list[tuple[float, Array, Array]]] = defaultdict(list)
         for budget, (floor, _, _) in self.strongest.items() if row.track != "reference" else ():
             mine, theirs = row.scores(self.by, budget), floor.scores(self.by, budget)

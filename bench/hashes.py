@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from glimpsebench.envs.errors import UsageError
@@ -57,16 +58,31 @@ def damaged(folder: Path) -> str | None:
     return None
 
 
-def check(path: Path) -> None:
-    """Whether one file of a record is as the list says. Nothing is said of files that no list names.
+def check(folder: Path, names: Iterable[str]) -> str | None:
+    """Whether files of a record are as the list says. Nothing is said of files that no list names.
+
+    Returns:
+        One hash of all that the list names (`of_record`); None where there is no list.
 
     Raises:
-        UsageError: it is not.
+        UsageError: one of the files is not as the list says.
     """
-    wanted = _listed(path.parent).get(path.name)
-    if wanted is not None and _hash(path) != wanted:
+    try:
+        content = (folder / NAME).read_bytes()
+    except OSError:
+        return None
+    listed = _parsed(content)
+    for name in names:
+        wanted = listed.get(name)
+        try:
+            if wanted is None or _hash(folder / name) == wanted:
+                continue
+            what = "not as it was written"
+        except FileNotFoundError:
+            what = "missing"
         remedy = "take it from a copy, or `glimpse sweep` sets the record aside and makes it again"
-        raise UsageError(f"{path}: not as it was written, as {NAME} beside it tells; {remedy}")
+        raise UsageError(f"{folder / name}: {what}, as {NAME} beside it tells; {remedy}")
+    return hashlib.sha256(content).hexdigest()
 
 
 def _files(folder: Path) -> list[str]:
@@ -82,8 +98,15 @@ def _write(folder: Path, listed: dict[str, str]) -> None:
 def _listed(folder: Path) -> dict[str, str]:
     """Name → hash; nothing if a line is none."""
     try:
-        *lines, rest = (folder / NAME).read_bytes().decode().split("\n")  # at no other end of a line: it may be damaged
-    except (OSError, ValueError):
+        return _parsed((folder / NAME).read_bytes())
+    except OSError:
+        return {}
+
+
+def _parsed(content: bytes) -> dict[str, str]:
+    try:
+        *lines, rest = content.decode().split("\n")  # at no other end of a line: it may be damaged
+    except ValueError:
         return {}
     found = [_LINE.fullmatch(line) for line in lines]
     return {line[2]: line[1] for line in found if line} if all(found) and not rest else {}

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import costs, escape, metrics
 from glimpsebench.bench.floors import Floors, ceiling_of
+from glimpsebench.bench.memory import remembered
 from glimpsebench.bench.records import Record, read_all
-from glimpsebench.bench.rows import SCORES, above_chance, shown
+from glimpsebench.bench.rows import SCORES, grouped, ordered, shown
 from glimpsebench.bench.rows import Row as Row
 from glimpsebench.bench.rows import rows_of as rows_of
 from glimpsebench.bench.stats import NOTHING, Difference, Interval, stratified_bootstrap
@@ -36,6 +37,25 @@ SKEWED = 1.5
 """A test split in which the largest class has more than so many times the images of the smallest."""
 SHORTFALL = 0.9
 """What was touched is shown where its mean is below this share of the cap."""
+
+
+def computed(records: Iterable[Record]) -> list[Row]:
+    """The rows of records (`rows_of`), with their figures: those that are known are not computed again (`memory`).
+
+    Row by row, so that the arrays of few are in memory at a time.
+    """
+    rows = grouped(records)
+    with remembered(rows):
+        for task in dict.fromkeys(row.task for row in rows):
+            here = [row for row in rows if row.task == task]
+            floors = [Floors(here, by) for by in SCORES]
+            for row in here:
+                row.compute()
+                for each in floors:
+                    each.differences(row)
+                if row.identity is not None and row.about["reference"] != "floor":
+                    row.forget()
+    return ordered(rows)
 
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -168,13 +188,13 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 def over_tasks(rows: Sequence[Row]) -> dict[str, tuple[list[Row], Array]]:
     """Label → its rows and the scores of its runs on each task, (R, T), of contenders on several tasks.
 
-    A score is `above_chance` by the evaluator. Those whose runs are not as many on each task are left out.
+    A score is `Row.above_chance` by the evaluator. Those whose runs are not as many on each task are left out.
     """
     labels: dict[str, list[Row]] = {}
     for row in rows:
         labels.setdefault(row.label, []).append(row)
     return {
-        label: (several, np.stack([above_chance(row, "evaluator") for row in several], 1))
+        label: (several, np.stack([row.above_chance("evaluator") for row in several], 1))
         for label, several in labels.items()
         if len(several) > 1 and len({len(row.records) for row in several}) == 1
     }
@@ -329,7 +349,7 @@ def _curves(rows: Sequence[Row]) -> str:
     """What a curve comes to in one number: area, ACC95, smallest sufficient fraction; nothing without a curve."""
     ceiling, lines = ceiling_of(rows, rows[0].task), []
     for row in [row for row in rows if len(row.covered) > 1]:
-        for number, by in enumerate(by for by in SCORES if row.area_scores(by) is not None):
+        for number, by in enumerate(by for by in SCORES if not np.isnan(row.area(by).mean)):
             lines.append(
                 [shown(row) if number == 0 else "", by, _with_interval(row.area(by))]
                 + [f"{100 * row.covered[0]:g}–{100 * row.covered[-1]:g} %", _budget(row.acc95(by, ceiling))]
@@ -501,9 +521,11 @@ def insert(page: Path, root: Path, title: str, shown_as: str = "", records: Sequ
 
 def write(records: Sequence[Record], root: Path, title: str) -> list[Path]:
     """Write leaderboard.md and leaderboard.csv; return their paths."""
-    rows = rows_of(records)
+    rows = computed(records)
     paths = [root / "leaderboard.md", root / "leaderboard.csv"]
     paths[0].write_text(markdown(rows, title))
-    frame = table(rows).map(lambda value: escape.csv(value) if isinstance(value, str) else value)
+    frame = table(rows)
+    for name in frame.select_dtypes(exclude="number"):
+        frame[name] = [escape.csv(value) if isinstance(value, str) else value for value in frame[name]]
     paths[1].write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     return paths

@@ -25,6 +25,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -129,7 +130,7 @@ class Record:
         path = folder / "record.json"
         about = read_json(path, About)
         _check_key(path, about)
-        hashes.check(path)
+        hashes.check(path.parent, [path.name])
         names = judges_of(folder)
         return cls(
             folder,
@@ -148,7 +149,7 @@ class Record:
         """
         path = self.folder / "images.npz"
         found = arrays.read_images(path, self.about)
-        hashes.check(path)
+        hashes.check(path.parent, [path.name])
         return found
 
     @cached_property
@@ -164,7 +165,7 @@ class Record:
         if "evaluator" in self.arrays and not path.exists():
             return Judgement(name, (self.arrays["evaluator"] == self.arrays["labels"])[None])
         correct_MFN = arrays.read_judgement(path, self.arrays["steps"])
-        hashes.check(path)
+        hashes.check(path.parent, [path.name])
         return Judgement(name, correct_MFN)
 
     @cached_property
@@ -187,7 +188,7 @@ class Record:
         """
         path = self.folder / "selections.npz"
         found = arrays.read_selection(path, self.about, agent)
-        hashes.check(path)
+        hashes.check(path.parent, [path.name])
         return found
 
     def load_weights(self, agent: Agent, task: Task) -> None:
@@ -198,7 +199,7 @@ class Record:
             OSError: it was left out of this copy.
         """
         path = self.folder / "weights.safetensors"
-        hashes.check(path)
+        hashes.check(path.parent, [path.name])
         agent.load(path, task)
 
     @cached_property
@@ -208,7 +209,7 @@ class Record:
         if not path.exists():
             return []
         found: list[dict[str, Any]] = read_json(path, Curves)
-        hashes.check(path)
+        hashes.check(path.parent, [path.name])
         return found
 
     @cached_property
@@ -315,7 +316,7 @@ class Record:
 
 def judges_of(folder: Path) -> list[str]:
     """The names of the judges whose judgements lie beside a record."""
-    names = [re.fullmatch(r"judgement\.([0-9a-f]{16})\.npz", path.name) for path in folder.glob("judgement.*.npz")]
+    names = [re.fullmatch(r"judgement\.([0-9a-f]{16})\.npz", path.name) for path in folder.iterdir()]
     return sorted(name[1] for name in names if name)
 
 
@@ -412,14 +413,13 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
     Raises:
         UsageError: one of them is damaged, or lies in the folder of another.
     """
-    found = []
     if folders is None:
         folders = [path.parent for path in (root / "records").glob("*/*/*/record.json")]
-    for folder in sorted(folders):
-        record = Record.read(folder)
-        if folder != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
-            raise UsageError(f"{folder / 'record.json'}: key: the folder is not that of its task, agent and key")
-        found.append(record)
+    with _uncollected():
+        found = [Record.read(folder) for folder in sorted(folders)]
+    for record in found:
+        if record.folder != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
+            raise UsageError(f"{record.folder / 'record.json'}: key: the folder is not that of its task, agent and key")
     check_alike(found)
     judges: dict[str, Counter[str]] = defaultdict(Counter)
     for record in found:
@@ -429,6 +429,18 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
         if not record.done and record.about["evaluator"] is None and (names := judges[_same_task(record)]):
             found[number] = Record(record.folder, {**record.about, "evaluator": names.most_common(1)[0][0]})
     return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which would look through all that has been read again and again."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _same_task(record: Record) -> str:

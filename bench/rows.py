@@ -6,8 +6,10 @@ counts as chance in every accuracy, and its row says so.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, get_args
@@ -16,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glimpsebench.agents.common.base import BUDGETS
-from glimpsebench.bench import escape, metrics
+from glimpsebench.bench import escape, hashes, metrics
 from glimpsebench.bench.costs import costs_of
-from glimpsebench.bench.records import Record, compact
+from glimpsebench.bench.records import Record, compact, digest
 from glimpsebench.bench.schema import Level
 from glimpsebench.bench.stats import NOTHING, Interval, interval, intervals
 from glimpsebench.envs.errors import UsageError
@@ -113,12 +115,78 @@ class Row:
         return self.runs[0].arrays["labels"] if self.runs else None
 
     @cached_property
+    def figures(self) -> dict[str, Any]:
+        """What was computed of its arrays, by name: values that JSON has, so that `memory` can keep them."""
+        return {}
+
+    @cached_property
+    def identity(self) -> str | None:
+        """The hash of all files that its figures follow from; None where a record has no list of its files' hashes.
+
+        Raises:
+            UsageError: a file is not as it was written.
+        """
+        parts: list[Any] = []
+        for record in self.records:
+            judge = record.about["evaluator"]
+            files = hashes.check(record.folder, ["images.npz", f"judgement.{judge}.npz"] if record.done else [])
+            if files is None:
+                return None
+            parts += [files, judge]
+            with suppress(OSError):  # a copy without them
+                times = (record.folder / "timings.json").stat()  # which no list names
+                parts += [times.st_size, times.st_mtime_ns]
+        return digest(parts)
+
+    def figure(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What a name stands for, computed where that is not known yet."""
+        if name not in self.figures:
+            self.figures[name] = compute()
+        return self.figures[name]
+
+    def _at_budgets(
+        self, name: str, asked: Sequence[float], compute: Callable[[Sequence[float]], Sequence[Any]]
+    ) -> list[Any]:
+        """A figure's values at these budgets, of which all that tables may ask for are computed in one go.
+
+        None of them ([]) where there is no such figure of the row.
+        """
+        known = self.figures.get(name)
+        if known is None or not {*asked} <= {*known[0]}:
+            every = sorted({*BUDGETS, *self.points, *asked})
+            known = self.figures[name] = [every, list(compute(every))]
+        at = dict(zip(*known, strict=True)) if known[1] else {}
+        return [at[budget] for budget in asked] if at else []
+
+    def compute(self) -> None:
+        """All figures that tables have of it alone, while its arrays are at hand."""
+        by_score: list[Callable[[str], Any]] = [self.accuracy, self.means, self.balanced, self.above_chance]
+        by_score += [self.area, self.sufficient]
+        for figure, by in itertools.product(by_score, SCORES):
+            figure(by)
+        for name in ("touched", "delivered", "seen"):
+            self.mean_fraction(name)
+        for name in ("iou", "on_object"):
+            self.localisation(name)
+        for each in (self.unchosen, self.touched, self.calibration, lambda: (self.pointing, self.cost)):
+            each()
+
+    def forget(self) -> None:
+        """Let go of the arrays, which figures were computed of; they are read again when they are asked for."""
+        self._scores.clear()
+        for record in self.records:
+            record.forget()
+
+    @property
     def reached(self) -> tuple[float, ...]:
         """The budgets that every run reaches which ended well, ascending."""
+        return tuple(self.figure("reached", self._reached))
+
+    def _reached(self) -> list[float]:
         if not self.runs:
-            return ()
+            return []
         reached_F = np.logical_and.reduce([record.reached_F for record in self.runs])
-        return tuple(budget for budget, reached in zip(self.runs[0].budgets, reached_F, strict=True) if reached)
+        return [budget for budget, reached in zip(self.runs[0].budgets, reached_F, strict=True) if reached]
 
     @property
     def covered(self) -> tuple[float, ...]:
@@ -140,23 +208,22 @@ class Row:
 
     def _answers(self, by: str) -> Array | None:
         """(S, M, F, N) of the runs that ended well; None if one of them has none by this score."""
-        if ("right", by) not in self._kept:
+        if ("right", by) not in self._scores:
             each = [answers(record, by) for record in self.runs]
             known = [one for one in each if one is not None]
-            self._kept["right", by] = np.stack(known) if known and len(known) == len(each) else None
-        found: Array | None = self._kept["right", by]
-        return found
+            self._scores["right", by] = np.stack(known) if known and len(known) == len(each) else None
+        return self._scores["right", by]
 
     def _answered_F(self, by: str) -> Array:
         """At which budgets every image has an answer in every run that ended well: boolean (F,)."""
-        if ("answered", by) not in self._kept:
-            self._kept["answered", by] = np.logical_and.reduce([record.answered_F(by) for record in self.runs])
-        found: Array = self._kept["answered", by]
+        if ("answered", by) not in self._scores:
+            self._scores["answered", by] = np.logical_and.reduce([record.answered_F(by) for record in self.runs])
+        found = self._scores["answered", by]
+        assert found is not None
         return found
 
     @cached_property
-    def _kept(self) -> dict[tuple[str, ...], Any]:
-        """What was computed of its scores, as several tables ask for it."""
+    def _scores(self) -> dict[tuple[str, str], Array | None]:
         return {}
 
     def with_failed(self, right: Array) -> Array:
@@ -166,26 +233,52 @@ class Row:
 
     def accuracy(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[Interval]:
         """At each of these budgets, with its interval over images, seeds and members; NaN where it is not reached."""
-        known: dict[float, Interval] = self._kept.setdefault(("accuracy", by), {})
-        missing = {budget: self.scores(by, budget) for budget in budgets if budget not in known}
-        some = {budget: one for budget, one in missing.items() if one is not None}
-        known |= dict.fromkeys(missing, NOTHING) | dict(zip(some, intervals([*some.values()]), strict=True))
-        return [known[budget] for budget in budgets]
+
+        def compute(every: Sequence[float]) -> list[Interval]:
+            each = [self.scores(by, budget) for budget in every]
+            found = iter(intervals([one for one in each if one is not None]))
+            return [NOTHING if one is None else next(found) for one in each]
+
+        return [Interval(*each) for each in self._at_budgets(f"accuracy {by}", budgets, compute)]
 
     def means(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """The accuracies alone."""
-        each = [self.scores(by, budget) for budget in budgets]
-        return [float("nan") if one is None else float(one.mean()) for one in each]
+
+        def compute(every: Sequence[float]) -> list[float]:
+            each = [self.scores(by, budget) for budget in every]
+            return [float("nan") if one is None else float(one.mean()) for one in each]
+
+        found: list[float] = self._at_budgets(f"means {by}", budgets, compute)
+        return found
 
     def balanced(self, by: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """The means over classes of the accuracy on each class's images."""
-        each = {budget: one for budget in budgets if (one := self.scores(by, budget)) is not None}
-        known = self.labels_N
-        if not each or known is None:
-            return [float("nan")] * len(budgets)
-        means = metrics.balanced_accuracy(np.stack([*each.values()]).mean((1, 2)), known)
-        found = dict(zip(each, means.tolist(), strict=True))
-        return [found.get(budget, float("nan")) for budget in budgets]
+
+        def compute(every: Sequence[float]) -> list[float]:
+            each = {budget: one for budget in every if (one := self.scores(by, budget)) is not None}
+            known = self.labels_N
+            if not each or known is None:
+                return [float("nan")] * len(every)
+            means = metrics.balanced_accuracy(np.stack([*each.values()]).mean((1, 2)), known)
+            found = dict(zip(each, means.tolist(), strict=True))
+            return [found.get(budget, float("nan")) for budget in every]
+
+        found: list[float] = self._at_budgets(f"balanced {by}", budgets, compute)
+        return found
+
+    def above_chance(self, by: str) -> Array:
+        """Each seed's mean accuracy over the budgets up to half of the image, (S,), from chance (0) to all right (1).
+
+        A budget that is not reached counts as chance, as does a seed that did not end well.
+        """
+
+        def compute() -> list[float]:
+            each = [self.scores(by, budget) for budget in BUDGETS if budget <= 0.5]
+            chance = np.full(len(self.records), self.chance)
+            mean_S: Array = np.mean([chance if one is None else one.mean((1, 2)) for one in each], axis=0)
+            return list(map(float, (mean_S - self.chance) / (1 - self.chance)))
+
+        return np.array(self.figure(f"above chance {by}", compute))
 
     def area_scores(self, by: str) -> Array | None:
         """What each image adds to the area under accuracy over log-fraction, (S, M, N): its mean is the area.
@@ -200,38 +293,39 @@ class Row:
 
     def area(self, by: str) -> Interval:
         """The area under accuracy over log-fraction (`metrics.area_under_curve`); NaN without two budgets."""
-        if ("area", by) not in self._kept:
+
+        def compute() -> Interval:
             scores_SMN = self.area_scores(by)
-            self._kept["area", by] = NOTHING if scores_SMN is None else interval(scores_SMN)
-        found: Interval = self._kept["area", by]
-        return found
+            return NOTHING if scores_SMN is None else interval(scores_SMN)
+
+        return Interval(*self.figure(f"area {by}", compute))
 
     def sufficient(self, by: str) -> tuple[float, float]:
         """Median and 90th percentile, over images, runs and members, of the smallest sufficient fraction; ∞ is never.
 
         Over the grid's budgets that are reached; NaN if none is. Runs that did not end well are left out.
         """
-        right = self._answers(by)
-        if right is None or not self.covered:
-            return float("nan"), float("nan")
-        if ("sufficient", by) not in self._kept:
+
+        def compute() -> tuple[float, float]:
+            right = self._answers(by)
+            if right is None or not self.covered:
+                return float("nan"), float("nan")
             at = [self.runs[0].budgets.index(budget) for budget in self.covered]
             enough = metrics.sufficient_fraction(right[:, :, at], self.covered)
-            self._kept["sufficient", by] = metrics.quantile(enough, 0.5), metrics.quantile(enough, 0.9)
-        median, late = self._kept["sufficient", by]
+            return metrics.quantile(enough, 0.5), metrics.quantile(enough, 0.9)
+
+        median, late = self.figure(f"sufficient {by}", compute)
         return median, late
 
     def calibration(self, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """The expected calibration error of its own predictor, mean over runs; [] if records have no confidences."""
-        if not self.runs or any("confidence" not in record.arrays for record in self.runs):
-            return []
 
         def error(record: Record) -> Array:
             confidence_FN, right_FN = record.arrays["confidence"] / 255, record.correct_FN("own")
             pairs = zip(confidence_FN, right_FN, strict=True)
             return np.array([metrics.calibration_error(*pair) for pair in pairs])
 
-        return self._mean(error, budgets)
+        return self._mean("calibration", error, budgets, ["confidence"])
 
     def acc95(self, by: str, ceiling: Row | None) -> float:
         """The smallest budget with 95 % of the ceiling's accuracy on the whole image, to stay; NaN if not reached."""
@@ -241,40 +335,47 @@ class Row:
 
     def touched(self, budgets: Sequence[float] = BUDGETS) -> list[tuple[float, float, float]]:
         """Mean, 95th percentile and maximum over images and runs of the touched fraction; [] without runs."""
-        if not self.runs:
-            return []
-        every_SFN = np.stack([record.fraction_FN("touched") for record in self.runs])
-        found = []
-        for budget in budgets:
-            if budget in self.reached:
-                at_SN = every_SFN[:, self.runs[0].budgets.index(budget)]
-                found.append((float(at_SN.mean()), metrics.quantile(at_SN, 0.95), float(at_SN.max())))
-            else:
-                found.append((float("nan"),) * 3)
-        return found
 
-    @cached_property
+        def compute(every: Sequence[float]) -> list[tuple[float, float, float]]:
+            if not self.runs:
+                return []
+            every_SFN = np.stack([record.fraction_FN("touched") for record in self.runs])
+            found = []
+            for budget in every:
+                if budget in self.reached:
+                    at_SN = every_SFN[:, self.runs[0].budgets.index(budget)]
+                    found.append((float(at_SN.mean()), metrics.quantile(at_SN, 0.95), float(at_SN.max())))
+                else:
+                    found.append((float("nan"),) * 3)
+            return found
+
+        return [(mean, late, most) for mean, late, most in self._at_budgets("touched", budgets, compute)]
+
+    @property
     def cost(self) -> dict[str, float]:
         """What a run cost, mean over runs, as far as records tell: some of `costs.NAMES` → a number."""
-        told: dict[str, list[float]] = defaultdict(list)
-        for record in self.runs:
-            for name, value in costs_of(record).items():
-                told[name].append(value)
-        return {name: float(np.mean(values)) for name, values in told.items()}
+
+        def compute() -> dict[str, float]:
+            told: dict[str, list[float]] = defaultdict(list)
+            for record in self.runs:
+                for name, value in costs_of(record).items():
+                    told[name].append(value)
+            return {name: float(np.mean(values)) for name, values in told.items()}
+
+        found: dict[str, float] = self.figure("cost", compute)
+        return found
 
     def mean_fraction(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """Mean `touched`, `delivered` or `seen` over images and seeds, at each of these budgets."""
-        return self._mean(lambda record: record.fraction_FN(name).mean(1), budgets)
+        return self._mean(f"mean {name}", lambda record: record.fraction_FN(name).mean(1), budgets)
 
     def unchosen(self, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """The share of the images that show only what was given without a choice, at each of these budgets."""
-        return self._mean(lambda record: record.unchosen_F, budgets)
+        return self._mean("unchosen", lambda record: record.unchosen_F, budgets)
 
     def localisation(self, name: str, budgets: Sequence[float] = BUDGETS) -> list[float]:
         """Mean `iou` or `on_object` over images and seeds, at each of these budgets; [] without objects."""
-        if not self.runs or any(name not in record.arrays for record in self.runs):
-            return []
-        return self._mean(lambda record: record.arrays[name].mean(1), budgets)
+        return self._mean(f"mean {name}", lambda record: record.arrays[name].mean(1), budgets, [name])
 
     def pointed(self) -> Array | None:
         """Whether the first look by choice lies on the object, (S, N); None without objects or without such a look.
@@ -290,18 +391,31 @@ class Row:
     @property
     def pointing(self) -> float:
         """How often the first look by choice lies on the object; NaN without."""
-        hits_SN = self.pointed()
-        return float("nan") if hits_SN is None else float(hits_SN.mean())
+
+        def compute() -> float:
+            hits_SN = self.pointed()
+            return float("nan") if hits_SN is None else float(hits_SN.mean())
+
+        return float(self.figure("pointing", compute))
 
     @property
     def points(self) -> tuple[float, ...]:
         """The budgets beside the grid at which it enters."""
         return tuple(sorted({*self.records[0].budgets} - {*BUDGETS}))
 
-    def _mean(self, value_F: Callable[[Record], Array], budgets: Sequence[float]) -> list[float]:
-        """The mean over the runs of a value at each of these budgets; [] without a run."""
-        rows = [np.where(record.reached_F, value_F(record), np.nan) for record in self.runs]
-        return [float(column.mean()) for column in self._at(rows, budgets)] if rows else []
+    def _mean(
+        self, name: str, value_F: Callable[[Record], Array], budgets: Sequence[float], of: Sequence[str] = ()
+    ) -> list[float]:
+        """The mean over the runs of a value at each of these budgets; [] without a run, or if one lacks an array."""
+
+        def compute(every: Sequence[float]) -> list[float]:
+            if any(each not in record.arrays for each in of for record in self.runs):
+                return []
+            rows = [np.where(record.reached_F, value_F(record), np.nan) for record in self.runs]
+            return [float(column.mean()) for column in self._at(rows, every)] if rows else []
+
+        found: list[float] = self._at_budgets(name, budgets, compute)
+        return found
 
     def _at(self, rows: Iterable[Array], budgets: Sequence[float]) -> list[Array]:
         """Values at the contender's own budgets, at these: for each the values of all runs."""
@@ -313,6 +427,15 @@ class Row:
 
 def rows_of(records: Iterable[Record]) -> list[Row]:
     """Records grouped into rows, best first within each track; the floors and the ceiling come last.
+
+    Raises:
+        UsageError: two runs of one seed in a row.
+    """
+    return ordered(grouped(records))
+
+
+def grouped(records: Iterable[Record]) -> list[Row]:
+    """Records grouped into rows, in the order of the first record of each.
 
     Raises:
         UsageError: two runs of one seed in a row.
@@ -329,10 +452,14 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
                     f"{record.folder}: remove one"
                 )
     called = labels_of([group[0].about for group in groups.values()], [group[0].label for group in groups.values()])
-    rows = [
+    return [
         Row(label, task, tuple(sorted(group, key=lambda record: record.seed)), name)
         for (task, label, name), group in zip(called, groups.values(), strict=True)
     ]
+
+
+def ordered(rows: Iterable[Row]) -> list[Row]:
+    """Rows by task and track, best first; the floors and the ceiling come last."""
     return sorted(
         rows,
         key=lambda row: (
@@ -340,7 +467,7 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
             row.track == "reference",
             row.track,
             row.verdict == "leaks",  # which has no rank
-            -above_chance(row, "evaluator").mean(),
+            -row.above_chance("evaluator").mean(),
             row.label,
         ),
     )
@@ -445,14 +572,3 @@ def _told_apart(
 def shown(row: Row) -> str:
     """The label as tables print it, in Markdown."""
     return escape.markdown(row.label) + ("†" if row.about["currency"] == "delivered" else "")
-
-
-def above_chance(row: Row, by: str) -> Array:
-    """Each seed's mean accuracy over the budgets up to half of the image, (S,), from chance (0) to all right (1).
-
-    A budget that is not reached counts as chance, as does a seed that did not end well.
-    """
-    each = [row.scores(by, budget) for budget in BUDGETS if budget <= 0.5]
-    chance = np.full(len(row.records), row.chance)
-    mean_S: Array = np.mean([chance if one is None else one.mean((1, 2)) for one in each], axis=0)
-    return (mean_S - row.chance) / (1 - row.chance)

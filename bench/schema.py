@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -207,10 +208,14 @@ def read_json(path: Path, model: type[BaseModel]) -> Any:
         UsageError: it is not there, too large, not JSON (a key said twice, NaN), or a field does not fit.
     """
     try:
-        if not path.is_file():
-            raise ValueError("no such file" if not path.exists() else "not a plain file")
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise ValueError(f"{size:,} bytes, and {MOST_BYTES:,} are the most")
+        try:
+            about = path.stat()
+        except FileNotFoundError:
+            raise ValueError("no such file") from None
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not a plain file")
+        if about.st_size > MOST_BYTES:
+            raise ValueError(f"{about.st_size:,} bytes, and {MOST_BYTES:,} are the most")
         content = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_constant)
         if not isinstance(content, list if issubclass(model, RootModel) else dict):
             raise ValueError("not a table")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glimpsebench import agents
-from glimpsebench.bench.records import Record, asked, digest, is_at_hand, read_all, replacing, settings_of
+from glimpsebench.bench.records import Record, asked, compact, is_at_hand, read_all, replacing, settings_of
 from glimpsebench.bench.run import Spec, questions
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs import tasks
@@ -151,7 +151,7 @@ def run_of(record: Record) -> str:
 
 def _whatever_the_code(question: Mapping[str, Any]) -> str:
     agent = {name: question["agent"][name] for name in ("name", "settings")}
-    return digest({"agent": agent, "task": question["task"], "seed": question["seed"]})
+    return compact({"agent": agent, "task": question["task"], "seed": question["seed"]})
 
 
 def _resolved(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _as_named(folder: Path, records: list[Record]) -> list[Record]:
 def _what_an_entry_says(about: Mapping[str, Any]) -> list[str]:
     agent, task = about["agent"], about["task"]
     same = [agent["name"], task["id"], task["settings"]]
-    return [digest([*same, which, agent[which]]) for which in ("settings", "changed")]
+    return [compact([*same, which, agent[which]]) for which in ("settings", "changed")]
 
 
 def folders(results: Path) -> list[Path]:

@@ -31,8 +31,13 @@ def renamed(default: Any, formerly: str) -> Any:
 
 def current(kind: type, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a dataclass as an earlier version wrote them, by the names of now."""
-    names_now = {field.metadata.get("formerly", field.name): field.name for field in dataclasses.fields(kind)}
-    return {names_now.get(name, name): value for name, value in settings.items()}
+    now = _names_now(kind)
+    return {now.get(name, name): value for name, value in settings.items()}
+
+
+@functools.cache
+def _names_now(kind: type) -> dict[str, str]:
+    return {field.metadata.get("formerly", field.name): field.name for field in dataclasses.fields(kind)}
 
 
 def names(kind: type, fixed: Collection[str] = ()) -> list[str]:

@@ -62,7 +62,8 @@ def test_the_answer_says_who_is_ahead_and_changes_with_the_records(judged: None,
     for record in records:
         record.arrays["own"] = 1 - record.arrays["own"]
     for row in rows.values():
-        row._kept.clear()
+        row.figures.clear()
+        row._scores.clear()
     assert "- By the own predictor: relaxed" in answer.markdown(records), "other records, another answer"
 
 

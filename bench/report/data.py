@@ -26,7 +26,7 @@ from glimpsebench.bench import costs, escape, leaderboard, reports
 from glimpsebench.bench.floors import AgainstFloor, Floors, ceiling_of
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.report import looks
-from glimpsebench.bench.rows import SCORES, Row, rows_of
+from glimpsebench.bench.rows import SCORES, Row
 from glimpsebench.bench.stats import Difference, all_crossed, holm
 from glimpsebench.bench.styles import styles_of
 from glimpsebench.envs.published import PUBLISHED
@@ -105,7 +105,7 @@ _WHOLE = sorted(_CONSTANT - {"task", "track", "contender", "name", "version", "s
 
 
 def _sections(view: View) -> Iterator[Block]:
-    rows = rows_of(view.records)
+    rows = leaderboard.computed(view.records)
     for task in dict.fromkeys(row.task for row in rows):
         here = [row for row in rows if row.task == task]
         yield _section(view, here)
