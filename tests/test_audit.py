@@ -41,6 +41,7 @@ from glimpsebench.envs import datasets, sensors, tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.tasks import Split, Task
+from test_cli import glimpse
 
 ROOT = Path(__file__).parents[1]
 CHEATS = ROOT / "tests" / "cheats"
@@ -408,8 +409,12 @@ def test_an_audit_is_read_as_it_was_written_and_a_damaged_one_is_named(tmp_path:
 
 
 BENCHMARK: dict[str, Any] = runpy.run_path(str(ROOT / "benchmarks" / "cheats.py"))
-SHORT = ("growing_budgets", "memorised", "asked_before", "label_count")
-"""Cheats of different kinds; `benchmarks/cheats.py` has them all."""
+SHORT = ("memorised", "label_count")
+"""Cheats of different kinds that an audit alone can flag: by the rooms, and by the decoupled judge."""
+LONG = [name for name, by in CAUGHT.items() if by not in (RULES, RECOUNT) and name not in SHORT]
+"""The others; `benchmarks/cheats.py` has all of several seeds."""
+SHORT_HONEST = ("cheats.follows_light", "cheats.brightness")
+LONG_HONEST = [name for name in HONEST if name not in SHORT_HONEST]
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +426,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", [*SHORT, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)])
 def test_a_cheat_is_flagged_by_its_check(name: str, judged: Path) -> None:
     sys.modules.pop(f"cheats.{name}", None)
     assert CAUGHT[name] in BENCHMARK["outcome"](f"cheats.{name}", 0, judged).flagged
@@ -429,7 +434,7 @@ def test_a_cheat_is_flagged_by_its_check(name: str, judged: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cheats.follows_light", "straight_through"])
+@pytest.mark.parametrize("name", [*SHORT_HONEST, *(pytest.param(name, marks=pytest.mark.long) for name in LONG_HONEST)])
 def test_an_honest_contender_is_not_flagged_and_does_in_rooms_what_it_did_in_its_run(name: str, judged: Path) -> None:
     flagged, audit = BENCHMARK["outcome"](name, 0, judged)
     assert not flagged
@@ -438,22 +443,43 @@ def test_an_honest_contender_is_not_flagged_and_does_in_rooms_what_it_did_in_its
 
 
 @pytest.mark.slow
-def test_the_command_prints_a_verdict_and_exits_by_it(judged: Path, tmp_path: Path) -> None:
-    def glimpse_audit(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "glimpsebench", "audit", *arguments, "--root", str(judged)]
-        return subprocess.run(command, cwd=CHEATS.parent, capture_output=True, text=True, check=False)
-
-    done = glimpse_audit("center", "--set", "agent.predictor_steps=5", "--set", "agent.predictor_init=random")
+def test_the_command_audits_and_prints_a_verdict(judged: Path) -> None:
+    settings = ("agent.predictor_steps=5", "agent.predictor_init=random")
+    command = [sys.executable, "-m", "glimpsebench", "audit", "center", "--root", str(judged)]
+    command += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run(command, cwd=CHEATS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "verdict: gated" in done.stdout
-    done = glimpse_audit("cheats.batch_statistics", "--set", "agent.predictor_steps=5")
-    assert done.returncode == 1
-    assert "failed: other_rows" in done.stderr
-    for name, reason in (("cheats.gated_view", "view=image"), ("centre", "did you mean 'center'")):
-        done = glimpse_audit(name)
-        assert done.returncode == 2
-        assert reason in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (Audit("leaks", ("other_rows: 0.900 of the answers change",), {"other_rows": 0.9}, (0.5,), ""), 1),
+        (Audit("encodes", ("noise: 0.500 of the answers change",), {"noise": 0.5}, (0.5,), ""), 1),
+        (Audit("open", (), {"noise": 0.0}, (0.5,), "files of the system"), 0),
+    ],
+)
+def test_who_leaks_or_encodes_ends_the_command_with_1(
+    found: Audit, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audits, "audit", lambda *_: found.write(tmp_path).parent)
+    ended, out, err = glimpse("audit", "center", "--root", str(tmp_path), capsys=capsys)
+    assert ended == code
+    assert f"verdict: {found.verdict}" in out
+    assert [line.removeprefix("failed: ") for line in err.splitlines()] == list(found.reasons)
+    assert ("Not caught: " in out) == bool(found.not_caught)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("cheats.gated_view", "view=image"), ("centre", "did you mean 'center'")])
+def test_what_is_no_contender_or_breaks_a_rule_is_one_line(
+    name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(CHEATS.parent)
+    code, _, err = glimpse("audit", name, "--root", str(tmp_path), capsys=capsys)
+    assert code == 2
+    assert reason in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.slow
