@@ -49,11 +49,11 @@ def computed(records: Iterable[Record]) -> list[Row]:
         for task in dict.fromkeys(row.task for row in rows):
             here = [row for row in rows if row.task == task]
             floors = [Floors(here, by) for by in SCORES]
-            for row in here:
+            for row in sorted(here, key=lambda row: row.about["reference"] != "floor"):  # floors first
                 row.compute()
-                for each in floors:
+                for each in floors if row.track != "reference" else ():
                     each.differences(row)
-                if row.identity is not None and row.about["reference"] != "floor":
+                if row.identity is not None:  # else it may have no files to be read from again
                     row.forget()
     return ordered(rows)
 

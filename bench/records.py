@@ -25,7 +25,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import errno
-import gc
 import hashlib
 import json
 import os
@@ -415,8 +414,7 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
     """
     if folders is None:
         folders = [path.parent for path in (root / "records").glob("*/*/*/record.json")]
-    with _uncollected():
-        found = [Record.read(folder) for folder in sorted(folders)]
+    found = [Record.read(folder) for folder in sorted(folders)]
     for record in found:
         if record.folder != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
             raise UsageError(f"{record.folder / 'record.json'}: key: the folder is not that of its task, agent and key")
@@ -429,18 +427,6 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
         if not record.done and record.about["evaluator"] is None and (names := judges[_same_task(record)]):
             found[number] = Record(record.folder, {**record.about, "evaluator": names.most_common(1)[0][0]})
     return found
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without garbage collection, which would look through all that has been read again and again."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _same_task(record: Record) -> str:

@@ -75,11 +75,16 @@ def rendered(
     return "\n\n".join(parts) + "\n"
 
 
+_MARKUP = re.compile(r"[*`&]")
+
+
 def _cells(line: str) -> list[str]:
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
 
 
 def _cell(text: str, marks: tuple[str, str]) -> str:
+    if not _MARKUP.search(text):
+        return text
     text = re.sub(r"\*\*(.+?)\*\*", rf"\1{marks[0]}", text)
     text = re.sub(r"(?<!\*)\*([^* ][^*]*)\*(?!\*)", rf"\1{marks[1]}", text).replace("`", "")
     return escape.plain(text)

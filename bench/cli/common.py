@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -203,7 +204,12 @@ def view_of(root: Path, of: str | None) -> View:
     """The records of a suite, a task or a folder (`store.view`); without any, the error says what makes them."""
     from glimpsebench.bench import store
 
-    found = store.view(root, of)
+    gc.disable()  # thousands of records are no garbage, and would be looked through again and again
+    try:
+        found = store.view(root, of)
+        gc.freeze()
+    finally:
+        gc.enable()
     if not found.records:
         suite = of if of and store.is_suite(of) else ""
         where = f"{root}: no records of the suite {Path(suite).stem}" if suite else f"{found.folder}: no records here"
