@@ -6,6 +6,7 @@ forges a record can write the list anew: it is against accidents, `verify` is ag
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -59,7 +60,7 @@ def damaged(folder: Path) -> str | None:
 
 
 def check(folder: Path, names: Iterable[str]) -> str | None:
-    """Whether files of a record are as the list says. Nothing is said of files that no list names.
+    """Whether files of a record are as the list says. Nothing is said of files that no list names, or that copies lack.
 
     Returns:
         One hash of all that the list names (`of_record`); None where there is no list.
@@ -79,6 +80,8 @@ def check(folder: Path, names: Iterable[str]) -> str | None:
                 continue
             what = "not as it was written"
         except FileNotFoundError:
+            if _LEFT_OUT.fullmatch(name):
+                continue
             what = "missing"
         remedy = "take it from a copy, or `glimpse sweep` sets the record aside and makes it again"
         raise UsageError(f"{folder / name}: {what}, as {NAME} beside it tells; {remedy}")
@@ -113,6 +116,8 @@ def _parsed(content: bytes) -> dict[str, str]:
 
 
 def _hash(path: Path) -> str:
+    if not path.is_file():  # a pipe would be waited for
+        raise FileNotFoundError(errno.ENOENT, "no plain file", str(path))
     with path.open("rb") as file:
         content = file.read(2**20)
         if len(content) < 2**20:  # as most are, of which there may be thousands
