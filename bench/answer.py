@@ -22,7 +22,7 @@ from glimpsebench.agents.common.duel import DuelAgent
 from glimpsebench.bench import escape, store
 from glimpsebench.bench.compare import pipe
 from glimpsebench.bench.records import Record, read_all
-from glimpsebench.bench.rows import Row, rows_of
+from glimpsebench.bench.rows import SETTLED, Row, rows_of
 from glimpsebench.bench.stats import Difference, Interval, crossed, holm, over_seeds
 from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -34,6 +34,8 @@ SURE = 0.05
 SHARED_OBJECTIVE = "likelihood"
 RL, GRADIENT, FLOOR = "reinforcement learning", "gradient", "floor"
 SCORED = {"own": "own predictor", "evaluator": "judge"}
+WORTH_AT = 0.05
+"""The share of the image at which the first sentences say what learning is worth."""
 SELECTOR = "selector"
 """The stage of a training curve that is of the choice; its steps are predictor passes."""
 PREFIX = "duel-"
@@ -193,29 +195,36 @@ def sentence(first: str, second: str, found: Mapping[tuple[str, float], Differen
             continue
         winner = (first if each.mean > 0 else second) if each.p < SURE else ""
         mean, low, high = (each.mean, each.low, each.high) if winner != second else (-each.mean, -each.high, -each.low)
-        ahead[winner].append(f"{100 * budget:g} % ({points(mean)} points, {points(low)} to {points(high)})")
+        least = "" if winner else f"; detectable: {points(each.detectable(len(found)))}"
+        ahead[winner].append(f"{100 * budget:g} % ({points(mean)} points, {points(low)} to {points(high)}{least})")
     parts = [f"{name} is ahead at {'; '.join(at)}" for name, at in ahead.items() if at and name]
     if ahead[""]:
         parts.append(f"neither is surely ahead at {'; '.join(ahead[''])}; differences are {first} − {second}")
     return f"By the {SCORED[by]}: {', and '.join(parts)}." if parts else f"By the {SCORED[by]}: nothing to compare."
 
 
-def answer(arena: Arena, command: str) -> str:
-    """What the records of one arena say, in sentences, and the table that they are read from."""
+def answer(arena: Arena, suite: str | None) -> str:
+    """What the records of one arena say, in sentences, and the table that they are read from.
+
+    Args:
+        suite: that asks for its runs, if one does.
+    """
     best = {family: next(iter(arena.family(family)), None) for family in (RL, GRADIENT, FLOOR)}
     rl, gradient, floor = best[RL], best[GRADIENT], best[FLOOR]
-    seeds = sorted({len(row.records) for row in arena.rows})
+    seeds = [len(row.records) for row in arena.rows]
+    counted = " to ".join(map(str, dict.fromkeys((min(seeds), max(seeds)))))
+    few = "; *provisional*, as a row with fewer than five is" if min(seeds) < SETTLED else ""
+    command = f"glimpse sweep {suite}" if suite else "glimpse sweep"
     lines = [
         f"## {escape.markdown(f'{arena.agent} on {arena.task}')} ({arena.track}, {arena.passes:,} passes)\n",
-        f"Seeds a row: {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}. Made by `{command}`.\n",
+        f"Seeds a row: {counted}{few}. Made by `{command}`{_older(arena, suite)}.\n",
     ]
     if rl is not None and gradient is not None:
         names = estimator_of(rl), estimator_of(gradient)
         found = differences(rl, gradient)
         lines.append(
             f"Of reinforcement learning {names[0]} is the best on validation images, of the gradients {names[1]}. "
-            "At equal predictor passes, test images. Intervals are of 95 %; to be ahead asks for Holm's correction, "
-            "too:\n"
+            "At equal predictor passes, on test images:\n"
         )
         lines += [f"- {sentence(*names, found, by)}" for by in SCORED]
         lines.append("\n" + equal_seconds([row for row in (rl, gradient, floor) if row is not None]))
@@ -228,6 +237,16 @@ def answer(arena: Arena, command: str) -> str:
     if missing:
         lines.append(f"\nNot run yet: {', '.join(missing)}.")
     return "\n".join([*lines, "", table(arena)])
+
+
+def _older(arena: Arena, suite: str | None) -> str:
+    """What to say where a suite asks for other runs today than those that an arena has."""
+    if suite is None:
+        return ""
+    plan = read_suite(suite)
+    its_agents = {spec.agent for spec in plan.specs}
+    mine = [record for row in arena.rows if row.about["name"] in its_agents for record in row.records]
+    return ", by earlier code than today's, which would run some of them again" * store.is_outdated(plan, mine)
 
 
 def equal_seconds(rows: Sequence[Row]) -> str:
@@ -256,21 +275,138 @@ def curves_at(rows: Sequence[Row]) -> str:
 
 
 def table(arena: Arena) -> str:
-    """Every row of an arena: what it cost, and its accuracies at each budget by own predictor and judge."""
-    head = ["estimator", "family", "parameters", "passes", "images", "training, s", "by"]
-    head += [f"{100 * budget:g} %" for budget in BUDGETS]
+    """Every row of an arena, the best by the judge first: its accuracies by the judge and by its own predictor, then
+    what it cost."""
+    rows = sorted(arena.rows, key=lambda row: -row.above_chance("evaluator").mean())
+    reached = [each for each in BUDGETS if any(each in row.reached for row in rows)]
+    head = ["estimator", "family", *(f"{100 * budget:g} %" for budget in reached)]
+    parts = []
+    for by in reversed(SCORED):
+        lines = [[estimator_of(row), family_of(row), *accuracies(row, by, reached)] for row in rows]
+        parts.append(f"Accuracy by the {SCORED[by]}, in per cent:\n\n{pipe(head, lines)}")
     lines = []
-    for row in sorted(arena.rows, key=lambda row: (family_of(row), estimator_of(row))):
+    for row in rows:
         found = row.runs[0].about["findings"] if row.runs else {}
-        costs = [f"{row.cost.get('parameters', float('nan')):,.0f}"]
-        costs += [f"{found[name]:,.0f}" if name in found else "·" for name in ("selector_passes", "selector_images")]
-        costs.append(f"{row.cost['training_seconds']:.0f}" if "training_seconds" in row.cost else "·")
-        for number, by in enumerate(SCORED):
-            each = row.accuracy(by, BUDGETS)
-            cells = [f"{points(one.mean)} ± {points(one.reach)}" if np.isfinite(one.mean) else "·" for one in each]
-            first = [estimator_of(row), family_of(row), *costs] if number == 0 else [""] * 6
-            lines.append([*first, "judge" if by == "evaluator" else by, *cells])
-    return pipe(head, lines)
+        counts = [f"{found[name]:,.0f}" if name in found else "·" for name in ("selector_passes", "selector_images")]
+        seconds = f"{row.cost['training_seconds']:.0f}" if "training_seconds" in row.cost else "·"
+        parameters = f"{row.cost.get('parameters', float('nan')):,.0f}"
+        lines.append([estimator_of(row), str(len(row.records)), parameters, *counts, seconds])
+    costs = pipe(["estimator", "seeds", "parameters", "passes", "images", "training, s"], lines)
+    return "\n".join([*parts, f"What it cost, a run:\n\n{costs}"])
+
+
+def accuracies(row: Row, by: str, budgets: Sequence[float]) -> list[str]:
+    each = row.accuracy(by, budgets)
+    return [f"{points(one.mean)} ± {points(one.reach)}" if np.isfinite(one.mean) else "·" for one in each]
+
+
+def leaders(arena: Arena) -> list[Row]:
+    """The best row of either family that learns, as far as there is one; the better one on validation images first."""
+    best = [row for family in (RL, GRADIENT) for row in arena.family(family)[:1]]
+    return sorted(best, key=lambda row: -last_validation(row))
+
+
+GATED, OPEN = "cell_sequence", "subset"
+"""Two arenas of one sensor, cells, of which the former sees what it has revealed, the latter the whole image."""
+
+
+def gating(arenas: Sequence[Arena]) -> list[str]:
+    """What it costs not to see the image while choosing, at the same sensor: the best of either arena, on each task."""
+    found = []
+    for gated in [arena for arena in arenas if arena.agent == GATED]:
+        rivals = [arena for arena in arenas if arena.agent == OPEN and arena.task == gated.task]
+        if rivals and leaders(gated) and leaders(rivals[0]):
+            sides = leaders(rivals[0])[0], leaders(gated)[0]
+            names = [
+                f"{estimator_of(row)} ({arena.track})" for row, arena in zip(sides, (rivals[0], gated), strict=True)
+            ]
+            compared = differences(*sides)
+            found.append(f"On {escape.markdown(gated.task)}, the best of {OPEN} against the best of {GATED}:\n")
+            found += [f"- {sentence(names[0], names[1], compared, by)}" for by in SCORED]
+    return ["## What gating costs\n", *found, ""] if found else []
+
+
+def sensing(arenas: Sequence[Arena]) -> list[str]:
+    """What the sensor is worth where nobody learns to choose: the random rows of the arenas on each task."""
+    tables = []
+    for task in dict.fromkeys(arena.task for arena in arenas):
+        floors = [(arena, row) for arena in arenas if arena.task == task for row in arena.family(FLOOR)[:1]]
+        if len(floors) > 1:
+            floors.sort(key=lambda pair: -pair[1].above_chance("evaluator").mean())
+            head = ["arena", "what is drawn", *(f"{100 * budget:g} %" for budget in BUDGETS)]
+            lines = [[arena.agent, estimator_of(row), *accuracies(row, "evaluator", BUDGETS)] for arena, row in floors]
+            tables.append(f"On {escape.markdown(task)}, by the judge, in per cent:\n\n{pipe(head, lines)}")
+    heading = "## What the sensor is worth\n\nChoices drawn at random, before the same predictor's training.\n"
+    return [heading, *tables] if tables else []
+
+
+def in_short(arenas: Sequence[Arena]) -> str:
+    """The whole answer in a few sentences, by the judge: who is ahead where, what would have been seen, what learning
+    is worth."""
+    fought = [(arena, leaders(arena)) for arena in arenas if _first(arena, RL) and _first(arena, GRADIENT)]
+    if not fought:
+        return "The duel has not been run yet."
+    ahead: dict[str, list[str]] = {RL: [], GRADIENT: []}
+    detectable: list[float] = []
+    learned: list[float] = []
+    for arena, best in fought:
+        rl, gradient = sorted(best, key=lambda row: family_of(row) != RL)
+        found = differences(rl, gradient)
+        for budget, each in _judged(found):
+            if each.p < SURE:
+                where = f"{arena.agent}, {100 * budget:g} %, by {points(abs(each.mean))} points"
+                ahead[RL if each.mean > 0 else GRADIENT].append(where)
+            else:
+                detectable.append(each.detectable(len(found)))
+        if floor := _first(arena, FLOOR):
+            learned += [each.mean for budget, each in _judged(differences(best[0], floor)) if budget == WORTH_AT]
+    shares = len(detectable) + sum(map(len, ahead.values()))
+    names = ", ".join(f"{arena.agent} on {escape.markdown(arena.task)}" for arena, _ in fought)
+    said = [f"{_PLURAL[family]} are surely ahead at {len(at)} ({'; '.join(at)})" for family, at in ahead.items() if at]
+    text = f"By the judge, at {shares} shares of the image in {len(fought)} arena{'s' * (len(fought) > 1)} ({names}), "
+    text += f"{', and '.join(said) or 'neither reinforcement learners nor gradients are surely ahead'}."
+    if detectable:
+        span = _span(detectable)
+        text += f" Where neither is, a difference of {span} points would have been found four times in five."
+    if learned:
+        at = f"{100 * WORTH_AT:g} % of the image"
+        text += f" At {at} the better one is worth {_span(learned)} points over a random choice."
+    if few := [arena.agent for arena, _ in fought if min(len(row.records) for row in arena.rows) < SETTLED]:
+        text += f" Provisional, with fewer than five seeds a row: {', '.join(few)}."
+    return text
+
+
+_PLURAL = {RL: "reinforcement learners", GRADIENT: "gradients"}
+
+
+def _judged(found: Mapping[tuple[str, float], Difference]) -> list[tuple[float, Difference]]:
+    return [(budget, each) for (by, budget), each in found.items() if by == "evaluator"]
+
+
+def _first(arena: Arena, family: str) -> Row | None:
+    return next(iter(arena.family(family)), None)
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = points(min(values)), points(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+WORDS = """## Words
+
+- *arena*: an agent whose setting `estimator` is all that differs between its rows. `subset`: all cells of a mask at
+  once; `cell_sequence`: cells one after another; `window_sequence`: windows one after another; `crop`: one window,
+  where and how large.
+- *estimator*: the learning signal, of the family of reinforcement learning or of gradients.
+- *gated*: the choice sees only what has been revealed before; *open*: it sees the whole image, and is judged by what it
+  hands on.
+- *passes*: canvases that the predictor has read for the selector's training, the same number for all rows of an arena;
+  *images*: those that it was shown for it, fewer for who compares several choices of one image.
+- *own*: accuracy by the predictor that was trained with the choices; *judge*: by classifiers that no agent has met.
+- *±* and *a to b*: 95 % intervals over images, seeds and members of the judge. *ahead*: after Holm's correction for all
+  differences of two rows, too. *detectable*: so large must a true difference be to be found four times in five.
+- *best*: on validation images at the end of training; nothing is chosen on test images.
+"""
 
 
 def asked() -> dict[tuple[str, str], str]:
@@ -292,19 +428,22 @@ def markdown(records: Iterable[Record]) -> str:
     have = {(arena.agent, arena.rows[0].records[0].task) for arena in arenas}
     parts = [
         "# Who chooses better, reinforcement learning or a gradient?\n",
+        f"**{in_short(arenas)}**\n",
         "Written by `glimpse answer` from the records, and by nobody else. In an arena everything but the learning "
         "signal is the same: task, sensor, selector network, predictor, training set, optimiser and the number of "
-        "canvases that the predictor reads (*passes*); who compares several choices of an image sees fewer images for "
-        "them. *own*: by the agent's predictor; *judge*: by classifiers that no agent "
-        "has met. Points are differences of accuracies in per cent.\n",
+        "canvases that the predictor reads. Words are explained at the end. Points are differences of accuracies in "
+        "per cent.\n",
     ]
     for arena in arenas:
         suite = wanted.get((arena.agent, arena.rows[0].records[0].task))
-        parts.append(answer(arena, f"glimpse sweep {suite}" if suite else "glimpse sweep"))
+        parts.append(answer(arena, suite))
+    parts += [*gating(arenas), *sensing(arenas)]
     missing = [(agent, task, suite) for (agent, task), suite in wanted.items() if (agent, task) not in have]
     if missing:
         parts.append("## Not run yet\n")
         parts += [f"- {agent} on {task}: `glimpse sweep {suite}`" for agent, task, suite in missing]
+        parts.append("")
+    parts.append(WORDS)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -323,18 +462,3 @@ def records_in(root: Path) -> list[Record]:
             of_suite = store.labelled(read_suite(name), found.values())
             found |= {str(one.about["key"]): one for one in of_suite if one.label is not None}
     return list(found.values())
-
-
-def headlines(records: Iterable[Record]) -> list[str]:
-    """Of each arena in which both families fought: by the judge, who is ahead at which budget."""
-    found = []
-    for arena in arenas_of(records):
-        rl, gradient = (next(iter(arena.family(family)), None) for family in (RL, GRADIENT))
-        if rl is not None and gradient is not None:
-            names = estimator_of(rl), estimator_of(gradient)
-            seeds = min(len(row.records) for row in (rl, gradient))
-            found.append(
-                f"**{arena.agent}**, {arena.track} track, {seeds} seeds, reinforcement learning by {names[0]} against "
-                f"gradients by {names[1]}: {sentence(*names, differences(rl, gradient), 'evaluator')}"
-            )
-    return found

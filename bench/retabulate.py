@@ -5,12 +5,12 @@ them has changed, and a sentence that says which records today's code would not 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from glimpsebench.bench import ablate, answer, compare, leaderboard, store
 from glimpsebench.bench.records import Record
-from glimpsebench.bench.suites import Suite, read_suite, suite_names
+from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
 
 _BEGIN, _END = "<!-- made by: written by `glimpse retabulate`; do not edit -->", "<!-- /made by -->"
@@ -21,23 +21,19 @@ _ANSWER_BEGIN, _ANSWER_END = "<!-- answer: written by `glimpse retabulate`; do n
 
 
 def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
-    """A README that has the answer between its markers: a sentence for each arena, and the curve of the first.
+    """A README that has the answer between its markers: the first sentences of its page, and the curve of an arena.
 
     Args:
         page: the README beside the results folder.
         results: the results folder, whose name links begin with.
         fought: the duel's records there.
     """
-    said = [f"- {line}" for line in answer.headlines(fought)]
+    arenas = answer.arenas_of(fought)
     drawn = [folder for folder in folders(results) if folder.name.startswith(answer.PREFIX)]
     curves = [path for folder in drawn for path in [folder / "curve.png"] if path.is_file()]
     lines = [
-        "**The answer so far**, at equal networks, data, predictor passes and tuning, up to 20 % of an image:"
-        if said
-        else "**The answer**: the duel has not been run yet.",
+        f"**The answer so far**, at equal networks, data and predictor passes. {answer.in_short(arenas)}",
         "",
-        *said,
-        *([""] if said else []),
         f"All of it, with intervals: [{ANSWER}]({results.name}/{ANSWER}); what the methods' own sources claim: "
         f"[{ablate.PAGE}]({results.name}/{ablate.PAGE}); every table: [{results.name}]({results.name}/README.md).",
     ]
@@ -45,23 +41,13 @@ def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
         shown = curves[0].relative_to(results.parent)
         lines += ["", f"![Accuracy against the share of the image that was touched]({shown.as_posix()})"]
     begin, end = page.index(_ANSWER_BEGIN) + len(_ANSWER_BEGIN), page.index(_ANSWER_END)
-    text = "\n".join(
-        textwrap.fill(
-            one, 120, subsequent_indent="  " * one.startswith("- "), break_on_hyphens=False, break_long_words=False
-        )
-        for one in lines
-    )
+    text = "\n".join(textwrap.fill(one, 120, break_on_hyphens=False, break_long_words=False) for one in lines)
     return f"{page[:begin]}\n\n{text}\n\n{page[end:]}"
 
 
 def folders(results: Path) -> list[Path]:
     """The folders there that bear a suite's name."""
     return [results / name for name in suite_names() if (results / name).is_dir()]
-
-
-def is_outdated(suite: Suite, kept: Iterable[Record]) -> bool:
-    """Whether the suite asks for other runs today: other settings, versions, or contenders' source."""
-    return not {record.question for record in kept} <= {spec.folder(Path()).name for spec in suite.specs}
 
 
 def sentence(results: Path) -> str:
@@ -71,7 +57,7 @@ def sentence(results: Path) -> str:
     for folder in folders(results):
         kept = store.kept(folder)
         suite = read_suite(folder.name)
-        if not is_outdated(suite, kept):
+        if not store.is_outdated(suite, kept):
             lacking = len(suite.specs) - len(kept)
             missing += [f"`{folder.name}` ({lacking} of {len(suite.specs)})"] if lacking else []
         else:

@@ -177,6 +177,11 @@ def _of_tasks(root: Path, ids: Iterable[str]) -> list[Path]:
     return sorted(path.parent for one in ids for path in (root / "records" / one).glob("*/*/record.json"))
 
 
+def is_outdated(suite: Suite, kept: Iterable[Record]) -> bool:
+    """Whether the suite asks for other runs today: other settings, versions, or contenders' source."""
+    return not {record.question for record in kept} <= {spec.folder(Path()).name for spec in suite.specs}
+
+
 def listed(folder: Path) -> list[str]:
     """The records of which a published folder has the tables: TASK/AGENT/KEY each.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,69 @@ def test_equal_seconds_are_those_of_the_fastest_and_nothing_later_counts(
     assert at_end is not None
     assert at_end.mean == 0.9
     assert answer.at_passes(rows[1], 10) is None
+
+
+def test_the_first_sentences_say_who_is_ahead_and_how_sure_it_is(
+    judged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "WORTH_AT", 0.1)  # the smallest share that the toy's cells reach
+    records = made(tmp_path / "duel-subset", ["reinforce", "relaxed", "random"], seeds=4)
+
+    def head() -> str:
+        return answer.markdown(records).split("\n\n")[1]
+
+    undecided = head()  # its judge knows nothing
+    assert "neither reinforcement learners nor gradients are surely ahead" in undecided
+    assert re.search(r"Where neither is, a difference of [\d.]+( to [\d.]+)? points would have been found", undecided)
+    assert "Provisional, with fewer than five seeds a row: subset." in undecided
+    for record in records:
+        assert record.judgement is not None
+        right_FN = record.arrays["own"] == record.arrays["labels"]
+        record.__dict__["judgement"] = record.judgement._replace(correct_MFN=right_FN[None])
+    decided = head()
+    assert re.search(r"reinforcement learners are surely ahead at \d+ \(subset, ", decided)
+    assert re.search(r"At 10 % of the image the better one is worth [56]\d\.\d points over a random choice", decided)
+    more = [Record(one.folder, {**one.about, "seed": seed}) for one in records[::4] for seed in range(4, 6)]
+    for one in more:
+        same = next(other for other in records if other.about["agent"] == one.about["agent"])
+        one.__dict__.update({name: same.__dict__[name] for name in ("arrays", "judgement", "curves")})
+    records += more
+    assert "rovisional" not in head()
+    assert answer.in_short([]) == "The duel has not been run yet."
+
+
+def test_rows_stand_best_first_and_words_are_explained(judged: None, tmp_path: Path) -> None:
+    records = made(tmp_path / "duel-subset", ["random", "reinforce", "relaxed"])
+    for record in records:
+        assert record.judgement is not None
+        right_FN = record.arrays["own"] == record.arrays["labels"]
+        record.__dict__["judgement"] = record.judgement._replace(correct_MFN=right_FN[None])
+    text = answer.markdown(records)
+    by_judge = text.split("Accuracy by the judge")[1].split("Accuracy by")[0]
+    assert [line.split(" ")[1] for line in by_judge.splitlines() if line.startswith("| r")] == [
+        "reinforce",
+        "relaxed",
+        "random",
+    ]
+    for word in ("arena", "estimator", "gated", "open", "passes", "images", "own", "judge", "ahead", "detectable"):
+        assert f"*{word}*:" in text
+
+
+def test_gating_and_the_sensor_are_compared_where_both_arenas_have_been_run(judged: None, tmp_path: Path) -> None:
+    records = made(tmp_path / "duel-subset", ["reinforce", "random"])
+    assert "gating" not in answer.markdown(records)
+    assert "sensor is worth" not in answer.markdown(records)
+    few = {**SETTINGS, "glimpses": 3}
+    for estimator in ("reinforce", "random"):
+        ran = run(Spec("cell_sequence", "beacon", 0, few | {"estimator": estimator}), tmp_path / "duel-cells", iter)
+        assert ran.done, ran.about
+        records += [Record(ran.folder, {**ran.about, "seed": seed}) for seed in range(2)]
+    text = answer.markdown(records)
+    section = text.split("## What gating costs")[1].split("\n## ")[0]
+    assert "On beacon-v1, the best of subset against the best of cell_sequence:" in section
+    assert "(open)" in section
+    sensors = text.split("## What the sensor is worth")[1].split("\n## ")[0]
+    assert {line.split(" | ")[0] for line in sensors.splitlines()[-2:]} == {"| subset", "| cell_sequence"}
 
 
 def test_what_has_no_records_is_said_with_the_command_that_makes_them(judged: None, tmp_path: Path) -> None:
