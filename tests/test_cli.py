@@ -344,7 +344,9 @@ def test_all_commands_have_one_store_and_readers_take_a_suite_a_task_or_a_folder
     }
     with_root = {name for name, parameters in found.items() if "root" in parameters}
     assert {found[name]["root"].default for name in with_root} == {Path("runs")}
-    assert with_root >= {"run", "sweep", "ablate", "publish", "audit"}
+    assert with_root >= {"run", "sweep", "publish", "audit"}
+    with_roots = {name for name, parameters in found.items() if "roots" in parameters}
+    assert with_roots == {"leaderboard", "figures", "compare", "ablate", "report"}
     readers = {"leaderboard", "figures", "compare", "rejudge", "verify", "by_glimpse", "curves", "challenge"}
     assert {name for name, parameters in found.items() if "of" in parameters} >= readers
 
