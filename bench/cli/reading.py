@@ -205,8 +205,9 @@ def figures_command(
 ) -> None:
     """Draw the figures of a paper, and write the tables in LaTeX, into the folder figures of the results folder.
 
-    PDF and PNG of each, and beside them its caption, NAME.txt: images, seeds, intervals and tests. Gated and open
-    contenders stand in panels of their own; what is too much for one figure goes on in NAME-2.
+    PDF and PNG of each, and beside them its caption, NAME.txt and for LaTeX NAME.tex: images, seeds, intervals and
+    tests. Gated and open contenders stand in panels of their own; what is too much for one figure goes on in NAME-2.
+    Each table is a file: leaderboard-gated.tex, leaderboard-open.tex and so on.
     """
     from glimpsebench.bench import ablate, by_glimpse, figures, latex, leaderboard, store
     from glimpsebench.bench.figures.paper import inches
@@ -233,10 +234,13 @@ def figures_command(
         pages["ablation"] = ablate.markdown(suite, records)
     for comparison in suite.comparisons if suite else ():
         with suppress(UsageError):  # its rows are not here yet
-            pages[Path(comparison.file).stem] = comparison.text(rows)
+            pages[f"compare-{comparison.file.removesuffix('.md')}"] = comparison.text(rows)
+    images = {row.task: row.records[0].about["task"]["test_images"] for row in rows}
+    about = f"Test images: {', '.join(f'{count} of {task}' for task, count in images.items())}."
     for page, text in pages.items():
-        (into / f"{page}.tex").write_text(latex.tables(text, page))
-        print(f"  {into / page}.tex")
+        for name, table in latex.tables(text, page, folder.name, about).items():
+            (into / f"{name}.tex").write_text(table)
+            print(f"  {into / name}.tex")
 
 
 @app.command("watch")
