@@ -216,7 +216,8 @@ def import_modules(modules: Iterable[str] | None) -> None:
     """Import contenders of one's own: what a record names is not imported because it says so."""
     from glimpsebench import agents
 
-    sys.path.insert(0, str(Path.cwd()))
+    if (here := str(Path.cwd())) not in sys.path:  # where they usually lie
+        sys.path.insert(0, here)
     for module in modules or ():
         agents.find(module)
 
@@ -237,6 +238,7 @@ def view_of(root: Path | Sequence[Path] | None, of: str | None, own: Sequence[st
     """
     from glimpsebench.bench import store
 
+    import_modules(None)  # a suite of one's own may name modules
     roots = [root] if isinstance(root, Path) else list(root or [STORE])
     of_suite = of is not None and store.is_suite(of)
     found = store.view(roots, of, own_of(own, None if of_suite and len(roots) > 1 else ()))
