@@ -270,11 +270,10 @@ def _differences(rows: Sequence[Row], scores: Mapping[int, Array]) -> list[tuple
 
 
 def _training(record: Record) -> Block:
-    """How one run's training went: stage by stage, loss and validation accuracy over images passed through."""
-    stages, before = [], 0.0
+    """How one run's training went: stage by stage, loss and validation accuracy over images passed through in all."""
+    stages = []
     for stage in record.curves:
         told: Block = {"stage": escape.terminal(stage["stage"]), "scored": escape.terminal(stage["scored"])}
-        end = before
         for name, among in (("loss", ("loss", "critic_loss")), ("accuracy", ("accuracy",))):
             points = next((stage["measures"][one] for one in among if stage["measures"].get(one)), None)
             if points is None:
@@ -285,8 +284,6 @@ def _training(record: Record) -> Block:
                 [round(images[n]) for n in keep],
                 [None if points["value"][n] is None else float(f"{points['value'][n]:.4g}") for n in keep],
             ]
-            end = max(end, images[-1]) if images else end
-        before = end
         stages.append(told)
     return {"seed": record.seed, "stages": stages}
 
