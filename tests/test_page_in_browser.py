@@ -340,7 +340,10 @@ def test_headings_of_wide_tables_fit_the_window(shown: Open, committed: Path, wi
 
 
 DECOUPLED = 0.417
-STAGES = {"selector": {100: 0.2, 200: 0.5, 300: None, 400: 0.9}, "predictor": {500: 0.6, 600: 0.7}}
+STAGES: dict[str, dict[int, float | None]] = {
+    "selector": {100: 0.2, 200: 0.5, 300: None, 400: 0.9},
+    "predictor": {500: 0.6, 600: 0.7},
+}
 """Validation accuracy over images passed through, which are counted on from stage to stage."""
 
 
@@ -362,7 +365,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     **({} if name == "open_one" else {"loss": {"images": [50, 100], "value": [3.5, 1.25]}}),
                 },
             }
-            for stage, told in (STAGES.items() if name in ("good", "open_one") else ())
+            for stage, told in (STAGES if name in ("good", "open_one") else {}).items()
         ]
     path = tmp_path_factory.mktemp("pages") / "trained.html"
     path.write_text(page.page(data.block([data.View("toy", "A toy", made)]), "glimpse report toy"))
