@@ -9,6 +9,7 @@ import http.client
 import json
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -354,6 +355,11 @@ def test_an_own_contender_stands_among_a_suites_rows(
     found = json.loads(Parsed(Path("runs/few/report.html").read_text()).texts["script"][0])["sections"][0]
     assert {row["agent"]: row["seeds"] for row in found["rows"]} == {"own_row": [4], "raster": [4]}
     assert len(found["looks"]["rows"]) == 2
+    monkeypatch.delitem(sys.modules, "own_row")
+    assert glimpse("report", "few.toml", capsys=capsys)[0] == 0
+    without = html.unescape(Path("runs/few/report.html").read_text())
+    assert "No pictures of own_row: a record names the module own_row" in without
+    assert "add --import own_row." in without
 
 
 @pytest.mark.slow
