@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from glimpsebench import agents
 from glimpsebench.bench import compare, stats
 from glimpsebench.bench.compare import AREA, FINDINGS, MEASURES
 from glimpsebench.bench.records import canonical
@@ -229,6 +230,27 @@ def _pair(claim: Claim, arms: Sequence[Arm]) -> tuple[Arm, Arm | None]:
         return by_label[compare.matching([arm.called for arm in arms], label)]
 
     return meant(claim.a), meant(claim.b) if isinstance(claim.b, str) else None
+
+
+def check_budgets(claim: Claim, arms: Sequence[Arm]) -> None:
+    """Whether a claim's arms are ever measured at its budgets. Which of them a run reaches is known when it is done.
+
+    Raises:
+        UsageError: one of them is not; the text says the nearest at which it is.
+    """
+    for pair in pairs_of(claim, arms):
+        for arm, key in zip(pair, ("budget", "budget" if claim.b_budget is None else "b_budget"), strict=True):
+            wanted = getattr(claim, key)
+            if arm is None or not isinstance(wanted, float):
+                continue
+            about = arm.about["agent"]
+            known = agents.make(about["name"], about["settings"]).budgets
+            if wanted not in known:
+                near = min(known, key=lambda budget: abs(np.log(budget / wanted)))
+                listed = ", ".join(f"{budget:g}" for budget in known)
+                raise UsageError(
+                    f"'{key}': {arm.called.label} is not measured at {wanted:g}: the nearest is {near:g} (of {listed})"
+                )
 
 
 _NO_EFFECT = Difference(*[float("nan")] * 4)

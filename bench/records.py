@@ -360,7 +360,7 @@ def rebuilt(record: Record) -> tuple[Task, Agent]:
     """
     name = record.about["agent"]["name"]
     if not is_at_hand(name):
-        raise UsageError(f"a record names the module {name}, which is not imported for that: ask for it with --import")
+        raise UsageError(f"a record names the module {name}, which is not imported for that: add --import {name}")
     task = task_of(record.about)
     agent = agents.make(name, record.about["agent"]["settings"])
     agent.shape, agent.classes = task.shape, task.classes

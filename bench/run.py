@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -216,7 +217,7 @@ def run(
         if isinstance(error, UsageError) and not began:
             raise
         status = "diverged" if isinstance(error, Diverged) else "failed"
-        about |= {"status": status, "error": _said(error)}
+        about |= {"status": status, "error": _said(error, spec.agent)}
         arrays = {}
 
     with records.replacing(folder, allowed) as temporary:
@@ -251,13 +252,24 @@ def fail(spec: Spec, root: Path, why: str, device: str = "cpu") -> records.Recor
 _LONGEST_ERROR = 10_000
 
 
-def _said(error: BaseException) -> str:
-    """What an exception says, which may be anything."""
+def _said(error: BaseException, agent: str) -> str:
+    """What an exception says, which may be anything, and the last place in the contender's own files on its way."""
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:
         text = f"{type(error).__name__}: it cannot say what"
-    return text.encode(errors="replace").decode()[:_LONGEST_ERROR]
+    place = _place(error, agent)
+    return text.encode(errors="replace").decode()[: _LONGEST_ERROR - len(place)] + place
+
+
+def _place(error: BaseException, agent: str) -> str:
+    """` (mine.py, line 7, in fit)`: the innermost frame in an agent's files; '' where there is none."""
+    files = {path.resolve() for path in agents.sources(agent)}
+    home = Path(str(sys.modules[agents.find(agent).__module__].__file__)).resolve().parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if (path := Path(frame.filename).resolve()) in files:
+            return f" ({path.relative_to(home)}, line {frame.lineno}, in {frame.name})"
+    return ""
 
 
 def _findings(agent: Agent) -> dict[str, Any]:

@@ -4,8 +4,8 @@
     ROOT/SUITE/                     the tables and figures of a suite's runs
     ROOT/SUITE/records.txt          of which records, in a store that is published (`publish`)
 
-Commands take a suite, a task or a folder (`view`). A suite's folder that has records of its own, as earlier versions
-made them, is read as it is until `sweep` or `publish` brings them into the store.
+Commands take a suite, a task or a folder, in one store or several (`view`). A suite's folder that has records of its
+own, as earlier versions made them, is read as it is until `sweep` or `publish` brings them into the store.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from glimpsebench import agents
+from glimpsebench.bench import compare
 from glimpsebench.bench.records import Record, asked, compact, is_at_hand, read_all, replacing, settings_of
+from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.bench.run import Spec, questions
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
 from glimpsebench.envs import tasks
@@ -39,36 +41,87 @@ class View(NamedTuple):
         records: in the order of their paths.
         folder: where their tables and figures belong.
         title: of their tables.
+        own: those of `records` that are no runs of the suite, but contenders' from outside the package.
     """
 
     records: list[Record]
     folder: Path
     title: str
+    own: Sequence[Record] = ()
 
 
-def view(root: Path, of: str | None = None) -> View:
+def view(root: Path | Sequence[Path], of: str | None = None, own: Sequence[str] | None = ()) -> View:
     """The records of a suite, a task or a folder.
 
     Args:
-        root: the store.
+        root: the store, or several. Of a run, whatever code made it, those of the first one count that has any, and
+            tables belong into the first.
         of: a suite's name or its TOML file; a task's name or id; or a folder, with records or with a suite's tables.
             By default all that the store has.
+        own: which contenders from outside the package stand beside a suite's rows, of those with records on its tasks:
+            labels or agents' names. None for all, and for all that is in a root that is the suite's own folder.
 
     Raises:
         UsageError: there is nothing of that name, or a record is damaged.
     """
-    if of is None:
-        return View(_as_named(root, read_all(root)), root, "Leaderboard")
-    if is_suite(of):
+    roots = [root] if isinstance(root, Path) else list(root)
+    if of is not None and is_suite(of):
         suite = read_suite(of)
-        return View(of_suite(suite, root), root / suite.name, suite.title)
+        found = _first(_of_suite(suite, root, own is None) for root in roots)
+        beside = [] if own is not None and not own else _beside(suite, found, roots, own)
+        return View([*found, *beside], roots[0] / suite.name, suite.title, beside)
+    if own:
+        raise UsageError(f"--own {own[0]}: it stands beside a suite's rows, so name the suite")
+    if of is None:
+        return View(_first(_as_named(root, read_all(root)) for root in roots), roots[0], "Leaderboard")
     folder = Path(of)
     if (folder / "records").is_dir():
         return View(kept(folder), folder, "Leaderboard")
     if _has_tables(folder):
         return View(kept(folder), folder, read_suite(folder.name).title)
-    found = _tasks_called(root, of)
-    return View(read_all(root, _of_tasks(root, found)), root / found[0], found[0])
+    ids = _tasks_called(roots, of)
+    return View(_first(read_all(root, _of_tasks(root, ids)) for root in roots), roots[0] / ids[0], ids[0])
+
+
+def _of_suite(suite: Suite, root: Path, whole: bool) -> list[Record]:
+    """The records of a suite in a store; if `whole`, all of a root that is the suite's own folder."""
+    is_its_folder = root.name == suite.name and (root / "records").is_dir()
+    return kept(root) if whole and is_its_folder else of_suite(suite, root)
+
+
+def _first(stores: Iterable[Iterable[Record]]) -> list[Record]:
+    """The records of several stores: of each run those of the first store that has any."""
+    each = [list(records) for records in stores]
+    if len(each) == 1:
+        return each[0]
+    found: dict[str, tuple[int, list[Record]]] = {}
+    for number, records in enumerate(each):
+        for record in records:
+            first, some = found.setdefault(run_of(record), (number, []))
+            if first == number:
+                some.append(record)
+    return [record for _, some in found.values() for record in some]
+
+
+def _beside(suite: Suite, found: Sequence[Record], roots: Sequence[Path], labels: Sequence[str] | None) -> list[Record]:
+    """What contenders from outside the package have on a suite's tasks, beside the records found for it.
+
+    Args:
+        labels: only of those that are called so there; None for all.
+    """
+    ids, runs, ours = {task_id(spec) for spec in suite.specs}, {run_of(one) for one in found}, {*agents.names()}
+    all_own = _first(
+        read_all(root, [folder for folder in _of_tasks(root, ids) if folder.parent.name not in ours]) for root in roots
+    )
+    all_own = [one for one in all_own if run_of(one) not in runs]
+    if labels is None:
+        return all_own
+    own = {one.folder for one in all_own}
+    rows = [row for row in rows_of([*found, *all_own]) if row.records[0].folder in own]
+    wanted: list[Row] = []
+    for label in labels:
+        wanted += [row for row in rows if row.about["name"] == label] or compare.named(rows, label)
+    return [one for row in rows if any(row is each for each in wanted) for one in row.records]
 
 
 def places(root: Path, of: str) -> list[Path]:
@@ -89,7 +142,7 @@ def places(root: Path, of: str) -> list[Path]:
         return sorted(one for task, agent in runs for one in (root / "records" / task / agent).glob("[!.]*"))
     if path.exists():
         return [path]
-    return sorted(one for task in _tasks_called(root, of) for one in (root / "records" / task).glob("*/[!.]*"))
+    return sorted(one for task in _tasks_called([root], of) for one in (root / "records" / task).glob("*/[!.]*"))
 
 
 def _has_tables(folder: Path) -> bool:
@@ -102,14 +155,15 @@ def is_suite(name: str) -> bool:
     return name in suite_names() or name.endswith(".toml")
 
 
-def _tasks_called(root: Path, name: str) -> list[str]:
-    """The ids of the tasks of this name, or with this id, of which a store has records; one or more."""
-    there = sorted(path.name for path in (root / "records").glob("*") if path.is_dir())
+def _tasks_called(roots: Sequence[Path], name: str) -> list[str]:
+    """The ids of the tasks of this name, or with this id, of which one of these stores has records; one or more."""
+    there = sorted({path.name for root in roots for path in (root / "records").glob("*") if path.is_dir()})
     wanted = tasks.make(name).id if ":" in name else name
     if found := [one for one in there if wanted in (one, one.rpartition("-v")[0])]:
         return found
     known = f"of the tasks {', '.join(there)}" if there else "of no task"
-    raise UsageError(f"'{name}' is no suite, no folder with records, and {root} has records {known}")
+    where = " and ".join(map(str, roots))
+    raise UsageError(f"'{name}' is no suite, no folder with records, and {where} has records {known}")
 
 
 def of_suite(suite: Suite, root: Path) -> list[Record]:

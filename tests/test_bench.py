@@ -138,7 +138,7 @@ def test_a_record_imports_no_module_that_it_names(mine: Path, beacon: Task, root
     (again,) = records.read_all(root)
     leaderboard.write([again], root, "A title")
     assert not list(figures.gallery.draw(leaderboard.rows_of([again]), 6.75))
-    with pytest.raises(UsageError, match="--import"):
+    with pytest.raises(UsageError, match=r"add --import mine$"):
         records.rebuilt(again)
     assert "mine" not in sys.modules
     agents.find("mine")

@@ -137,6 +137,8 @@ agent = "dham"
         ({"budgt": 0.1}, "claim 1: unknown key 'budgt': did you mean 'budget'?"),
         ({"a": "dham (norm=L3)"}, "claim 1: unknown contender 'dham (norm=L3)': did you mean 'dham (norm=L1)'?"),
         ({"task": "digit"}, "claim 1: unknown task 'digit': did you mean 'digits-v1'?"),
+        ({"budget": 0.12}, "claim 1: 'budget': dham is not measured at 0.12: the nearest is 0.1 (of 0.01, 0.02, "),
+        ({"b_budget": 0.45}, "claim 1: 'b_budget': dham (norm=L1) is not measured at 0.45: the nearest is 0.5 (of "),
     ],
 )
 def test_a_mistake_in_a_suite_names_file_and_claim(claim: Mapping[str, Any], says: str, tmp_path: Path) -> None:
@@ -146,6 +148,18 @@ def test_a_mistake_in_a_suite_names_file_and_claim(claim: Mapping[str, Any], say
     with pytest.raises(UsageError) as found:
         read_suite(str(path))
     assert re.match(rf"{re.escape(str(path))}:\d+: {re.escape(says)}", str(found.value))
+
+
+def test_a_claim_at_a_budget_that_an_arm_adds_to_the_grid_needs_it_of_both(tmp_path: Path) -> None:
+    lines = "".join(f"{key} = {value!r}\n" for key, value in (TABLE | {"budget": 0.12}).items())
+    arm = '[[matrix]]\nlabel = "{}"\ntask = "digits"\nagent = "straight_through"\n"agent.extra_budgets" = {}\n'
+    path = tmp_path / "mine.toml"
+    path.write_text(arm.format("a", "[[0.12]]") + arm.format("b", "[[0.12, 0.3]]") + f"[claim]\n{lines}")
+    assert read_suite(str(path)).claims[0].budget == 0.12
+    path.write_text(arm.format("a", "[[0.12]]") + arm.format("b", "[[0.07]]") + f"[claim]\n{lines}")
+    line = path.read_text().splitlines().index("budget = 0.12") + 1
+    with pytest.raises(UsageError, match=rf"mine.toml:{line}: claim 1: 'budget': b is not measured at 0.12"):
+        read_suite(str(path))
 
 
 def test_one_claim_or_several_may_be_stated(tmp_path: Path) -> None:

@@ -238,6 +238,21 @@ def test_a_module_of_ones_own_that_is_no_agent_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.py"]
 
 
+@pytest.mark.parametrize(
+    "words", [["leaderboard"], ["figures"], ["curves"], ["compare", "all", "x"], ["publish"], ["report"], ["rejudge"]]
+)
+def test_every_reader_of_a_suite_finds_the_modules_that_it_names(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the folder is not on it, as where `glimpse` is called
+    name = f"named_by_{words[0]}"
+    Path(f"{name}.py").write_text("from glimpsebench.agents import center\nclass Mine(center.Center):\n    pass\n")
+    Path("mine.toml").write_text(f"floors = false\n[[matrix]]\nagent = '{name}'\ntask = 'digits'\n")
+    code, _, err = glimpse(*words, "mine.toml", capsys=capsys)
+    assert (code, "no records of the suite mine" in err) == (2, True), err
+
+
 def test_ones_own_modules_and_suites_are_suggested_and_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,7 +359,9 @@ def test_all_commands_have_one_store_and_readers_take_a_suite_a_task_or_a_folder
     }
     with_root = {name for name, parameters in found.items() if "root" in parameters}
     assert {found[name]["root"].default for name in with_root} == {Path("runs")}
-    assert with_root >= {"run", "sweep", "ablate", "publish", "audit"}
+    assert with_root >= {"run", "sweep", "publish", "audit"}
+    with_roots = {name for name, parameters in found.items() if "roots" in parameters}
+    assert with_roots == {"leaderboard", "figures", "compare", "ablate", "report"}
     readers = {"leaderboard", "figures", "compare", "rejudge", "verify", "by_glimpse", "curves", "challenge"}
     assert {name for name, parameters in found.items() if "of" in parameters} >= readers
 

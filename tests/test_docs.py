@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ import typer
 from conftest import Beacon
 from glimpsebench import agents
 from glimpsebench.bench import cli
+from glimpsebench.bench.audit.verdict import Verdict
 from glimpsebench.bench.claims import arms_of
 from glimpsebench.bench.suites import expand, read_suite, suite_names
 from glimpsebench.envs import tasks
@@ -163,3 +164,17 @@ def test_the_ablation_of_the_page_states_a_claim_about_its_arms(here: Path) -> N
 
 def test_suites_that_the_pages_name_are_there() -> None:
     assert {"quick", "mask-penalty"} <= {*suite_names()}
+
+
+def test_what_an_audit_says_and_takes_and_which_floors_a_suite_has_is_told(tmp_path: Path) -> None:
+    for page in ("add-a-contender", "measurement"):
+        assert all(f"`{word}`" in text(page) for word in get_args(Verdict)), page
+        assert "as long as the" in text(page), page
+    suite = re.sub("^floors = .*$", "{}", blocks("own-ablation", "toml")[0], flags=re.M)
+    counts = {}
+    for said in ('floors = ["uniform"]', "", "floors = false", "floors = []"):
+        assert said in text("own-ablation")
+        (tmp_path / "guided.toml").write_text(suite.replace("{}", said))
+        counts[said] = len(read_suite(str(tmp_path / "guided.toml")).specs)
+    whole, one, none, empty = (counts[said] for said in ("", 'floors = ["uniform"]', "floors = false", "floors = []"))
+    assert whole > one > none == empty == 10

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glimpsebench.bench import figures, latex, leaderboard
+from glimpsebench.bench import compare, figures, latex, leaderboard
 from glimpsebench.bench.figures import curves, differences, fronts, gallery, paper, profiles
 from glimpsebench.bench.figures.paper import Drawn
 from glimpsebench.bench.rows import Row, rows_of
@@ -186,8 +188,23 @@ def test_profiles_say_what_the_table_says(two_tasks: list[Row]) -> None:
 
 def test_tables_in_latex_have_the_cells_of_the_markdown(rows: list[Row]) -> None:
     page = leaderboard.markdown(rows, "100 % & more_")
-    made = latex.tables(page, "leaderboard")
-    assert r"\caption{100 \% \& more\_. toy-v1. Gated track: seen = touched.}" in made
+    files = latex.tables(page, "leaderboard", "my suite")
+    assert {"leaderboard-gated", "leaderboard-open", "leaderboard-floors", "leaderboard-strongest-floors"} <= {*files}
+    assert "leaderboard-curves" in files
+    made = "".join(files.values())
+    for which, heading in (("gated", "Gated track: seen = touched"), ("floors", "Floors and ceiling")):
+        file = files[f"leaderboard-{which}"]
+        assert file.count(r"\begin{tabular}") == 1
+        assert rf"\label{{tab:my-suite-{which}}}" in file
+        assert rf"\caption[{{100 \% \& more\_. toy-v1. {heading}}}]{{" in file
+        for said in ("400 test images", "Seeds: 3 each", r"$\pm$: how far the 95 \% interval", "Top-1 accuracy"):
+            assert said in file, (which, said)
+    assert "Bold: above the strongest floor" in files["leaderboard-gated"]
+    assert all(
+        (r"$\cdot$: no value" in file) == (r" $\cdot$ " in file.partition("midrule")[2]) for file in files.values()
+    )
+    assert "detectable: the true difference" in files["leaderboard-gated"]
+    assert "Bold" not in files["leaderboard-strongest-floors"]
     assert made.count(r"\begin{tabular}") == made.count(r"\bottomrule") > 3
     for number in re.findall(r"\d+\.\d ± \d+\.\d", page.partition("## toy-v1")[2]):
         assert number.replace("±", r"$\pm$") in made
@@ -196,6 +213,47 @@ def test_tables_in_latex_have_the_cells_of_the_markdown(rows: list[Row]) -> None
     assert made.count(r"\textbf{") == len(re.findall(r"\*\*\d", page))
     assert not re.search(r"(?<!\\)_", made.partition(r"\begin{tabular}")[2].partition(r"\end{tabular}")[0])
     assert all(ord(letter) < 128 for letter in made), "as every LaTeX reads it"
+
+
+def test_tables_of_several_tasks_and_of_comparisons_are_files_with_telling_names(two_tasks: list[Row]) -> None:
+    files = latex.tables(leaderboard.markdown(two_tasks, "Two"), "leaderboard", "two")
+    tasks = {row.task for row in two_tasks}
+    assert {f"leaderboard-{latex._slug(task)}-gated" for task in tasks} <= {*files}
+    assert "95 \\% bootstrap over runs within tasks" in files["leaderboard-over-tasks"]
+    one = [row for row in two_tasks if row.task == two_tasks[0].task]
+    floor = next(row.label for row in one if row.about["reference"] == "floor")
+    text = compare.markdown(one, "all", floor, "evaluator")
+    ((name, file),) = latex.tables(text, "compare-against-evaluator", "two").items()
+    assert name == "compare-against-evaluator"
+    assert r"\label{tab:two-compare-against-evaluator}" in file
+    assert "Bold: the interval excludes zero" in file
+    assert ("★" in text.partition("##")[2]) == (r"$^\star$: the difference stands" in file)
+
+
+def test_captions_are_there_for_latex_too(rows: list[Row], tmp_path: Path) -> None:
+    one = next(curves.draw(rows, styles_of(rows), 6.75))
+    paths = paper.save(one, tmp_path, in_latex=True)
+    assert [path.suffix for path in paths] == [".pdf", ".png", ".txt", ".tex"]
+    text = paths[3].read_text()
+    assert "95 \\% interval" in text
+    assert not re.search(r"(?<!\\)[%_&#]|±", text)
+    for module in Path(figures.__file__).parent.glob("*.py"):  # no sign in a caption is left to the reader's packages
+        assert latex.prose(module.read_text()).isascii(), module.name
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_the_document_of_the_docs_is_a_paper(rows: list[Row], tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "figures-for-a-paper.md").read_text()
+    (tmp_path / "paper.tex").write_text(page.partition("```latex\n")[2].partition("```")[0])
+    (tmp_path / "figures").mkdir()
+    for name, table in latex.tables(leaderboard.markdown(rows, "Quick"), "leaderboard", "quick").items():
+        (tmp_path / "figures" / f"{name}.tex").write_text(table)
+    paper.save(next(curves.draw(rows, styles_of(rows), 3.25)), tmp_path / "figures", in_latex=True)
+    for _ in range(2):  # the second has the references
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+        found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert found.returncode == 0, found.stdout[-2000:]
+    assert "undefined" not in found.stdout
 
 
 def test_a_width_is_a_name_or_inches() -> None:
@@ -217,7 +275,10 @@ def test_the_command_draws_all_and_the_gallery_shows_right_and_wrong(
     assert code == 0, err
     names = {path.name for path in (root / "figures").iterdir()}
     kinds = {"curve", "curve-own", "floors", "front-fraction", "front-flops", "by_glimpse", "gallery", "training"}
-    assert {f"{name}.{kind}" for name in kinds for kind in ("pdf", "png", "txt")} | {"leaderboard.tex"} <= names
+    assert {f"{name}.{kind}" for name in kinds for kind in ("pdf", "png", "txt", "tex")} <= names
+    assert {"leaderboard-gated.tex", "leaderboard-open.tex", "leaderboard-floors.tex"} <= names | {
+        "leaderboard-gated.tex"
+    }
     assert all(name in out for name in names)
     (one,) = gallery.draw(rows_of(records), 6.75)
     marks = [text.get_text() for axis in one.figure.axes for text in axis.texts]

@@ -337,3 +337,90 @@ def test_headings_of_wide_tables_fit_the_window(shown: Open, committed: Path, wi
     shown_ends = [end for end in ends if end > 0]
     assert shown_ends
     assert max(shown_ends) <= width
+
+
+DECOUPLED = 0.417
+STAGES: dict[str, dict[int, float | None]] = {
+    "selector": {100: 0.2, 200: 0.5, 300: None, 400: 0.9},
+    "predictor": {500: 0.6, 600: 0.7},
+}
+"""Validation accuracy over images passed through, which are counted on from stage to stage."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of records of which `good` has been audited, and `good` and `open_one` tell how their training went."""
+    made = records()
+    for one in made:
+        name = one.about["agent"]["name"]
+        if name == "good":
+            by_budget = [None, *[DECOUPLED] * (len(one.budgets) - 1)]
+            one.__dict__["audit"] = {"verdict": "gated", "reasons": [], "figures": {}, "decoupled": by_budget}
+        one.__dict__["curves"] = [
+            {
+                "stage": stage,
+                "scored": "at 20 %",
+                "measures": {
+                    "accuracy": {"images": [*told], "value": [*told.values()]},
+                    **({} if name == "open_one" else {"loss": {"images": [50, 100], "value": [3.5, 1.25]}}),
+                },
+            }
+            for stage, told in (STAGES if name in ("good", "open_one") else {}).items()
+        ]
+    path = tmp_path_factory.mktemp("pages") / "trained.html"
+    path.write_text(page.page(data.block([data.View("toy", "A toy", made)]), "glimpse report toy"))
+    return path
+
+
+def test_training_has_a_line_for_each_seed_and_stage_and_a_gap_between_stages(shown: Open, trained: Path) -> None:
+    tab = shown(page=trained)
+    panels = tab.locator("#learning [data-row]")
+    assert {*panels.locator("h3").all_inner_texts()} == {"good", "open_one"}, "the others told nothing"
+    good = panels.filter(has=tab.get_by_role("heading", name="good", exact=True))
+    lines = good.locator("path.rowline")
+    assert lines.count() == 6 * len(STAGES), "six seeds"
+    assert {*lines.locator("title").all_text_contents()} == {
+        f"seed {seed}, {stage}: at 20 %" for seed in range(6) for stage in STAGES
+    }
+    points = [
+        re.findall(r"[\d.]+ [\d.]+", one)
+        for one in lines.evaluate_all("(all) => all.map((one) => one.attributes.d.value)")
+    ]
+    assert [len(one) for one in points[:2]] == [3, 2], "what is not known is left out"
+    heights = [float(point.split()[1]) for point in points[0]]
+    assert heights == sorted(heights, reverse=True), "accuracy rises"
+    ends = [float(points[0][-1].split()[0]), float(points[1][0].split()[0])]
+    assert ends[1] > ends[0], "the next stage goes on to the right"
+    tab.locator("#learning button", has_text=re.compile("^loss$")).click()
+    assert panels.locator("h3").all_inner_texts() == ["good"]
+    assert "3.5" in good.locator("svg text").all_text_contents()
+    assert "learn=loss" in tab.url
+    tab.get_by_label("Search contenders").fill("poor")
+    sync_api.expect(panels).to_have_count(0)
+
+
+def test_a_page_without_training_curves_has_no_section_of_them(shown: Open) -> None:
+    tab = shown()
+    assert not tab.locator("#training").is_visible()
+    assert tab.locator("#controls button", has_text="Decoupled judge").count() == 0, "nobody was audited"
+
+
+def test_the_decoupled_judge_can_be_chosen_where_an_audit_has_asked_it(shown: Open, trained: Path) -> None:
+    tab = shown(page=trained)
+    lines = tab.locator("#curves-svg g.row path.line")
+    before = lines.count()
+    assert before > 1
+    choice = tab.locator("#controls button", has_text="Decoupled judge")
+    choice.click()
+    assert "by=decoupled" in tab.url
+    sync_api.expect(choice).to_have_attribute("aria-pressed", "true")
+    sync_api.expect(lines).to_have_count(1)
+    tab.locator("#curves-svg g.row path.paper").first.hover()
+    assert f"{100 * DECOUPLED:.1f} %" in tab.locator("#plot .tip").inner_text()
+    row = tab.locator("table[data-track=gated] tbody tr", has=tab.locator(".who", has_text="good"))
+    assert f"{100 * DECOUPLED:.1f}" in row.inner_text()
+    tab.reload()
+    tab.wait_for_selector("html[data-ready]", state="attached")
+    assert lines.count() == 1, "the address brings it back"
+    tab.locator("#controls button", has_text=re.compile("^Judge$")).click()
+    sync_api.expect(lines).to_have_count(before)

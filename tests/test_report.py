@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import http.client
 import json
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -353,6 +355,50 @@ def test_an_own_contender_stands_among_a_suites_rows(
     found = json.loads(Parsed(Path("runs/few/report.html").read_text()).texts["script"][0])["sections"][0]
     assert {row["agent"]: row["seeds"] for row in found["rows"]} == {"own_row": [4], "raster": [4]}
     assert len(found["looks"]["rows"]) == 2
+    monkeypatch.delitem(sys.modules, "own_row")
+    assert glimpse("report", "few.toml", capsys=capsys)[0] == 0
+    without = html.unescape(Path("runs/few/report.html").read_text())
+    assert "No pictures of own_row: a record names the module own_row" in without
+    assert "add --import own_row." in without
+
+
+@pytest.mark.slow
+def test_which_own_contenders_stand_on_the_page_is_said_and_what_is_lacking_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = ("own_shown", "own_left")
+    for name in names:
+        Path(f"{name}.py").write_text(OWN)
+        make_honest(tmp_path / "runs", agent=name)
+    Path("few.toml").write_text(
+        'title = "Few"\nfloors = ["raster"]\n[base]\ntask = "digits-clutter"\nagent.predictor_steps = 2\n'
+        '[[matrix]]\nagent = "full"\n'
+    )
+
+    def made(*words: str) -> tuple[str, str, list[str]]:
+        code, _, err = glimpse("report", "few.toml", *words, capsys=capsys)
+        assert code == 0, err
+        page = Path("runs/few/report.html").read_text()
+        section = json.loads(Parsed(page).texts["script"][0])["sections"][0]
+        assert [row["name"] for row in section["rows"] if row["name"] in names] == section["beside"]
+        return html.unescape(page), err, section["beside"]
+
+    page, err, beside = made()
+    assert sorted(beside) == sorted(names)
+    assert err.count("\n") == 1
+    assert "none of the suite's own runs in runs and results (results: no such folder)" in err
+    assert "--root CLONE/results adds committed rows, `glimpse sweep few.toml` makes them" in err
+    assert err.strip() in page
+    assert "no floor here" in page
+    assert "nobody." not in page
+    assert "Every row counts in the correction" in page
+    assert made("--own", "own_shown")[2] == ["own_shown"]
+    make_honest(tmp_path / "results")
+    page, err, beside = made("--own", "none")
+    assert (err, beside) == ("", [])
+    assert "Every row counts in the correction" not in page
 
 
 def test_a_suite_has_its_tasks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from glimpsebench.envs import tasks
 from glimpsebench.envs.errors import UsageError
 from glimpsebench.envs.settings import renamed
 from test_cli import glimpse
+from test_report import OWN
 
 FEW = {"predictor_steps": 2}
 
@@ -76,6 +77,64 @@ def test_a_suite_is_a_view_on_a_store(
     (tmp_path / "none.toml").write_text(f"floors = false\n{base.replace('raster', 'full')}")
     code, _, err = glimpse("leaderboard", str(tmp_path / "none.toml"), "--root", str(root), capsys=capsys)
     assert (code, "no records of the suite none" in err) == (2, True)
+
+
+def test_several_stores_are_read_as_one_and_tables_belong_into_the_first(
+    bring: Bring, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    mine = bring(here, "raster")
+    for name in ("raster", "raster 1", "uniform"):
+        bring(there, name)
+    suite = tmp_path / "two.toml"
+    suite.write_text(
+        "floors = false\n[base]\ntask = 'digits-clutter'\n'agent.predictor_steps' = 2\nseed = [0, 1]\n"
+        "[[matrix]]\nagent = ['raster', 'uniform']\n"
+    )
+    found = store.view([here, there], str(suite)).records
+    assert sorted((one.name.split()[0], one.seed, one.folder.parents[3].name) for one in found) == [
+        ("raster", 0, "here"), ("raster", 1, "there"), ("uniform", 0, "there"),
+    ]  # fmt: skip
+    assert store.view([here], str(suite)).records == store.view(here, str(suite)).records == [mine]
+    for of in (str(suite), "digits-clutter"):
+        roots = ["--root", str(here), "--root", str(there)]
+        code, _, err = glimpse("leaderboard", of, *roots, capsys=capsys)
+        assert code == 0, err
+        folder = "two" if of == str(suite) else "digits-clutter-v1"
+        assert "| uniform" in (here / folder / "leaderboard.md").read_text()
+    code, out, err = glimpse("compare", "raster", "uniform", str(suite), *roots, capsys=capsys)
+    assert (code, "2 seeds" in out) == (0, True), err
+    assert [path.name for path in there.iterdir()] == ["records"], "nothing is written to the others"
+
+
+def test_own_contenders_stand_beside_a_suites_rows_as_asked(
+    bring: Bring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("own_beside", "own_other"):
+        (tmp_path / f"{name}.py").write_text(OWN)
+        make_honest(here, agent=name)
+    bring(there, "raster")
+    bring(here, "center")
+    suite = tmp_path / "scan.toml"
+    suite.write_text("floors = false\n[base]\ntask = 'digits-clutter'\nagent = 'raster'\n'agent.predictor_steps' = 2\n")
+
+    def names(*own: str) -> set[str]:
+        found = store.view([here, there], str(suite), None if own == ("all",) else own)
+        assert {one.about["agent"]["name"] for one in found.own} == names_of(found.records) - {"raster"}
+        return names_of(found.records)
+
+    def names_of(records: list[Record]) -> set[str]:
+        return {one.about["agent"]["name"] for one in records}
+
+    assert names() == {"raster"}
+    assert names("all") == {"raster", "own_beside", "own_other"}, "and not the suite's other contenders"
+    assert names("own_beside") == {"raster", "own_beside"}
+    with pytest.raises(UsageError, match="did you mean 'own_beside'"):
+        names("own_besid")
+    with pytest.raises(UsageError, match=r"--own own_beside: .* name the suite"):
+        store.view(here, "digits-clutter", ["own_beside"])
 
 
 def test_folders_of_tables_have_their_own_records_or_those_of_their_suite(

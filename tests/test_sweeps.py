@@ -326,6 +326,50 @@ def test_whatever_a_contender_raises_is_one_failed_row(
     assert Record.read(record.folder).about == record.about
 
 
+FAILING = '''"""fails: in a helper of its own, by way of NumPy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glimpsebench.agents import center
+
+
+def helper():
+    return np.concatenate([])
+
+
+@dataclass
+class Fails(center.Center):
+    where: str = "fit"
+
+    def fit(self, task, seed, progress):
+        if self.where == "fit":
+            helper()
+        super().fit(task, seed, progress)
+
+    def act(self, observation, rng):
+        raise RuntimeError("two\\nlines")
+'''
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("fit", r"ValueError: need at least one array .* \(fails_here\.py, line 11, in helper\)"),
+        ("act", r"RuntimeError: two\nlines \(fails_here\.py, line 24, in act\)"),
+    ],
+)
+def test_a_failed_row_says_where_in_the_contenders_own_file(
+    where: str, says: str, beacon: Task, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fails_here.py").write_text(FAILING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    record = run(Spec("fails_here", "beacon", 0, {"where": where, "predictor_steps": 1}), root, iter)
+    assert record.about["status"] == "failed"
+    assert re.fullmatch(says, record.about["error"]), record.about["error"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")], "text", None, [[1.0]], object()])
 def test_findings_that_are_no_finite_numbers_are_a_failed_row(
     value: Any, beacon: Task, root: Path, monkeypatch: pytest.MonkeyPatch

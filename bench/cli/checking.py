@@ -121,6 +121,7 @@ def publish_command(
     from glimpsebench.bench.report import looks
     from glimpsebench.bench.suites import read_suite
 
+    import_modules(None)
     looks.keep_all(store.of_suite(read_suite(suite), root))
     print(f"{store.publish(suite, root, into)} records of {suite}, in {into}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +41,28 @@ Root = Annotated[
         "--root",
         metavar="FOLDER",
         help="The store: records are in FOLDER/records, each once, tables and figures of a suite in FOLDER/SUITE.",
+    ),
+]
+
+
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--root",
+        metavar="FOLDER",
+        help="The store, by default runs. Repeat for more: of one run the first counts that has it, and tables and "
+        "figures are written under the first.",
+    ),
+]
+
+
+Own = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--own",
+        metavar="LABEL",
+        help="Which contenders of your own stand beside a suite's rows, of those that were run on its tasks: a label "
+        "or a module, repeat for more; all or none. By default all, but of one --root none.",
     ),
 ]
 
@@ -195,24 +217,41 @@ def import_modules(modules: Iterable[str] | None) -> None:
     """Import contenders of one's own: what a record names is not imported because it says so."""
     from glimpsebench import agents
 
-    sys.path.insert(0, str(Path.cwd()))
+    if (here := str(Path.cwd())) not in sys.path:  # where they usually lie
+        sys.path.insert(0, here)
     for module in modules or ():
         agents.find(module)
 
 
-def view_of(root: Path, of: str | None) -> View:
-    """The records of a suite, a task or a folder (`store.view`); without any, the error says what makes them."""
+def own_of(said: Sequence[str] | None, otherwise: Sequence[str] | None) -> Sequence[str] | None:
+    """What `--own` says, as `store.view` takes it: None for all."""
+    if not said:
+        return otherwise
+    return None if said == ["all"] else () if said == ["none"] else said
+
+
+def view_of(root: Path | Sequence[Path] | None, of: str | None, own: Sequence[str] | None = None) -> View:
+    """The records of a suite, a task or a folder in a store or several (`store.view`); without any, the error says what
+    makes them.
+
+    Args:
+        own: as `--own` has it.
+    """
     from glimpsebench.bench import store
 
+    import_modules(None)  # a suite of one's own may name modules
+    roots = [root] if isinstance(root, Path) else list(root or [STORE])
+    of_suite = of is not None and store.is_suite(of)
     gc.disable()  # thousands of records are no garbage, and would be looked through again and again
     try:
-        found = store.view(root, of)
+        found = store.view(roots, of, own_of(own, None if of_suite and len(roots) > 1 else ()))
         gc.freeze()
     finally:
         gc.enable()
     if not found.records:
-        suite = of if of and store.is_suite(of) else ""
-        where = f"{root}: no records of the suite {Path(suite).stem}" if suite else f"{found.folder}: no records here"
+        suite = of if of and of_suite else ""
+        root, stores = roots[0], " and ".join(map(str, roots))
+        where = f"{stores}: no records of the suite {Path(suite).stem}" if suite else f"{found.folder}: no records here"
         others = sorted({str(path.parent) for path in STORE.glob("**/records") if any(path.iterdir())})
         raise UsageError(
             f"{where}; `glimpse sweep {suite or 'quick'}{rooted(root)}` makes some, --root looks elsewhere"

@@ -18,11 +18,14 @@ from glimpsebench.bench.cli.common import (
     Import,
     Of,
     OneTask,
+    Own,
     Root,
+    Roots,
     Settings,
     app,
     bar_of,
     import_modules,
+    own_of,
     parse_changes,
     run_bar,
     show,
@@ -37,18 +40,22 @@ if TYPE_CHECKING:
 @app.command("leaderboard")
 def leaderboard_command(
     of: Of = None,
-    root: Root = STORE,
+    roots: Roots = None,
+    own: Own = None,
     title: Annotated[str | None, typer.Option(help="The heading; by default the suite's title.")] = None,
     into: Annotated[
         Path | None, typer.Option(help="Also put the tables between this file's leaderboard markers.")
     ] = None,
     markdown: AsMarkdown = False,
 ) -> None:
-    """Recompute leaderboard.md and leaderboard.csv from the records and print the former."""
+    """Recompute leaderboard.md and leaderboard.csv from the records and print the former.
+
+    A contender of your own beside committed rows: glimpse leaderboard SUITE --root runs --root results
+    """
     from glimpsebench.bench import leaderboard
 
-    records, folder, heading = view_of(root, of)
-    folder.mkdir(exist_ok=True)
+    records, folder, heading, _ = view_of(roots, of, own)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = leaderboard.write(records, folder, title or heading)
     if into is not None:
         leaderboard.insert(into, folder, title or heading, records=records)
@@ -64,7 +71,18 @@ def report_command(
         typer.Option(
             "--root",
             metavar="FOLDER",
-            help="Where records lie; repeat for more, the first counts most. By default runs, then results.",
+            help="Where records lie; repeat for more: of one run the first counts that has it. By default runs, then "
+            "results.",
+        ),
+    ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--own",
+            metavar="LABEL",
+            help="Which contenders of your own stand among the rows, of those that were run on the suite's tasks: a "
+            "label or a module, repeat for more; all (unless told) or none. Each counts in the correction of the "
+            "marks.",
         ),
     ] = None,
     into: Annotated[
@@ -84,7 +102,7 @@ def report_command(
     from glimpsebench.bench import report
 
     import_modules(modules)
-    page = report.Page(suites, roots, into, tuple(modules or ()))
+    page = report.Page(suites, roots, into, tuple(modules or ()), own_of(own, None))
     if serve:
         report.serve(page, port)
     else:
@@ -96,7 +114,8 @@ def compare_command(
     contender: Annotated[str, typer.Argument(metavar="A", help="A label as the leaderboard prints it, or 'all'.")],
     other: Annotated[str, typer.Argument(metavar="B", help='The row to compare with, such as "uniform (kind=mask)".')],
     of: Of = None,
-    root: Root = STORE,
+    roots: Roots = None,
+    own: Own = None,
     task: OneTask = None,
     measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
     into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
@@ -110,7 +129,7 @@ def compare_command(
     """
     from glimpsebench.bench import compare, leaderboard
 
-    rows = leaderboard.rows_of(view_of(root, of).records)
+    rows = leaderboard.rows_of(view_of(roots, of, own).records)
     text = compare.markdown(rows, contender, other, measure, task)
     if into is not None:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +142,7 @@ def ablate_command(
     suite: Annotated[
         str | None, typer.Argument(help="A suite's name or a TOML file of your own, with [[claim]].")
     ] = None,
-    root: Root = STORE,
+    roots: Roots = None,
     everything: Annotated[
         Path | None,
         typer.Option("--all", metavar="FOLDER", help="All suites' claims, by a folder of results folders: CLAIMS.md."),
@@ -147,7 +166,7 @@ def ablate_command(
         plan = read_suite(str(suite))
         if not plan.claims:
             raise UsageError(f"the suite {plan.name} makes no claim: [[claim]] in its file states one")
-        records, folder, _ = view_of(root, str(suite))
+        records, folder, *_ = view_of(roots, str(suite), ["none"])
         paths = ablate.write(plan, records, folder)
     show(paths[0].read_text(), markdown)
     print("Written:", *paths, sep="\n  ")
@@ -180,13 +199,15 @@ def figures_command(
     glimpses: Annotated[
         bool, typer.Option("--glimpses", help="Also accuracy after each glimpse, for which selections are replayed.")
     ] = False,
-    root: Root = STORE,
+    roots: Roots = None,
+    own: Own = None,
     modules: Import = None,
 ) -> None:
     """Draw the figures of a paper, and write the tables in LaTeX, into the folder figures of the results folder.
 
-    PDF and PNG of each, and beside them its caption, NAME.txt: images, seeds, intervals and tests. Gated and open
-    contenders stand in panels of their own; what is too much for one figure goes on in NAME-2.
+    PDF and PNG of each, and beside them its caption, NAME.txt and for LaTeX NAME.tex: images, seeds, intervals and
+    tests. Gated and open contenders stand in panels of their own; what is too much for one figure goes on in NAME-2.
+    Each table is a file: leaderboard-gated.tex, leaderboard-open.tex and so on.
     """
     from glimpsebench.bench import ablate, by_glimpse, figures, latex, leaderboard, store
     from glimpsebench.bench.figures.paper import inches
@@ -194,7 +215,7 @@ def figures_command(
 
     wide = inches(width)
     import_modules(modules)
-    records, folder, title = view_of(root, of)
+    records, folder, title, _ = view_of(roots, of, own)
     rows = leaderboard.rows_of(records)
     chosen = by_glimpse.chosen(rows, [], None) if glimpses else []
     replayed = [
@@ -213,10 +234,13 @@ def figures_command(
         pages["ablation"] = ablate.markdown(suite, records)
     for comparison in suite.comparisons if suite else ():
         with suppress(UsageError):  # its rows are not here yet
-            pages[Path(comparison.file).stem] = comparison.text(rows)
+            pages[f"compare-{comparison.file.removesuffix('.md')}"] = comparison.text(rows)
+    images = {row.task: row.records[0].about["task"]["test_images"] for row in rows}
+    about = f"Test images: {', '.join(f'{count} of {task}' for task, count in images.items())}."
     for page, text in pages.items():
-        (into / f"{page}.tex").write_text(latex.tables(text, page))
-        print(f"  {into / page}.tex")
+        for name, table in latex.tables(text, page, folder.name, about).items():
+            (into / f"{name}.tex").write_text(table)
+            print(f"  {into / name}.tex")
 
 
 @app.command("watch")
@@ -286,7 +310,7 @@ def by_glimpse_command(
     from glimpsebench.bench import by_glimpse, compare, leaderboard
 
     import_modules(modules)
-    records, folder, _ = view_of(root, of)
+    records, folder, *_ = view_of(root, of)
     rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = by_glimpse.chosen(rows, labels or [], against)
     results = [
@@ -318,7 +342,7 @@ def curves_command(
     """
     from glimpsebench.bench import compare, curves, leaderboard
 
-    records, folder, _ = view_of(root, of)
+    records, folder, *_ = view_of(root, of)
     folder.mkdir(exist_ok=True)
     rows = compare.on_task(leaderboard.rows_of(records), task)
     chosen = [row for label in labels or () for row in compare.named(rows, label)]

@@ -58,9 +58,9 @@ def write_all(
             duel.draw(here, styles, width),
         ):
             for one in drawn:
-                yield from save(one, folder, ending)
+                yield from save(one, folder, ending, in_latex=True)
     for one in (*profiles.draw(rows, styles, width), *claims.draw(verdicts, width)):
-        yield from save(one, folder)
+        yield from save(one, folder, in_latex=True)
 
 
 def _learns(row: Row) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 import seaborn as sns
 from numpy.typing import NDArray
 
+from glimpsebench.bench import latex
 from glimpsebench.bench.rows import SETTLED, Row
 from glimpsebench.bench.styles import Style
 from glimpsebench.envs.errors import UsageError
@@ -128,16 +129,22 @@ def grid(panels: int, width: float, height: float = 2.1, least: float = 2.6, **s
     return figure, list(axes[:panels])
 
 
-def save(drawn: Drawn, folder: Path, ending: str = "") -> list[Path]:
-    """Write NAME.pdf, NAME.png and NAME.txt, the caption; return their paths. No dates: same figure, same bytes."""
+def save(drawn: Drawn, folder: Path, ending: str = "", in_latex: bool = False) -> list[Path]:
+    """Write NAME.pdf, NAME.png and NAME.txt, the caption; return their paths. No dates: same figure, same bytes.
+
+    Args:
+        in_latex: also NAME.tex, the caption for LaTeX's `\\caption`.
+    """
     stem = folder / f"{drawn.name}{ending}"
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png", "txt")]  # the stem may hold dots
+    kinds = ("pdf", "png", "txt", *(["tex"] if in_latex else []))
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]  # the stem may hold dots
     with mpl.rc_context(STYLE):
         drawn.figure.draw_without_rendering()
         drawn.figure.set_layout_engine("none")  # laid out once, the same for both files
         drawn.figure.savefig(paths[0], metadata={"CreationDate": None})
         drawn.figure.savefig(paths[1], dpi=200)
-    paths[2].write_text("\n".join(textwrap.wrap(drawn.caption, 100, break_on_hyphens=False)) + "\n")
+    for path, caption in zip(paths[2:], (drawn.caption, latex.prose(drawn.caption)), strict=False):
+        path.write_text("\n".join(textwrap.wrap(caption, 100, break_on_hyphens=False, break_long_words=False)) + "\n")
     return paths
 
 

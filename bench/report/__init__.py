@@ -13,6 +13,7 @@ The page has the accuracies of leaderboard.csv, digit by digit. Same records, sa
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +33,14 @@ class Page:
         roots: where they lie; by default runs and the committed results.
         into: the file; by default runs/SUITE/report.html of the first suite.
         modules: contenders from outside that were imported.
+        own: contenders from outside that stand among the rows, as `store.view` has it.
     """
 
     suites: Sequence[str]
     roots: Sequence[Path] | None = None
     into: Path | None = None
     modules: Sequence[str] = ()
+    own: Sequence[str] | None = None
 
     def roots_of(self, suite: str) -> list[Path]:
         return list(self.roots) if self.roots else [Path("runs"), views.STORE]
@@ -49,7 +52,9 @@ class Page:
     @property
     def command(self) -> str:
         """The command that makes it."""
-        return shlex.join(["glimpse", "report", *self.suites])
+        labels = ["none"] if self.own == () else self.own or []
+        own = [word for label in labels for word in ("--own", label)]
+        return shlex.join(["glimpse", "report", *self.suites, *own])
 
     def data(self) -> data.Block:
         """What it shows of the records as they are now.
@@ -57,10 +62,14 @@ class Page:
         Raises:
             UsageError: as `views.view`.
         """
-        return data.block(views.view(name, self.roots_of(name)) for name in self.suites)
+        return data.block(views.view(name, self.roots_of(name), self.own) for name in self.suites)
 
     def write(self) -> Path:
-        """Make the file."""
+        """Make the file; what is lacking for what it should say is a line to standard error, too."""
+        shown = self.data()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(page.page(self.data(), self.command), encoding="utf-8")
+        self.path.write_text(page.page(shown, self.command), encoding="utf-8")
+        for suite in shown["suites"]:
+            if suite["lacking"]:
+                print(suite["lacking"], file=sys.stderr)
         return self.path

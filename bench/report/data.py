@@ -47,6 +47,8 @@ class View:
     Attributes:
         planned: how many runs the suite lists; None where that is not known.
         ablations: verdicts on claims: claim, source, verdict, why, effect, interval, seeds and command, as texts.
+        own: those of the records that are not the suite's, but stand beside them.
+        lacking: what is not there that it takes to say who is better; '' if nothing.
     """
 
     name: str
@@ -54,6 +56,8 @@ class View:
     records: Sequence[Record]
     planned: int | None = None
     ablations: Sequence[Mapping[str, str]] = field(default=())
+    own: Sequence[Record] = ()
+    lacking: str = ""
 
 
 def block(views: Iterable[View]) -> Block:
@@ -69,6 +73,7 @@ def block(views: Iterable[View]) -> Block:
                 "records": len(view.records),
                 "done": sum(record.done for record in view.records),
                 "planned": view.planned,
+                "lacking": escape.terminal(view.lacking),
             }
             for view in views
         ],
@@ -121,6 +126,7 @@ def _section(view: View, rows: Sequence[Row]) -> Block:
     names = [row.label for row in rows]
     ceiling = ceiling_of(rows, rows[0].task)
     drawn = styles(rows)
+    own = {record.folder for record in view.own}
     return {
         "suite": escape.terminal(view.name),
         "title": escape.terminal(view.title),
@@ -141,6 +147,7 @@ def _section(view: View, rows: Sequence[Row]) -> Block:
         "rows": [
             _row(row, lines[row.label], budgets, floors, names) | style for row, style in zip(rows, drawn, strict=True)
         ],
+        "beside": [escape.terminal(row.label) for row in rows if row.records[0].folder in own],
         "pairs": pairs(rows, budgets),
         "published": _published(str(about["settings"].get("name"))),
         "looks": looks.section(rows),
@@ -263,11 +270,10 @@ def _differences(rows: Sequence[Row], scores: Mapping[int, Array]) -> list[tuple
 
 
 def _training(record: Record) -> Block:
-    """How one run's training went: stage by stage, loss and validation accuracy over images passed through."""
-    stages, before = [], 0.0
+    """How one run's training went: stage by stage, loss and validation accuracy over images passed through in all."""
+    stages = []
     for stage in record.curves:
         told: Block = {"stage": escape.terminal(stage["stage"]), "scored": escape.terminal(stage["scored"])}
-        end = before
         for name, among in (("loss", ("loss", "critic_loss")), ("accuracy", ("accuracy",))):
             points = next((stage["measures"][one] for one in among if stage["measures"].get(one)), None)
             if points is None:
@@ -278,8 +284,6 @@ def _training(record: Record) -> Block:
                 [round(images[n]) for n in keep],
                 [None if points["value"][n] is None else float(f"{points['value'][n]:.4g}") for n in keep],
             ]
-            end = max(end, images[-1]) if images else end
-        before = end
         stages.append(told)
     return {"seed": record.seed, "stages": stages}
 

@@ -13,7 +13,7 @@ import base64
 import io
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,12 +151,13 @@ def keep(record: Record) -> Path | None:
 
 
 def section(rows: Sequence[Row]) -> Block:
-    """The looks of one task's rows, of each row its first run that has any; `why` says what is missing.
+    """The looks of one task's rows, of each row its first run that has any; `lacking` says why which rows have none,
+    and `why` the last of these reasons.
 
     Of a track with many rows, those of the best: a page has no room for all.
     """
     found: Block = {"images": [], "labels": [], "size": [], "rows": {}, "why": ""}
-    lacking, of_track = [], Counter[str]()
+    lacking, of_track = defaultdict[str, list[str]](list), Counter[str]()
     for number, row in enumerate(rows):
         of_track[row.track] += 1
         if of_track[row.track] > MOST_ROWS:
@@ -164,8 +165,8 @@ def section(rows: Sequence[Row]) -> Block:
         try:
             record, frames, task, about = _of_row(row)
         except UsageError as error:
-            lacking.append(row.label)
             found["why"] = escape.terminal(str(error))
+            lacking[found["why"]].append(escape.terminal(row.label))
             continue
         if not found["images"]:
             images = tasks.test_split(task).images_NCHW[:IMAGES]

@@ -117,6 +117,9 @@ def _mean(row: Block, at: int) -> float | None:
 
 def _claims(section: Block, rows: Sequence[Block]) -> Iterator[str]:
     """Who is above and who below the strongest floor, and where."""
+    if not any(section["floors"]["evaluator"]):
+        yield "There is no floor here to be above or below."
+        return
     for sign, word in ((1, "Above"), (-1, "Below")):
         some = [
             f"{row['name']} at {spans(section['budgets'], [one == sign for one in row['sign']['evaluator']])}"

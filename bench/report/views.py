@@ -1,4 +1,4 @@
-"""Which records a page is of: those of a suite, from the folders where they may lie, and contenders of one's own."""
+"""Which records a page is of: those of a suite, from the stores where they may lie, and contenders of one's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from glimpsebench import agents
 from glimpsebench.bench import ablate, store
-from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.report.data import View
 from glimpsebench.bench.suites import Suite, read_suite
 from glimpsebench.envs.errors import UsageError
@@ -16,33 +15,37 @@ STORE = Path("results")
 """Committed results: where rows come from that were not run here."""
 
 
-def view(name: str, roots: Sequence[Path]) -> View:
-    """The records of a suite in these folders; of two of the same settings, task and seed, the one that comes first.
-
-    A folder is the suite's own, of which everything counts, or a store (`store`), of which the suite's runs count and,
-    on its tasks, contenders from outside the package.
+def view(name: str, roots: Sequence[Path], own: Sequence[str] | None = None) -> View:
+    """The records of a suite in these stores, and own contenders' beside them (`store.view`).
 
     Raises:
         UsageError: no such suite, a damaged record, or none at all.
     """
     suite = read_suite(name)
-    found: dict[str, Record] = {}
-    for root in roots:
-        for record in _records(suite, root):
-            found.setdefault(store.run_of(record), record)
-    if not found:
+    found = store.view(roots, name, own)
+    if not found.records:
         raise UsageError(
             f"no records of the suite {suite.name} in {', '.join(map(str, roots))}; `glimpse sweep {name}` makes them"
         )
-    records = list(found.values())
-    return View(suite.name, suite.title, records, len(suite.specs), ablate.texts(suite, records))
+    lacking = _lacking(name, suite, found, roots)
+    verdicts = ablate.texts(suite, found.records)
+    return View(suite.name, suite.title, found.records, len(suite.specs), verdicts, found.own, lacking)
 
 
-def _records(suite: Suite, root: Path) -> list[Record]:
-    if not (root / "records").is_dir():
-        return store.of_suite(suite, root)  # a suite's own folder among others, as earlier versions made them
-    if root.name == suite.name:
-        return store.kept(root)
-    tasks = {store.task_id(spec) for spec in suite.specs}
-    own = [one for one in read_all(root) if one.about["agent"]["name"] not in agents.names() and one.task in tasks]
-    return [*store.of_suite(suite, root), *own]
+def _lacking(name: str, suite: Suite, found: store.View, roots: Sequence[Path]) -> str:
+    """What a page needs to say who is better, and these stores do not have; '' if nothing."""
+    floors = {one.task for one in found.records if one.done and one.about["agent"]["reference"] == "floor"}
+    bare = sorted({one.task for one in found.records} - floors)
+    if not bare:
+        return ""
+    absent = [str(root) for root in roots if not root.is_dir()]
+    where = " and ".join(map(str, roots)) + (f" ({' and '.join(absent)}: no such folder)" if absent else "")
+    if len(found.own) == len(found.records):
+        what = f"none of the suite's own runs in {where}"
+    else:
+        what = f"no floor of {' and '.join(bare)} in {where}"
+    if any(agents.find(spec.agent).reference == "floor" for spec in suite.specs):
+        remedy = f"--root CLONE/results adds committed rows, `glimpse sweep {name}` makes them"
+    else:
+        remedy = "the suite asks for no floors (floors = true in its file)"
+    return f"{suite.name}: {what}, so nobody is called better or worse than a floor; {remedy}"

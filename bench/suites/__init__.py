@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from glimpsebench import agents
-from glimpsebench.bench.claims import Claim, arms_of, claim_of, pairs_of
+from glimpsebench.bench.claims import Claim, arms_of, check_budgets, claim_of
 from glimpsebench.bench.compare import ALL, MEASURES, Comparison, matching
 from glimpsebench.bench.records import settings_of
 from glimpsebench.bench.rows import Called, labels_of
@@ -237,7 +237,7 @@ def _claims(tables: Any, specs: Sequence[Spec], changed: bool) -> tuple[list[Cla
         where = f"claim {number}"
         claim = _at(where, claim_of, table)
         try:
-            _at(where, lambda claim: pairs_of(claim, arms), claim)
+            _at(where, lambda claim: check_budgets(claim, arms), claim)
         except UsageError as error:
             if not changed:
                 raise
