@@ -1,5 +1,7 @@
 """How long the leaderboard and the page of many records take, and how much memory; and the page in a browser.
 
+The leaderboard is written twice: with an empty cache, and from what the first time has kept there.
+
 python benchmarks/page.py                # 10,000 records of 1,000 test images, 2,000 rows of five seeds
 python benchmarks/page.py --records 1000 --images 500
 
@@ -121,7 +123,9 @@ def main() -> None:
                 copy(runs[number % len(runs)], number, given.images, root)
         size = sum(path.stat().st_size for path in root.glob("records/*/*/*/*"))
         print(f"{given.records:,} records of {given.images:,} test images, {size / 1e6:.0f} MB")
-        print(f"leaderboard: {timed('leaderboard', '--root', str(root))}", flush=True)
+        os.environ["XDG_CACHE_HOME"] = str(Path(temporary) / "cache")
+        for what in ("leaderboard", "again"):
+            print(f"{what}: {timed('leaderboard', '--root', str(root))}", flush=True)
         page = root / "report.html"
         print(f"page: {timed('report', 'quick', '--root', str(root), '--into', str(page))}")
         print(f"its size: {page.stat().st_size / 1e6:.1f} MB", flush=True)
