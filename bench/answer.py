@@ -8,6 +8,9 @@ images that it is then compared on. What has no records is said to be not run ye
 
 from __future__ import annotations
 
+import itertools
+import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -306,22 +309,23 @@ def leaders(arena: Arena) -> list[Row]:
     return sorted(best, key=lambda row: -last_validation(row))
 
 
-GATED, OPEN = "cell_sequence", "subset"
-"""Two arenas of one sensor, cells, of which the former sees what it has revealed, the latter the whole image."""
+def sensor_of(arena: Arena) -> str:
+    """What its rows point, however many parts an action has."""
+    return re.sub(r", at_once=\w+", "", str(arena.rows[0].about["sensor"]))
 
 
 def gating(arenas: Sequence[Arena]) -> list[str]:
-    """What it costs not to see the image while choosing, at the same sensor: the best of either arena, on each task."""
+    """What it costs not to see the image while choosing: the best of an open and of a gated arena of one sensor."""
     found = []
-    for gated in [arena for arena in arenas if arena.agent == GATED]:
-        rivals = [arena for arena in arenas if arena.agent == OPEN and arena.task == gated.task]
-        if rivals and leaders(gated) and leaders(rivals[0]):
-            sides = leaders(rivals[0])[0], leaders(gated)[0]
-            names = [
-                f"{estimator_of(row)} ({arena.track})" for row, arena in zip(sides, (rivals[0], gated), strict=True)
-            ]
+    for gated, free in itertools.product(arenas, repeat=2):
+        alike = gated.task == free.task and sensor_of(gated) == sensor_of(free)
+        if alike and (gated.track, free.track) == ("gated", "open") and leaders(gated) and leaders(free):
+            sides = leaders(free)[0], leaders(gated)[0]
+            names = [f"{estimator_of(row)} ({row.track})" for row in sides]
             compared = differences(*sides)
-            found.append(f"On {escape.markdown(gated.task)}, the best of {OPEN} against the best of {GATED}:\n")
+            found.append(
+                f"On {escape.markdown(gated.task)}, the best of {free.agent} against the best of {gated.agent}:\n"
+            )
             found += [f"- {sentence(names[0], names[1], compared, by)}" for by in SCORED]
     return ["## What gating costs\n", *found, ""] if found else []
 
@@ -394,9 +398,7 @@ def _span(values: Sequence[float]) -> str:
 
 WORDS = """## Words
 
-- *arena*: an agent whose setting `estimator` is all that differs between its rows. `subset`: all cells of a mask at
-  once; `cell_sequence`: cells one after another; `window_sequence`: windows one after another; `crop`: one window,
-  where and how large.
+- *arena*: an agent whose setting `estimator` is all that differs between its rows.
 - *estimator*: the learning signal, of the family of reinforcement learning or of gradients.
 - *gated*: the choice sees only what has been revealed before; *open*: it sees the whole image, and is judged by what it
   hands on.
@@ -407,6 +409,12 @@ WORDS = """## Words
   differences of two rows, too. *detectable*: so large must a true difference be to be found four times in five.
 - *best*: on validation images at the end of training; nothing is chosen on test images.
 """
+
+
+def _described(agent: str) -> str:
+    """An arena in a line: what its file says first."""
+    says = (sys.modules[agents.find(agent).__module__].__doc__ or "").partition(". ")[2]
+    return f"- `{agent}`: {says[0].lower()}{says[1:].partition(';')[0]}.\n" if says else ""
 
 
 def asked() -> dict[tuple[str, str], str]:
@@ -443,7 +451,7 @@ def markdown(records: Iterable[Record]) -> str:
         parts.append("## Not run yet\n")
         parts += [f"- {agent} on {task}: `glimpse sweep {suite}`" for agent, task, suite in missing]
         parts.append("")
-    parts.append(WORDS)
+    parts.append(WORDS + "".join(map(_described, dict.fromkeys(agent for agent, _ in [*have, *wanted]))))
     return "\n".join(parts).rstrip() + "\n"
 
 
