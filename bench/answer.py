@@ -451,7 +451,7 @@ def markdown(records: Iterable[Record]) -> str:
         parts.append("## Not run yet\n")
         parts += [f"- {agent} on {task}: `glimpse sweep {suite}`" for agent, task, suite in missing]
         parts.append("")
-    parts.append(WORDS + "".join(map(_described, dict.fromkeys(agent for agent, _ in [*have, *wanted]))))
+    parts.append(WORDS + "".join(map(_described, sorted({agent for agent, _ in [*have, *wanted]}))))
     return "\n".join(parts).rstrip() + "\n"
 
 
