@@ -76,11 +76,15 @@ class Checkpoints:
         self.folder, self.identity, self.agent, self.curves = folder, identity, agent, curves
         self.say = say or _on_stderr
         self.every, self.took, self.regained = seconds(), 0.0, 0.0
-        self.began = self.written = time.perf_counter()
-        self.images, self.steps = USE.images, USE.steps
         self.loops = 0
         self.keeps = self.every < np.inf and _resumable(agent)
         self.saved = self._saved() if self.keeps else {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Training begins now: what this process did before, such as training a judge, is no part of it."""
+        self.began = self.written = time.perf_counter()
+        self.images, self.steps = USE.images, USE.steps
 
     def loop(self, steps: Iterator[int], parts: Mapping[str, Stateful]) -> Iterator[int]:
         """The steps of the next loop of `fit` that are not done yet; keeps checkpoints between them."""

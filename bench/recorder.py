@@ -86,6 +86,10 @@ class Recorder:
         self._validation: Split | None = None
         self._stages: list[_Stage] = []
 
+    def begin(self) -> None:
+        """Training begins now, not when this was made."""
+        self._began = time.perf_counter()
+
     def __call__(self, loop: Iterable[int]) -> Iterator[int]:
         items = list(loop)
         stage = _Stage(f"stage {len(self._stages) + 1}", len(items), self._now)

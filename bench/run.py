@@ -191,6 +191,9 @@ def run(
                     each.run(stages)
             stages.training(agent)
             began = True
+            curves.begin()
+            checkpoints.begin()
+            clock[0] = time.perf_counter()
             with (
                 training_on(device, agent),
                 reporting_to(curves),

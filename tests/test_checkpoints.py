@@ -195,6 +195,32 @@ def test_an_interrupted_run_has_the_same_record_and_leaves_nothing(task: Task, r
     assert not (root / "checkpoints").exists()
 
 
+def test_networks_that_a_run_trained_before_it_are_no_part_of_it_however_it_is_cut(
+    task: Task, root: Path, unjudged: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(CENTER, root / "whole", iter)
+    clock, passed = time.perf_counter, [0.0]
+
+    class Network:
+        """A judge's, of which training takes long and draws images, as it seems."""
+
+        steps = 1
+
+        def run(self, _: Any) -> None:
+            task.train()
+            passed[0] += 1000
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + passed[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(judges, "missing", lambda _: [Network()])
+        with pytest.raises(Killed):
+            run(CENTER, root, Killer(6))
+    record = run(CENTER, root, iter)
+    assert files(record.folder) == files(expected.folder)
+    assert record.timings["fit"] < 500
+    assert max(record.curve_seconds[0]["loss"]) < 500
+
+
 @pytest.mark.parametrize("change", ["settings", "seed", "libraries"])
 def test_no_other_run_goes_on_from_a_checkpoint(
     change: str, task: Task, root: Path, unjudged: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
