@@ -245,7 +245,8 @@ def view_of(root: Path | Sequence[Path] | None, of: str | None, own: Sequence[st
     gc.disable()  # thousands of records are no garbage, and would be looked through again and again
     try:
         found = store.view(roots, of, own_of(own, None if of_suite and len(roots) > 1 else ()))
-        gc.freeze()
+        if len(found.records) > 1000:
+            gc.freeze()
     finally:
         gc.enable()
     if not found.records:
