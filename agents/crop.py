@@ -57,6 +57,10 @@ class WindowSelector(nn.Module):
         w = width
         self.local = nn.Sequential(conv(channels, w, 2), conv(w, 2 * w, 2), conv(2 * w, 2 * w))
         self.score, self.extent = nn.Conv2d(2 * w, 1, 3, 1, 1), nn.Linear(2 * w, 1)
+        for (
+            value
+        ) in self.extent.parameters():  # sizes begin in the middle: at the smallest, tanh has no slope to leave by
+            nn.init.zeros_(value)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         x = self.local(image_BCHW)
@@ -81,6 +85,7 @@ class Crop(DuelAgent):
     std: Rate = 0.2
     largest: Part = 0.3
 
+    version: ClassVar[int] = 2
     track: ClassVar[Literal["gated", "open"]] = "open"
     observation: ClassVar[Kind] = "image"
     curve_at: ClassVar[float] = 0.15

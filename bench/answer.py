@@ -286,7 +286,7 @@ def table(arena: Arena) -> str:
     parts = []
     for by in reversed(SCORED):
         lines = [[estimator_of(row), family_of(row), *accuracies(row, by, reached)] for row in rows]
-        parts.append(f"Accuracy by the {SCORED[by]}, in per cent:\n\n{pipe(head, lines)}")
+        parts.append(f"Accuracy by the {SCORED[by]}, in per cent:\n\n{pipe(head, lines, left=2)}")
     lines = []
     for row in rows:
         found = row.runs[0].about["findings"] if row.runs else {}
@@ -323,11 +323,18 @@ def gating(arenas: Sequence[Arena]) -> list[str]:
             sides = leaders(free)[0], leaders(gated)[0]
             names = [f"{estimator_of(row)} ({row.track})" for row in sides]
             compared = differences(*sides)
-            found.append(
-                f"On {escape.markdown(gated.task)}, the best of {free.agent} against the best of {gated.agent}:\n"
+            task, effort = (
+                escape.markdown(gated.task),
+                "; ".join(f"{each.agent}: {_effort(each)}" for each in (free, gated)),
             )
+            found.append(f"On {task}, the best of {free.agent} against the best of {gated.agent} ({effort}):\n")
             found += [f"- {sentence(names[0], names[1], compared, by)}" for by in SCORED]
     return ["## What gating costs\n", *found, ""] if found else []
+
+
+def _effort(arena: Arena) -> str:
+    seeds = min(len(row.records) for row in arena.rows)
+    return f"{arena.passes:,} passes, {seeds} seeds{', provisional' if seeds < SETTLED else ''}"
 
 
 def sensing(arenas: Sequence[Arena]) -> list[str]:
@@ -339,8 +346,9 @@ def sensing(arenas: Sequence[Arena]) -> list[str]:
             floors.sort(key=lambda pair: -pair[1].above_chance("evaluator").mean())
             head = ["arena", "what is drawn", *(f"{100 * budget:g} %" for budget in BUDGETS)]
             lines = [[arena.agent, estimator_of(row), *accuracies(row, "evaluator", BUDGETS)] for arena, row in floors]
-            tables.append(f"On {escape.markdown(task)}, by the judge, in per cent:\n\n{pipe(head, lines)}")
-    heading = "## What the sensor is worth\n\nChoices drawn at random, before the same predictor's training.\n"
+            tables.append(f"On {escape.markdown(task)}, by the judge, in per cent:\n\n{pipe(head, lines, left=2)}")
+    said = "Choices drawn at random, in each arena with its own predictor, trained on them in the same way."
+    heading = f"## What the sensor is worth\n\n{said}\n"
     return [heading, *tables] if tables else []
 
 
@@ -402,8 +410,10 @@ WORDS = """## Words
 - *estimator*: the learning signal, of the family of reinforcement learning or of gradients.
 - *gated*: the choice sees only what has been revealed before; *open*: it sees the whole image, and is judged by what it
   hands on.
-- *passes*: canvases that the predictor has read for the selector's training, the same number for all rows of an arena;
-  *images*: those that it was shown for it, fewer for who compares several choices of one image.
+- *passes*: canvases that the predictor has read for the selector's training, as many whole steps as fit in the same
+  number for all rows of an arena that learn; *images*: those that they were drawn of, fewer for who compares several
+  choices of one image.
+- *same predictor*: of a row that learns no choice: the predictor is trained like that of the others.
 - *own*: accuracy by the predictor that was trained with the choices; *judge*: by classifiers that no agent has met.
 - *±* and *a to b*: 95 % intervals over images, seeds and members of the judge. *ahead*: after Holm's correction for all
   differences of two rows, too. *detectable*: so large must a true difference be to be found four times in five.

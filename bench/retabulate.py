@@ -30,6 +30,7 @@ def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
     """
     arenas = answer.arenas_of(fought)
     drawn = [folder for folder in folders(results) if folder.name.startswith(answer.PREFIX)]
+    drawn.sort(key=lambda folder: -len(store.kept(folder)))  # that of most runs is shown
     curves = [path for folder in drawn for path in [folder / "curve.png"] if path.is_file()]
     lines = [
         f"**The answer so far**, at equal networks, data and predictor passes. {answer.in_short(arenas)}",

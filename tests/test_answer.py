@@ -156,7 +156,10 @@ def test_gating_and_the_sensor_are_compared_where_both_arenas_have_been_run(judg
         records += [Record(ran.folder, {**ran.about, "seed": seed}) for seed in range(2)]
     text = answer.markdown(records)
     section = text.split("## What gating costs")[1].split("\n## ")[0]
-    assert "On beacon-v1, the best of subset against the best of cell_sequence:" in section
+    assert (
+        "On beacon-v1, the best of subset against the best of cell_sequence (subset: 128 passes, 2 seeds, provisional; "
+        in section
+    )
     assert "(open)" in section
     sensors = text.split("## What the sensor is worth")[1].split("\n## ")[0]
     assert {line.split(" | ")[0] for line in sensors.splitlines()[-2:]} == {"| subset", "| cell_sequence"}

@@ -23,6 +23,7 @@ from glimpsebench import agents
 from glimpsebench.agents.cell_sequence import CellSequence
 from glimpsebench.agents.common import estimators
 from glimpsebench.agents.common.duel import DuelAgent
+from glimpsebench.agents.crop import WindowSelector
 from glimpsebench.agents.window_sequence import WindowSequence
 from glimpsebench.envs.tasks import Task
 
@@ -30,6 +31,14 @@ ROOT = Path(__file__).parents[1]
 SCORES = torch.tensor([0.4, -0.8, 1.3, 0.1])
 COUNT = 2
 ARENAS = [name for name in agents.names() if issubclass(agents.find(name), DuelAgent)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_windows_of_every_seed_begin_in_the_middle_of_their_sizes(seed: int) -> None:
+    torch.manual_seed(seed)
+    images_BCHW = torch.rand(8, 1, 32, 32)
+    begun_B = WindowSelector(1, 16)(images_BCHW)[:, 2]
+    assert begun_B.abs().max() < 1e-6, "at an end of tanh there is no slope to leave it by"
 
 
 def value(mask: Tensor) -> Tensor:
