@@ -156,6 +156,10 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(case: str, task: Tas
     interrupted_and_resumed(lambda: agents.make(*few_steps(case)), task, tmp_path, 0.625)
 
 
+def test_a_learner_that_explores_goes_on_exploring(task: Task, tmp_path: Path) -> None:
+    interrupted_and_resumed(lambda: agents.make(*few_steps("cell_sequence_sb3, dqn")), task, tmp_path, 0.25)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_wherever_a_training_is_interrupted(case: str, task: Task, tmp_path: Path) -> None:

@@ -191,7 +191,10 @@ class LearnerState:
         "_current_progress_remaining",
         "_last_obs",
         "_last_episode_starts",
+        "exploration_rate",
+        "_n_calls",
     )
+    """What has changed of a learner's attributes; the last two are DQN's."""
     REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
     def __init__(self, learner: BaseAlgorithm) -> None:
@@ -220,7 +223,7 @@ class LearnerState:
         state = {
             "parameters": learner.get_parameters(),
             "variables": self.variables,
-            "attributes": {name: getattr(learner, name) for name in self.ATTRIBUTES},
+            "attributes": {name: getattr(learner, name) for name in self.ATTRIBUTES if hasattr(learner, name)},
             "episodes": list(learner.ep_info_buffer or []),
             "action_space": learner.action_space.np_random.bit_generator.state,
             "env": self.env.state(),
@@ -245,8 +248,8 @@ class LearnerState:
         with torch.no_grad():
             for name, value in self.variables.items():
                 value.copy_(state_dict["variables"][name])
-        for name in self.ATTRIBUTES:
-            setattr(learner, name, state_dict["attributes"][name])
+        for name, value in state_dict["attributes"].items():
+            setattr(learner, name, value)
         assert learner.ep_info_buffer is not None
         learner.ep_info_buffer.clear()
         learner.ep_info_buffer.extend(state_dict["episodes"])
