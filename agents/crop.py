@@ -57,9 +57,7 @@ class WindowSelector(nn.Module):
         w = width
         self.local = nn.Sequential(conv(channels, w, 2), conv(w, 2 * w, 2), conv(2 * w, 2 * w))
         self.score, self.extent = nn.Conv2d(2 * w, 1, 3, 1, 1), nn.Linear(2 * w, 1)
-        for (
-            value
-        ) in self.extent.parameters():  # sizes begin in the middle: at the smallest, tanh has no slope to leave by
+        for value in self.extent.parameters():  # sizes begin in the middle: at an end, tanh has no slope
             nn.init.zeros_(value)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:

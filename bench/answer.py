@@ -212,7 +212,7 @@ def answer(arena: Arena, suite: str | None) -> str:
     Args:
         suite: that asks for its runs, if one does.
     """
-    best = {family: next(iter(arena.family(family)), None) for family in (RL, GRADIENT, FLOOR)}
+    best = {family: _first(arena, family) for family in (RL, GRADIENT, FLOOR)}
     rl, gradient, floor = best[RL], best[GRADIENT], best[FLOOR]
     seeds = [len(row.records) for row in arena.rows]
     counted = " to ".join(map(str, dict.fromkeys((min(seeds), max(seeds)))))
@@ -323,10 +323,8 @@ def gating(arenas: Sequence[Arena]) -> list[str]:
             sides = leaders(free)[0], leaders(gated)[0]
             names = [f"{estimator_of(row)} ({row.track})" for row in sides]
             compared = differences(*sides)
-            task, effort = (
-                escape.markdown(gated.task),
-                "; ".join(f"{each.agent}: {_effort(each)}" for each in (free, gated)),
-            )
+            task = escape.markdown(gated.task)
+            effort = "; ".join(f"{arena.agent}: {_effort(arena)}" for arena in (free, gated))
             found.append(f"On {task}, the best of {free.agent} against the best of {gated.agent} ({effort}):\n")
             found += [f"- {sentence(names[0], names[1], compared, by)}" for by in SCORED]
     return ["## What gating costs\n", *found, ""] if found else []
@@ -344,8 +342,9 @@ def sensing(arenas: Sequence[Arena]) -> list[str]:
         floors = [(arena, row) for arena in arenas if arena.task == task for row in arena.family(FLOOR)[:1]]
         if len(floors) > 1:
             floors.sort(key=lambda pair: -pair[1].above_chance("evaluator").mean())
-            head = ["arena", "what is drawn", *(f"{100 * budget:g} %" for budget in BUDGETS)]
-            lines = [[arena.agent, estimator_of(row), *accuracies(row, "evaluator", BUDGETS)] for arena, row in floors]
+            reached = [budget for budget in BUDGETS if any(budget in row.reached for _, row in floors)]
+            head = ["arena", "what is drawn", *(f"{100 * budget:g} %" for budget in reached)]
+            lines = [[arena.agent, estimator_of(row), *accuracies(row, "evaluator", reached)] for arena, row in floors]
             tables.append(f"On {escape.markdown(task)}, by the judge, in per cent:\n\n{pipe(head, lines, left=2)}")
     said = "Choices drawn at random, in each arena with its own predictor, trained on them in the same way."
     heading = f"## What the sensor is worth\n\n{said}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from tqdm import tqdm
@@ -32,9 +32,6 @@ from glimpsebench.bench.cli.common import (
     view_of,
 )
 from glimpsebench.envs.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("leaderboard")
