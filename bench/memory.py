@@ -1,8 +1,9 @@
-"""What was computed of rows, kept from one command to the next: a table of thousands of records grows run by run.
+"""What was found of records, kept from one command to the next: a table of thousands of them grows run by run.
 
-A row's figures (`rows.Row.figures`) are a function of its records' files and of this code. Both are in the name under
-which they are kept, in SQLite in the user's cache; so what has changed is computed anew, and a record whose files are
-not as they were written is refused as ever. Where the cache cannot be read or written, everything is computed.
+Whether a record.json is one (`records`) is a function of its bytes and of this code, and a row's figures
+(`rows.Row.figures`) are one of its records' files and of this code. Both are in the names under which they are kept, in
+SQLite in the user's cache; so what has changed is looked at anew, and a record whose files are not as they were written
+is refused as ever. Where the cache cannot be read or written, everything is.
 """
 
 from __future__ import annotations
@@ -14,14 +15,31 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pydantic
 
-from glimpsebench.bench.rows import Row
 from glimpsebench.envs import datasets
+
+if TYPE_CHECKING:
+    from glimpsebench.bench.rows import Row
 
 MOST_BYTES = 2**28
 """Of the file; a larger one is begun anew."""
+
+
+@contextmanager
+def sound() -> Iterator[set[str]]:
+    """The SHA-256 of each record.json that was found to be sound; those that are added are kept at the end."""
+    known: set[str] = set()
+    with suppress(sqlite3.Error, OSError), closing(_opened()) as kept:
+        known.update(name for (name,) in kept.execute("SELECT name FROM sound"))
+    before = frozenset(known)
+    yield known
+    if new := known - before:
+        with suppress(sqlite3.Error, OSError), closing(_opened()) as kept, kept:
+            kept.executemany("INSERT OR IGNORE INTO sound VALUES (?)", ((name,) for name in new))
 
 
 @contextmanager
@@ -54,12 +72,13 @@ def _opened() -> sqlite3.Connection:
             other.unlink(missing_ok=True)
     kept = sqlite3.connect(path, timeout=5)
     kept.execute("CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, figures TEXT)")
+    kept.execute("CREATE TABLE IF NOT EXISTS sound (name TEXT PRIMARY KEY) WITHOUT ROWID")
     return kept
 
 
 @functools.cache
 def _code() -> str:
-    """The hash of the code that computes figures."""
+    """The hash of the code that checks records and computes figures."""
     here = sorted(Path(__file__).parent.glob("*.py"))
-    content = b"\0".join(path.read_bytes() for path in here) + np.__version__.encode()
+    content = b"\0".join(path.read_bytes() for path in here) + f"{np.__version__} {pydantic.VERSION}".encode()
     return hashlib.sha256(content).hexdigest()[:16]

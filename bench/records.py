@@ -49,7 +49,7 @@ from safetensors import SafetensorError
 
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
-from glimpsebench.bench import arrays, escape, hashes, metrics
+from glimpsebench.bench import arrays, escape, hashes, memory, metrics
 from glimpsebench.bench.schema import (
     SCHEMA,
     About,
@@ -58,7 +58,9 @@ from glimpsebench.bench.schema import (
     Curves,
     Timings,
     asked,
+    parsed,
     read_json,
+    read_plain,
     shown,
 )
 from glimpsebench.envs import tasks
@@ -120,16 +122,28 @@ class Record:
     label: str | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> Record:
+    def read(cls, folder: Path, sound: set[str] | None = None) -> Record:
         """The record in a folder.
+
+        Args:
+            folder: where it lies.
+            sound: the SHA-256 of each record.json that need not be looked at again (`memory.sound`); this one's comes
+                to them.
 
         Raises:
             UsageError: it is not there, is damaged, or does not agree with itself.
         """
         path = folder / "record.json"
-        about = read_json(path, About)
-        _check_key(path, about)
-        hashes.check(path.parent, [path.name])
+        content = read_plain(path)
+        its_hash = hashlib.sha256(content).hexdigest()
+        if sound is not None and its_hash in sound:
+            about = json.loads(content)
+        else:
+            about = parsed(path, content, About)
+            _check_key(path, about)
+        hashes.check(folder, [path.name], {path.name: its_hash})
+        if sound is not None:
+            sound.add(its_hash)
         names = judges_of(folder)
         return cls(
             folder,
@@ -315,7 +329,8 @@ class Record:
 
 def judges_of(folder: Path) -> list[str]:
     """The names of the judges whose judgements lie beside a record."""
-    names = [re.fullmatch(r"judgement\.([0-9a-f]{16})\.npz", path.name) for path in folder.iterdir()]
+    with os.scandir(folder) as files:
+        names = [re.fullmatch(r"judgement\.([0-9a-f]{16})\.npz", file.name) for file in files]
     return sorted(name[1] for name in names if name)
 
 
@@ -414,7 +429,8 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
     """
     if folders is None:
         folders = [path.parent for path in (root / "records").glob("*/*/*/record.json")]
-    found = [Record.read(folder) for folder in sorted(folders)]
+    with memory.sound() as sound:
+        found = [Record.read(folder, sound) for folder in sorted(folders)]
     for record in found:
         if record.folder != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
             raise UsageError(f"{record.folder / 'record.json'}: key: the folder is not that of its task, agent and key")

@@ -87,7 +87,7 @@ class Row:
         found = [record.level for record in self.runs]
         return None if None in found else min(filter(None, found), key=get_args(Level).index, default=None)
 
-    @property
+    @cached_property
     def note(self) -> str:
         """Runs that did not end well, few seeds, what an audit and `verify` found, what it learned from beside labels,
         and on which other device."""
@@ -155,6 +155,8 @@ class Row:
         if known is None or not {*asked} <= {*known[0]}:
             every = sorted({*BUDGETS, *self.points, *asked})
             known = self.figures[name] = [every, list(compute(every))]
+        if known[0] == [*asked]:
+            return list(known[1])
         at = dict(zip(*known, strict=True)) if known[1] else {}
         return [at[budget] for budget in asked] if at else []
 
@@ -520,20 +522,25 @@ def labels_of(abouts: Sequence[Mapping[str, Any]], labels: Sequence[str | None] 
         [{"source": (agent["source"] or "unknown")[:8]} for agent in agents],
     ]
     names = _told_apart([(agent["name"], dict(sorted(agent["changed"].items()))) for agent in agents], stages, tasks)
+    mine = [{"agent": agent["name"], **dict(sorted(agent["changed"].items()))} for agent in agents]
+    among: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for label, task, entries in zip(given, tasks, mine, strict=True):
+        among[entries["agent"],].append(entries)
+        if label is not None:
+            among[label, task].append(entries)
+    differing = {group: _differing(several) for group, several in among.items()}
     called = []
-    for label, task, agent in zip(given, tasks, agents, strict=True):
-        rows = zip(given, tasks, agents, strict=True)
-        if label is None:
-            beside = [{"agent": agent["name"], **each["changed"]} for each in agents if each["name"] == agent["name"]]
-        else:
-            beside = [
-                {"agent": each["name"], **each["changed"]} for other, on, each in rows if (other, on) == (label, task)
-            ]
-        mine = {"agent": agent["name"], **dict(sorted(agent["changed"].items()))}
-        apart = {key: mine[key] for key in mine if any(each.get(key) != mine[key] for each in beside)}
-        called.append((label or agent["name"], apart))
+    for label, task, entries in zip(given, tasks, mine, strict=True):
+        keys = differing[(entries["agent"],) if label is None else (label, task)]
+        called.append((label or entries["agent"], {key: entries[key] for key in entries if key in keys}))
     short = _told_apart(called, stages, tasks)
     return [Called(*each) for each in zip(tasks, short, names, strict=True)]
+
+
+def _differing(several: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The keys whose values are not the same in all of them."""
+    keys = {key for one in several for key in one}
+    return {key for key in keys if any(one.get(key) != several[0].get(key) for one in several)}
 
 
 def _told_apart(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -207,7 +208,16 @@ def read_json(path: Path, model: type[BaseModel]) -> Any:
     Raises:
         UsageError: it is not there, too large, not JSON (a key said twice, NaN), or a field does not fit.
     """
-    try:
+    return parsed(path, read_plain(path), model)
+
+
+def read_plain(path: Path) -> bytes:
+    """The content of a record's file.
+
+    Raises:
+        UsageError: it is not there, no plain file, or too large.
+    """
+    with _readable(path):
         try:
             about = path.stat()
         except FileNotFoundError:
@@ -216,16 +226,33 @@ def read_json(path: Path, model: type[BaseModel]) -> Any:
             raise ValueError("not a plain file")
         if about.st_size > MOST_BYTES:
             raise ValueError(f"{about.st_size:,} bytes, and {MOST_BYTES:,} are the most")
-        content = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_constant)
-        if not isinstance(content, list if issubclass(model, RootModel) else dict):
+        return path.read_bytes()
+
+
+def parsed(path: Path, content: bytes, model: type[BaseModel]) -> Any:
+    """What a file's content says, if it is JSON that fits a model.
+
+    Raises:
+        UsageError: it is not JSON (a key said twice, NaN), or a field does not fit.
+    """
+    with _readable(path):
+        said = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
+        if not isinstance(said, list if issubclass(model, RootModel) else dict):
             raise ValueError("not a table")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not a readable record ({shown(error)}); delete its folder to run it again") from None
     try:
-        model.model_validate(content)
+        model.model_validate(said)
     except ValidationError as error:
         raise UsageError(f"{path}: {_first(error)}") from None
-    return content
+    return said
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Errors of a file as one line that names it."""
+    try:
+        yield
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not a readable record ({shown(error)}); delete its folder to run it again") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

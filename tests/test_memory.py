@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import Alone, Beacon, judged_by
-from glimpsebench.bench import hashes, judgements, leaderboard, memory
+from glimpsebench.bench import hashes, judgements, leaderboard, memory, records
 from glimpsebench.bench.records import Judgement, Record, read_all
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs import datasets, tasks
@@ -76,6 +76,25 @@ def test_what_is_known_is_not_computed_again_and_the_tables_are_the_same(
     monkeypatch.setattr(leaderboard.Row, "scores", never)
     monkeypatch.setattr(Record, "fraction_FN", never)
     assert written(store) == first
+
+
+def test_a_sound_record_is_not_looked_at_again_and_a_changed_one_is(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_all(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "parsed", never)
+        assert [one.about for one in read_all(store)] == [one.about for one in first]
+    path = first[0].folder / "record.json"
+    before = path.read_text()
+    path.write_text(before.replace(f'"seed": {first[0].seed}', '"seed": 7'))
+    hashes.write(path.parent)  # as a forger would
+    for _ in range(2):  # what was refused does not become known
+        with pytest.raises(UsageError, match=r"key: .* is not the hash of what was asked"):
+            read_all(store)
+    path.write_text(before)
+    with pytest.raises(UsageError, match="not as it was written"):  # sound, and not what the list beside it tells of
+        read_all(store)
 
 
 def test_another_judgement_other_seconds_and_another_run_are_computed(store: Path) -> None:
