@@ -169,36 +169,61 @@ def common_seconds(rows: Sequence[Row]) -> float:
     return float(min(ends, default=np.nan))
 
 
-def differences(mine: Row, theirs: Row) -> dict[tuple[str, float], Difference]:
-    """By score and budget, where both have one, with p-values that are adjusted for there being so many (Holm)."""
+Differences = Mapping[tuple[str, float], Difference]
+"""By score and budget, where both rows have one."""
+
+
+def differences(mine: Row, theirs: Row) -> Differences:
+    """Of two rows, with p-values that are adjusted for there being so many (Holm)."""
+    return adjusted([_differences(mine, theirs)])[0]
+
+
+def duels(arenas: Sequence[Arena]) -> list[Differences]:
+    """Of each arena, between the best row of either family: reinforcement learning less gradient, {} without one of
+    them. The p-values are adjusted for all of these arenas' differences."""
+    best = [[_first(arena, family) for family in (RL, GRADIENT)] for arena in arenas]
+    return adjusted([_differences(rl, gradient) if rl and gradient else {} for rl, gradient in best])
+
+
+def adjusted(several: Sequence[Differences]) -> list[Differences]:
+    """With p-values for there being so many differences in all (Holm)."""
+    p = iter(holm(np.array([each.p for found in several for each in found.values()])))
+    return [{key: each._replace(p=float(next(p))) for key, each in found.items()} for found in several]
+
+
+def _differences(mine: Row, theirs: Row) -> Differences:
     found: dict[tuple[str, float], Difference] = {}
-    for by in SCORED:
-        for budget in BUDGETS:
-            sides = [row.scores(by, budget) for row in (mine, theirs)]
-            if sides[0] is not None and sides[1] is not None:
-                found[by, budget] = crossed(sides[0], sides[1])
-    if not found:
-        return {}
-    adjusted = holm(np.array([each.p for each in found.values()]))
-    return {key: each._replace(p=float(p)) for (key, each), p in zip(found.items(), adjusted, strict=True)}
+    for by, budget in itertools.product(SCORED, BUDGETS):
+        sides = [row.scores(by, budget) for row in (mine, theirs)]
+        if sides[0] is not None and sides[1] is not None:
+            found[by, budget] = crossed(sides[0], sides[1])
+    return found
 
 
 def points(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def sentence(first: str, second: str, found: Mapping[tuple[str, float], Difference], by: str) -> str:
+def sentence(first: str, second: str, found: Differences, by: str, among: int | None = None) -> str:
     """Who is ahead of whom by one score, budget by budget, as far as the intervals tell.
 
     Differences are the leader's less the other's; where neither is surely ahead, the first one's less the second's.
+
+    Args:
+        first: a row's name.
+        second: the other's.
+        found: first less second.
+        by: the score.
+        among: for how many differences the p-values are adjusted; by default for these.
     """
+    among = among or len(found)
     ahead: dict[str, list[str]] = {first: [], second: [], "": []}
     for (score, budget), each in found.items():
         if score != by:
             continue
         winner = (first if each.mean > 0 else second) if each.p < SURE else ""
         mean, low, high = (each.mean, each.low, each.high) if winner != second else (-each.mean, -each.high, -each.low)
-        least = "" if winner else f"; detectable: {points(each.detectable(len(found)))}"
+        least = "" if winner else f"; detectable: {points(each.detectable(among))}"
         ahead[winner].append(f"{100 * budget:g} % ({points(mean)} points, {points(low)} to {points(high)}{least})")
     parts = [f"{name} is ahead at {'; '.join(at)}" for name, at in ahead.items() if at and name]
     if ahead[""]:
@@ -206,11 +231,14 @@ def sentence(first: str, second: str, found: Mapping[tuple[str, float], Differen
     return f"By the {SCORED[by]}: {', and '.join(parts)}." if parts else f"By the {SCORED[by]}: nothing to compare."
 
 
-def answer(arena: Arena, suite: str | None) -> str:
+def answer(arena: Arena, suite: str | None, found: Differences, among: int) -> str:
     """What the records of one arena say, in sentences, and the table that they are read from.
 
     Args:
+        arena: with its rows.
         suite: that asks for its runs, if one does.
+        found: who is ahead in it (`duels`).
+        among: how many differences all arenas have.
     """
     best = {family: _first(arena, family) for family in (RL, GRADIENT, FLOOR)}
     rl, gradient, floor = best[RL], best[GRADIENT], best[FLOOR]
@@ -224,18 +252,17 @@ def answer(arena: Arena, suite: str | None) -> str:
     ]
     if rl is not None and gradient is not None:
         names = estimator_of(rl), estimator_of(gradient)
-        found = differences(rl, gradient)
         lines.append(
             f"Of reinforcement learning {names[0]} is the best on validation images, of the gradients {names[1]}. "
             "At equal predictor passes, on test images:\n"
         )
-        lines += [f"- {sentence(*names, found, by)}" for by in SCORED]
+        lines += [f"- {sentence(*names, found, by, among)}" for by in SCORED]
         lines.append("\n" + equal_seconds([row for row in (rl, gradient, floor) if row is not None]))
     for family, row in ((RL, rl), (GRADIENT, gradient)):
         if row is not None and floor is not None:
             lines.append(f"\nWhat learning is worth, {family}, against {estimator_of(floor)}:\n")
-            found = differences(row, floor)
-            lines += [f"- {sentence(estimator_of(row), estimator_of(floor), found, by)}" for by in SCORED]
+            worth = differences(row, floor)
+            lines += [f"- {sentence(estimator_of(row), estimator_of(floor), worth, by)}" for by in SCORED]
     missing = [family for family in (RL, GRADIENT, FLOOR) if best[family] is None]
     if missing:
         lines.append(f"\nNot run yet: {', '.join(missing)}.")
@@ -354,23 +381,25 @@ def sensing(arenas: Sequence[Arena]) -> list[str]:
 def in_short(arenas: Sequence[Arena]) -> str:
     """The whole answer in a few sentences, by the judge: who is ahead where, what would have been seen, what learning
     is worth."""
-    fought = [(arena, leaders(arena)) for arena in arenas if _first(arena, RL) and _first(arena, GRADIENT)]
+    each_found = duels(arenas)
+    among = sum(map(len, each_found))
+    fought = [(arena, found) for arena, found in zip(arenas, each_found, strict=True) if found]
     if not fought:
         return "The duel has not been run yet."
     ahead: dict[str, list[str]] = {RL: [], GRADIENT: []}
     detectable: list[float] = []
     learned: list[float] = []
-    for arena, best in fought:
-        rl, gradient = sorted(best, key=lambda row: family_of(row) != RL)
-        found = differences(rl, gradient)
+    for arena, found in fought:
         for budget, each in _judged(found):
             if each.p < SURE:
                 where = f"{arena.agent}, {100 * budget:g} %, by {points(abs(each.mean))} points"
                 ahead[RL if each.mean > 0 else GRADIENT].append(where)
             else:
-                detectable.append(each.detectable(len(found)))
+                detectable.append(each.detectable(among))
         if floor := _first(arena, FLOOR):
-            learned += [each.mean for budget, each in _judged(differences(best[0], floor)) if budget == WORTH_AT]
+            learned += [
+                each.mean for budget, each in _judged(differences(leaders(arena)[0], floor)) if budget == WORTH_AT
+            ]
     shares = len(detectable) + sum(map(len, ahead.values()))
     names = ", ".join(f"{arena.agent} on {escape.markdown(arena.task)}" for arena, _ in fought)
     said = [f"{_PLURAL[family]} are surely ahead at {len(at)} ({'; '.join(at)})" for family, at in ahead.items() if at]
@@ -390,7 +419,7 @@ def in_short(arenas: Sequence[Arena]) -> str:
 _PLURAL = {RL: "reinforcement learners", GRADIENT: "gradients"}
 
 
-def _judged(found: Mapping[tuple[str, float], Difference]) -> list[tuple[float, Difference]]:
+def _judged(found: Differences) -> list[tuple[float, Difference]]:
     return [(budget, each) for (by, budget), each in found.items() if by == "evaluator"]
 
 
@@ -414,8 +443,9 @@ WORDS = """## Words
   choices of one image.
 - *same predictor*: of a row that learns no choice: the predictor is trained like that of the others.
 - *own*: accuracy by the predictor that was trained with the choices; *judge*: by classifiers that no agent has met.
-- *±* and *a to b*: 95 % intervals over images, seeds and members of the judge. *ahead*: after Holm's correction for all
-  differences of two rows, too. *detectable*: so large must a true difference be to be found four times in five.
+- *±* and *a to b*: 95 % intervals over images, seeds and members of the judge. *ahead*: after Holm's correction, too:
+  between reinforcement learning and gradients for all their differences in all arenas, else for those of the two rows.
+  *detectable*: so large must a true difference be to be found four times in five.
 - *best*: on validation images at the end of training; nothing is chosen on test images.
 """
 
@@ -451,9 +481,11 @@ def markdown(records: Iterable[Record]) -> str:
         "canvases that the predictor reads. Words are explained at the end. Points are differences of accuracies in "
         "per cent.\n",
     ]
-    for arena in arenas:
+    each_found = duels(arenas)
+    among = sum(map(len, each_found))
+    for arena, found in zip(arenas, each_found, strict=True):
         suite = wanted.get((arena.agent, arena.rows[0].records[0].task))
-        parts.append(answer(arena, suite))
+        parts.append(answer(arena, suite, found, among))
     parts += [*gating(arenas), *sensing(arenas)]
     missing = [(agent, task, suite) for (agent, task), suite in wanted.items() if (agent, task) not in have]
     if missing:

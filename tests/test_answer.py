@@ -70,11 +70,15 @@ def test_the_answer_says_who_is_ahead_and_changes_with_the_records(judged: None,
 
 def test_p_values_are_adjusted_for_all_that_is_claimed(judged: None, tmp_path: Path) -> None:
     rows = rows_of(made(tmp_path / "duel-subset", ["reinforce", "relaxed"]))
-    found = answer.differences(rows[0], rows[1])
+    found, twice = answer.differences(rows[0], rows[1]), answer.duels(answer.arenas_among(rows) * 2)
     alone = {key: crossed(rows[0].scores(*key), rows[1].scores(*key)).p for key in found}  # type: ignore[arg-type]
     assert len(found) >= 4
     assert all(each.p >= alone[key] for key, each in found.items())
     assert any(each.p > alone[key] for key, each in found.items())
+    for each in twice:  # there is more that could be claimed by chance
+        assert each.keys() == found.keys()
+        assert all(min(1, alone[key]) <= one.p for key, one in each.items())
+        assert min(one.p for one in each.values()) > min(one.p for one in found.values())
 
 
 def test_equal_seconds_are_those_of_the_fastest_and_nothing_later_counts(
