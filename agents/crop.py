@@ -74,6 +74,7 @@ class Crop(DuelAgent):
         size: g, samples a side of the crop.
         std: of the policy in training, in units of the frame [-1, 1].
         largest: the largest budget of which windows are drawn while the selector learns.
+        predictor_steps: of either training of the predictor; more than elsewhere, as the reader has met no crops.
         The others: `DuelAgent` (common/duel.py).
     """
 
@@ -82,6 +83,7 @@ class Crop(DuelAgent):
     lr: Rate = 2e-3
     std: Rate = 0.2
     largest: Part = 0.3
+    predictor_steps: Positive = 1_500
 
     version: ClassVar[int] = 2
     track: ClassVar[Literal["gated", "open"]] = "open"

@@ -269,7 +269,7 @@ def floor(task: Task) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LEARNED))
 def test_a_learned_selector_beats_uniform_and_looks_at_the_beacon(name: str) -> None:
-    task = Corner() if name in CORNERED else Beacon()
+    task = (Corner if name in CORNERED else Beacon)(most_tests=1024)
     objects = np.asarray(tasks.test_split(task).objects_NHW)
     fields = agents.find(name).__dataclass_fields__
     steps = 300 if name in LATE else 200
