@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from glimpsebench.bench import ablate, answer, compare, leaderboard, store
+from glimpsebench.bench import ablate, answer, compare, figures, leaderboard, store
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -90,7 +90,10 @@ def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
     for folder in chosen:
         suite, kept = read_suite(folder.name), store.kept(folder)
         leaderboard.write(kept, folder, suite.title)
-        written, skipped = compare.write(suite.comparisons, leaderboard.rows_of(kept), folder)
+        rows = leaderboard.rows_of(kept)
+        for curve, ending in figures.stale(rows, folder):
+            figures.save(curve, folder, ending)
+        written, skipped = compare.write(suite.comparisons, rows, folder)
         left_out += [f"{folder}: {why}" for why in skipped]
         for old in {*folder.glob("*against-*.md")} - {*written}:
             old.unlink()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glimpsebench import agents
-from glimpsebench.bench import compare
+from glimpsebench.bench import compare, hashes
 from glimpsebench.bench.records import Record, asked, compact, is_at_hand, read_all, replacing, settings_of
 from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.bench.run import Spec, questions
@@ -310,6 +310,16 @@ def adopt(root: Path, name: str) -> int:
     return len(paths)
 
 
+def _has_the_same(folder: Path, record: Record) -> bool:
+    """Whether a folder has the same run, whole, by the same judge."""
+    try:
+        there = Record.read(folder)
+    except UsageError:  # nothing, or something damaged
+        return False
+    same = all(there.about[name] == record.about[name] for name in ("status", "evaluator"))
+    return same and hashes.damaged(folder) is None
+
+
 _LEFT_OUT = ("selections.npz", "weights*.safetensors")
 """Of records that are published: large, and no table needs them."""
 
@@ -318,7 +328,9 @@ def publish(name: str, root: Path, into: Path) -> int:
     """Copy a suite's records, tables and figures into a store that others read; return how many records.
 
     Selections and weights are left out. What the suite's folder there had before goes, and so do the records that no
-    folder there lists any more. Other suites' records stay, and what suites have in common is there once.
+    folder there lists any more. Other suites' records stay, and what suites have in common is there once: a run that is
+    there already stays as it is (delete its folder to replace it), since another processor's differs in a few images,
+    and other tables are of it. So tables are to be written again from what is there (`retabulate`).
 
     Args:
         name: the suite's name or file.
@@ -337,7 +349,7 @@ def publish(name: str, root: Path, into: Path) -> int:
     for record in records:
         own = "/".join(record.folder.parts[-3:])
         now.append(own)
-        if (home := into / "records" / own) != record.folder:
+        if (home := into / "records" / own) != record.folder and not _has_the_same(home, record):
             with replacing(home) as temporary:
                 shutil.copytree(record.folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
     if place != tables:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import ablate, answer, compare, leaderboard, retabulate, store
+from glimpsebench.bench import ablate, answer, compare, figures, leaderboard, retabulate, store
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
@@ -70,8 +70,10 @@ RESULTS = sorted(path.name for path in store.folders(ROOT / "results"))
 def test_the_committed_tables_are_those_of_the_committed_records(name: str, tmp_path: Path) -> None:
     folder, title = ROOT / "results" / name, read_suite(name).title
     kept = store.kept(folder)
-    assert leaderboard.markdown(leaderboard.rows_of(kept), title) == (folder / "leaderboard.md").read_text()
+    rows = leaderboard.rows_of(kept)
+    assert leaderboard.markdown(rows, title) == (folder / "leaderboard.md").read_text()
     assert leaderboard.write(kept, tmp_path, title)[1].read_text() == (folder / "leaderboard.csv").read_text()
+    assert not figures.stale(rows, folder), "run `glimpse retabulate results`"
 
 
 def test_the_committed_comparisons_are_those_of_the_committed_records(tmp_path: Path) -> None:

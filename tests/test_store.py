@@ -276,6 +276,22 @@ def test_what_is_published_is_there_once_and_other_suites_stay(
     assert uniform.folder.exists()
 
 
+def test_a_run_that_is_published_already_stays_unless_it_is_damaged(
+    bring: Bring, suites_there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, results = suites_there / "runs", suites_there / "results"
+    made, _ = (bring(runs, name).folder for name in ("center", "raster"))
+    assert glimpse("publish", "one", capsys=capsys)[0] == 0
+    there = results / made.relative_to(runs)
+    first = (there / "timings.json").read_bytes()
+    (made / "timings.json").write_text('{"fit": 9.0}')  # run again, as on another machine
+    assert glimpse("publish", "one", capsys=capsys)[0] == 0
+    assert (there / "timings.json").read_bytes() == first
+    (there / "images.npz").write_bytes(b"")
+    assert glimpse("publish", "one", capsys=capsys)[0] == 0
+    assert (there / "images.npz").read_bytes() == (made / "images.npz").read_bytes()
+
+
 def test_suites_with_records_of_their_own_become_one_store(
     bring: Bring, suites_there: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,29 +5,48 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glimpsebench.bench.by_glimpse import Replayed
 from glimpsebench.bench.claims import Verdict
 from glimpsebench.bench.figures import claims, curves, differences, duel, fronts, gallery, glimpses, masks, profiles
-from glimpsebench.bench.figures.paper import WIDTHS, ending_of, save
+from glimpsebench.bench.figures.paper import WIDTHS, Drawn, ending_of, save, wrapped_caption
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.bench.styles import styles_of
 
-__all__ = ["WIDTHS", "write", "write_all"]
+__all__ = ["WIDTHS", "save", "stale", "write", "write_all"]
 
 
 def write(records: Sequence[Record], root: Path) -> list[Path]:
     """Draw the curve and the gallery, per task where there are several; return their paths."""
-    rows = rows_of(records)
-    styles, paths = styles_of(rows), list[Path]()
+    rows, paths = rows_of(records), list[Path]()
+    for curve, ending in _first_curves(rows):
+        paths += save(curve, root, ending)
     for ending, here in _tasks(rows):
-        first = next(curves.draw(here, styles, WIDTHS["text"]), None)
-        drawn = [*([first] if first else []), *gallery.draw(here, WIDTHS["text"])]
-        paths += [path for one in drawn for path in save(one, root, ending)]
+        paths += [path for one in gallery.draw(here, WIDTHS["text"]) for path in save(one, root, ending)]
     return paths
+
+
+def stale(rows: Sequence[Row], folder: Path) -> list[tuple[Drawn, str]]:
+    """The curves of a folder whose captions, which hold all their numbers, say something else than its rows; as they
+    would be drawn now, with what their names end in."""
+    found = []
+    for curve, ending in _first_curves(rows):
+        caption = folder / f"{curve.name}{ending}.txt"
+        if caption.is_file() and caption.read_text() != wrapped_caption(curve.caption):
+            found.append((curve, ending))
+    return found
+
+
+def _first_curves(rows: Sequence[Row]) -> Iterator[tuple[Drawn, str]]:
+    """The figure of each task that is drawn beside its tables, and what its name ends in."""
+    styles = styles_of(rows)
+    for ending, here in _tasks(rows):
+        for first in itertools.islice(curves.draw(here, styles, WIDTHS["text"]), 1):
+            yield first, ending
 
 
 def write_all(

@@ -144,8 +144,13 @@ def save(drawn: Drawn, folder: Path, ending: str = "", in_latex: bool = False) -
         drawn.figure.savefig(paths[0], metadata={"CreationDate": None})
         drawn.figure.savefig(paths[1], dpi=200)
     for path, caption in zip(paths[2:], (drawn.caption, latex.prose(drawn.caption)), strict=False):
-        path.write_text("\n".join(textwrap.wrap(caption, 100, break_on_hyphens=False, break_long_words=False)) + "\n")
+        path.write_text(wrapped_caption(caption))
     return paths
+
+
+def wrapped_caption(caption: str) -> str:
+    """As the file beside a figure has it."""
+    return "\n".join(textwrap.wrap(caption, 100, break_on_hyphens=False, break_long_words=False)) + "\n"
 
 
 def ending_of(task: str) -> str:
