@@ -12,7 +12,7 @@ What differs from the source, and why:
 * After training `masks` reveals the k best-scored pixels at every budget; theirs has one k.
 * The predictor is first trained on random masks of every size, as the model to explain is trained first in the paper,
   and in the first half of the selector's training random pixels are added to V, fewer and fewer (`JointMaskAgent`).
-The mask is part of what the predictor reads, so that the label can be encoded in it; the evaluator, which never meets
+The mask is part of what the predictor reads, so that the label can be encoded in it; the judge, which never meets
 the selector, says whether the pixels themselves are enough.
 
 Track: open. Scores and cost, which grows with k: docs/methods/concrete_topk.md.

@@ -16,7 +16,7 @@ What differs from the source: the gates hide pixels and their scores come from a
 learns one gate per weight); `masks` then reveals the k best-scored pixels at every budget, where the paper's test
 gate is clip(σ(log α)(ζ − γ) + γ): the same order. The predictor is first trained on random masks, and in the first
 half of the selector's training random pixels are added to the selection (`JointMaskAgent`). A selector trained with its
-predictor may encode the label in the mask's shape; the evaluator, which never meets the selector, says whether the
+predictor may encode the label in the mask's shape; the judge, which never meets the selector, says whether the
 pixels themselves are enough.
 
 Track: open. Scores and cost: docs/methods/hard_concrete.md.

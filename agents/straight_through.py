@@ -21,7 +21,7 @@ that a small change would swap. t is a constant because ∂t/∂x is ½ at the t
 then receive minus half the sum of all pixels' gradients. `topk` has no noise, so that scores far below the cut-off have
 almost no gradient; the finding `expected_size` is k by construction.
 The straight-through gradient is biased, and a selector trained with its predictor may encode the label in the mask's
-shape: the bench's evaluator, a classifier trained on random masks, tells whether the pixels themselves are enough.
+shape: the bench's judge, which never meets the selector, tells whether the pixels themselves are enough.
 
 Track: open. Scores and cost: docs/methods/straight_through.md.
 Command: glimpse run --agent straight_through --task digits-clutter

@@ -42,7 +42,7 @@ Point = tuple[str, float | str | None]
 
 _NOTE = """
 *effect*: what the first arm has of the measure less what the second has, with its 95 % interval over images, seeds and,
-of the evaluator, members; of findings over seeds. *claimed*: the effects that bear the claim out, from the smallest
+of the judge, members; of findings over seeds. *claimed*: the effects that bear the claim out, from the smallest
 that matters on. Accuracies and overlaps are in per cent, effects on them in points; findings are in their own unit.
 **supported**: the effect is clearly one of these; **refuted**: it is clearly none; clearly means p < 0.05 for the
 nearest end of them, after Holm's correction for all claims of the suite that are tested. *undecided*: neither, or fewer

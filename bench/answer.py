@@ -36,7 +36,7 @@ BUDGETS = (0.01, 0.02, 0.05, 0.10, 0.20)
 SURE = 0.05
 SHARED_OBJECTIVE = "likelihood"
 RL, GRADIENT, FLOOR = "reinforcement learning", "gradient", "floor"
-SCORED = {"own": "own predictor", "evaluator": "judge"}
+SCORED = {"own": "own predictor", "judge": "judge"}
 WORTH_AT = 0.05
 """The share of the image at which the first sentences say what learning is worth."""
 SELECTOR = "selector"
@@ -307,7 +307,7 @@ def curves_at(rows: Sequence[Row]) -> str:
 def table(arena: Arena) -> str:
     """Every row of an arena, the best by the judge first: its accuracies by the judge and by its own predictor, then
     what it cost."""
-    rows = sorted(arena.rows, key=lambda row: -row.above_chance("evaluator").mean())
+    rows = sorted(arena.rows, key=lambda row: -row.above_chance("judge").mean())
     reached = [each for each in BUDGETS if any(each in row.reached for row in rows)]
     head = ["estimator", "family", *(f"{100 * budget:g} %" for budget in reached)]
     parts = []
@@ -368,10 +368,10 @@ def sensing(arenas: Sequence[Arena]) -> list[str]:
     for task in dict.fromkeys(arena.task for arena in arenas):
         floors = [(arena, row) for arena in arenas if arena.task == task for row in arena.family(FLOOR)[:1]]
         if len(floors) > 1:
-            floors.sort(key=lambda pair: -pair[1].above_chance("evaluator").mean())
+            floors.sort(key=lambda pair: -pair[1].above_chance("judge").mean())
             reached = [budget for budget in BUDGETS if any(budget in row.reached for _, row in floors)]
             head = ["arena", "what is drawn", *(f"{100 * budget:g} %" for budget in reached)]
-            lines = [[arena.agent, estimator_of(row), *accuracies(row, "evaluator", reached)] for arena, row in floors]
+            lines = [[arena.agent, estimator_of(row), *accuracies(row, "judge", reached)] for arena, row in floors]
             tables.append(f"On {escape.markdown(task)}, by the judge, in per cent:\n\n{pipe(head, lines, left=2)}")
     said = "Choices drawn at random, in each arena with its own predictor, trained on them in the same way."
     heading = f"## What the sensor is worth\n\n{said}\n"
@@ -420,7 +420,7 @@ _PLURAL = {RL: "reinforcement learners", GRADIENT: "gradients"}
 
 
 def _judged(found: Differences) -> list[tuple[float, Difference]]:
-    return [(budget, each) for (by, budget), each in found.items() if by == "evaluator"]
+    return [(budget, each) for (by, budget), each in found.items() if by == "judge"]
 
 
 def _first(arena: Arena, family: str) -> Row | None:

@@ -1,7 +1,7 @@
 """Accuracy after each glimpse, for agents of several: the recorded selections, replayed step by step.
 
 What was looked at stands in the records, so nobody is asked again where to look; the agent's weights, from the
-record's folder, and the evaluator say after each glimpse what they make of it. An episode that ended early, because
+record's folder, and the judge say after each glimpse what they make of it. An episode that ended early, because
 the budget was used up or the next glimpse would have exceeded it, keeps its last prediction and mask; an image
 without a glimpse counts as wrong. Runs that did not end well count as chance, as on the leaderboard.
 
@@ -111,7 +111,7 @@ def replayed(row: Row, progress: Progress[int]) -> Replayed:
     torch.set_num_threads(1)  # as in `run`
     task, _ = rebuilt(row.runs[0])
     test = tasks.test_split(task)
-    if row.runs[0].about["evaluator"] != judges.name_of(task):
+    if row.runs[0].about["judge"] != judges.name_of(task):
         raise UsageError(f"{row.label} on {row.task}: not judged by today's judge; `glimpse rejudge` does it")
     agents = [_trained(record, task) for record in row.runs]
     judge = judges.judge(task, progress)
@@ -119,7 +119,7 @@ def replayed(row: Row, progress: Progress[int]) -> Replayed:
     correct: dict[str, list[Array]] = {by: [] for by in SCORES}
     for record, agent in zip(row.runs, agents, strict=True):
         views: dict[str, tuple[Kind, Predict]] = {
-            "evaluator": ("canvas", lambda view: np.moveaxis(judge(view), 0, 1)),
+            "judge": ("canvas", lambda view: np.moveaxis(judge(view), 0, 1)),
             "own": (agent.view, agent.predict),
         }
         for by in SCORES:

@@ -52,7 +52,7 @@ class Claim(BaseModel):
         source: who says so, and where.
         a: an arm, as the suite's leaderboard calls it.
         b: the arm to compare with, or a number.
-        measure: own, evaluator, iou, on_object, pointed, or findings.NAME for what runs measured about themselves.
+        measure: own, judge, iou, on_object, pointed, or findings.NAME for what runs measured about themselves.
         budget: at which; `area` for the area under the curve. Findings and `pointed` have none.
         b_budget: of `b`, if another, as for one arm at two budgets.
         task: where; may be left out where both arms are on one task alone.
@@ -89,7 +89,7 @@ class Claim(BaseModel):
         problems = {
             f"'budget' is missing: {self.measure} is measured at one": has_budget and self.budget is None,
             f"'budget' does not go with {self.measure}": not has_budget and self.budget is not None,
-            "'budget' is an area of own and evaluator alone": self.budget == AREA and self.measure not in SCORES,
+            "'budget' is an area of own and judge alone": self.budget == AREA and self.measure not in SCORES,
             "'b_budget' needs a 'budget' that is a number and a 'b' that is an arm": self.b_budget is not None
             and (not isinstance(self.budget, float) or number),
             "'other_task' needs 'task', and a 'b' that is an arm": self.other_task is not None
@@ -423,7 +423,7 @@ def _effect(claim: Claim, mine: Row, theirs: Row | None) -> _Measured:
     sides = [mine] if theirs is None else [mine, theirs]
     if len({record.about["task"]["test_sha256"] for row in sides for record in row.records}) > 1:
         raise UsageError("the arms were scored on different test images")
-    if claim.measure == "evaluator" and len({row.records[0].about["evaluator"] for row in sides}) > 1:
+    if claim.measure == "judge" and len({row.records[0].about["judge"] for row in sides}) > 1:
         raise UsageError("the arms were judged by different judges")
     budgets = [claim.budget, claim.budget if claim.b_budget is None else claim.b_budget]
     values = [

@@ -27,13 +27,13 @@ from glimpsebench.envs.errors import UsageError, unknown
 Array = NDArray[Any]
 
 FINDINGS, AREA = "findings", "area"
-MEASURES = ("own", "evaluator", "iou", "on_object", "pointed", FINDINGS)
+MEASURES = ("own", "judge", "iou", "on_object", "pointed", FINDINGS)
 ALL = "all"
 
 _NOTE = """
 Per cent on the same test images. Each image counts with its scores averaged over a contender's seeds; a run that did
 not end well counts as chance in accuracies and is left out of the rest. ±: 95 % interval over images, seeds and, of the
-evaluator, members. Bold: it excludes zero. ★: the difference stands after Holm's correction for all differences of the
+judge, members. Bold: it excludes zero. ★: the difference stands after Holm's correction for all differences of the
 table. ¹: a side has one seed, so its interval leaves out that seeds differ, and it has no ★. ·: a budget that one of
 the two does not reach. *area*: under accuracy over log-fraction, where both reach the same budgets. *detectable*: the
 true difference that would be found with 80 % power, by the first step of Holm's correction. †: by values delivered.
@@ -62,7 +62,7 @@ class Comparison:
     name: str
     b: str
     a: str = ALL
-    measure: str = "evaluator"
+    measure: str = "judge"
 
     @property
     def file(self) -> str:

@@ -62,7 +62,7 @@ class Floors:
 
     Attributes:
         rows: of the task.
-        by: `own` or `evaluator`.
+        by: `own` or `judge`.
     """
 
     rows: Sequence[Row]

@@ -138,7 +138,7 @@ def lacking(records: Iterable[Record], again: bool = False) -> list[Record]:
     """
     name_of = functools.cache(judges.name_of)
     done = [record for record in records if record.done]
-    return [one for one in done if again or one.about["evaluator"] != name_of(task_of(one.about))]
+    return [one for one in done if again or one.about["judge"] != name_of(task_of(one.about))]
 
 
 def rejudge(

@@ -44,7 +44,7 @@ WIDE = 6
 
 _WHICH = {"gated-track": "gated", "open-track": "open", "floors-and-ceiling": "floors"}
 """A heading, as a file's name → what is shorter."""
-_OVER = "95 % interval over images, seeds and, of the evaluator, members of the judge"
+_OVER = "95 % interval over images, seeds and, of the judge, members"
 _SAID = {
     "leaderboard": (
         f"how far the {_OVER} reaches",

@@ -1,8 +1,8 @@
 """The leaderboard: tables as functions of the records and of nothing else.
 
 Two tracks, never ranked in one list; floors and the ceiling stand beside them. Contenders are ranked by the
-evaluator's mean accuracy over the budgets up to half of the image, chance where they do not reach one: their own
-accuracy depends on predictors that differ, the evaluator does not. What is marked as better or worse is so against
+judge's mean accuracy over the budgets up to half of the image, chance where they do not reach one: their own
+accuracy depends on predictors that differ, the judge does not. What is marked as better or worse is so against
 the strongest floor of the task at that budget. Rows are `rows`, floors and claims `floors`, intervals `stats`.
 Shapes: S seeds, F budgets, N images.
 """
@@ -96,10 +96,10 @@ def _lines(row: Row, floors: Mapping[str, Floors], ceiling: Row | None) -> Itera
             "seeds": len(row.records),
             "failed": len(row.records) - len(row.runs),
         }
-        for by in ("own", "evaluator"):
+        for by in ("own", "judge"):
             line |= _columns(by, scores[by][at]) | {f"{by}_balanced": balanced[by][at]}
         line |= {"own_calibration_error": calibration[at]} if calibration else {}
-        for by in ("own", "evaluator"):
+        for by in ("own", "judge"):
             above = floors[by].against.get((row.label, budget))
             line |= {
                 f"{by}_floor": above.floor.label if above else "",
@@ -119,7 +119,7 @@ def _lines(row: Row, floors: Mapping[str, Floors], ceiling: Row | None) -> Itera
 def _of_the_whole_curve(row: Row, ceiling: Row | None) -> dict[str, float]:
     """What the long form says of a row whatever the budget: area, ACC95, smallest sufficient fraction, costs."""
     whole: dict[str, float] = {}
-    for by in ("own", "evaluator"):
+    for by in ("own", "judge"):
         median, late = row.sufficient(by)
         whole |= {f"{by}_acc95": row.acc95(by, ceiling), **_columns(f"{by}_area", row.area(by))}
         whole |= {f"{by}_sufficient_median": median, f"{by}_sufficient_p90": late}
@@ -139,9 +139,9 @@ _HEADINGS = {"gated": "Gated track: seen = touched", "open": "Open track: the se
 
 _LEGEND = """
 Top-1 accuracy in per cent on the test images, mean over seeds. A column is a cap: at most this share of an image is
-touched. *evaluator*: the task's judge, a frozen ensemble that no contender meets, on what was selected, mean over its
+touched. *judge*: the task's, a frozen ensemble that no contender meets, on what was selected, mean over its
 members. *own*: the contender's predictor. *touched*: the mean share that was, where that is less than 0.9 of the cap.
-±: how far the 95 % interval reaches over images, seeds and, of the evaluator, members, all of them crossed random
+±: how far the 95 % interval reaches over images, seeds and, of the judge, members, all of them crossed random
 effects; it is clipped to what is possible, and it has a width at 0 and 100 as well. A run that failed counts as chance,
 and the note says so.
 
@@ -157,7 +157,7 @@ at the centre. †: by values delivered; it touches the whole image. *provisiona
 
 
 def markdown(rows: Sequence[Row], title: str) -> str:
-    """The leaderboard for people: per task and track, evaluator's and own accuracy at each budget."""
+    """The leaderboard for people: per task and track, the judge's and own accuracy at each budget."""
     parts = [f"# {title}\n"]
     if not rows:
         return parts[0] + "\nNo records yet.\n"
@@ -177,7 +177,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
         parts.append(_classes(here))
         first = next((record for row in here for record in row.runs), None)
         if first is not None:
-            parts.append(f"\n{first.about['task']['test_images']} test images; evaluator {first.about['evaluator']}.\n")
+            parts.append(f"\n{first.about['task']['test_images']} test images; judge {first.about['judge']}.\n")
     return "".join([*parts, _over_tasks(rows)])
 
 
@@ -188,20 +188,20 @@ LEVELS = (0.2, 0.4, 0.6, 0.8)
 def over_tasks(rows: Sequence[Row]) -> dict[str, tuple[list[Row], Array]]:
     """Label → its rows and the scores of its runs on each task, (R, T), of contenders on several tasks.
 
-    A score is `Row.above_chance` by the evaluator. Those whose runs are not as many on each task are left out.
+    A score is `Row.above_chance` by the judge. Those whose runs are not as many on each task are left out.
     """
     labels: dict[str, list[Row]] = {}
     for row in rows:
         labels.setdefault(row.label, []).append(row)
     return {
-        label: (several, np.stack([row.above_chance("evaluator") for row in several], 1))
+        label: (several, np.stack([row.above_chance("judge") for row in several], 1))
         for label, several in labels.items()
         if len(several) > 1 and len({len(row.records) for row in several}) == 1
     }
 
 
 def _over_tasks(rows: Sequence[Row]) -> str:
-    """Contenders over several tasks, by the evaluator; nothing for those of one, and without any."""
+    """Contenders over several tasks, by the judge; nothing for those of one, and without any."""
     lines = []
     for several, scores_RT in over_tasks(rows).values():
         middle = stratified_bootstrap(scores_RT, metrics.interquartile_mean)
@@ -213,7 +213,7 @@ def _over_tasks(rows: Sequence[Row]) -> str:
     head = ["contender", "track", "tasks", "seeds", "IQM", *(f"> {100 * level:g} %" for level in LEVELS)]
     return (
         "\n## Over tasks\n\n"
-        "A run's score is its mean accuracy by the evaluator over the budgets up to half of the image, from chance\n"
+        "A run's score is its mean accuracy by the judge over the budgets up to half of the image, from chance\n"
         "(0) to all right (100); a budget that is not reached counts as chance. *IQM*: mean of the middle half of\n"
         "all runs. ±: 95 % bootstrap over runs within tasks, which speaks of these tasks and is too short with few\n"
         "seeds. *> x %*: the share of runs that score more (performance profile). Contenders of the same tasks can be\n"
@@ -255,9 +255,9 @@ def _accuracies(rows: Sequence[Row], floors: Mapping[str, Floors]) -> str:
     lines = [_row(head), _row(["---"] * 2 + ["---:"] * (len(BUDGETS) + 1) + ["---"])]
     for row in rows:
         unchosen = row.unchosen() or [0.0] * len(BUDGETS)
-        block = [("evaluator", _marked(row, floors["evaluator"])), ("own", _marked(row, floors["own"]))]
+        block = [("judge", _marked(row, floors["judge"])), ("own", _marked(row, floors["own"]))]
         if skewed:
-            for at, by in ((1, "evaluator"), (3, "own")):
+            for at, by in ((1, "judge"), (3, "own")):
                 block.insert(at, (f"{by}, balanced", [_cell(value) for value in row.balanced(by)]))
         if row.track != "reference":
             block = [
@@ -335,13 +335,13 @@ def _beside_the_grid(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         touched = row.mean_fraction("touched", row.points) or [float("nan")] * len(row.points)
-        judged, own = row.accuracy("evaluator", row.points), row.accuracy("own", row.points)
+        judged, own = row.accuracy("judge", row.points), row.accuracy("own", row.points)
         for point, share, *values in zip(row.points, touched, judged, own, strict=True):
             cells = [_cell(share, 2), *(_with_interval(value, 2) for value in values)]
             lines.append(_row([escape.markdown(row.label), f"{100 * point:g} %", *cells]))
     if not lines:
         return ""
-    head = [_row(["contender", "budget", "touched", "evaluator", "own"]), _row(["---", *["---:"] * 4])]
+    head = [_row(["contender", "budget", "touched", "judge", "own"]), _row(["---", *["---:"] * 4])]
     return "\n### Points beside the grid\n\n" + "\n".join([*head, *lines]) + "\n"
 
 

@@ -25,8 +25,8 @@ BEGIN, END = "<!-- scores: written by `glimpse methods`; do not edit -->", "<!--
 
 _LEGEND = """
 Top-1 accuracy on the **test** images in per cent: mean over seeds; ±: how far the 95 % interval over images, seeds and,
-of the evaluator, members reaches. A column is a cap: at most this share of each image is touched. *own*: by the agent's
-predictor; *evaluator*: by the bench's classifier, trained on random masks. ·: budget not reached. *best IoU*: of what
+of the judge, members reaches. A column is a cap: at most this share of each image is touched. *own*: by the agent's
+predictor; *judge*: by the bench's classifier, trained on random masks. ·: budget not reached. *best IoU*: of what
 is touched with the object, over the budgets. *pointing*: how often the first look lies on the object. *training*:
 seconds of one run with two significant digits, mean over seeds, as measured beside other jobs on the same machine, and
 the device.
@@ -120,7 +120,7 @@ def _made_by(name: str, rows: Sequence[Row]) -> str:
 def _accuracies(rows: Sequence[Row]) -> Iterator[str]:
     """A table of accuracies at the budgets that any row reaches."""
     budgets = sorted({*BUDGETS, *(point for row in rows for point in row.points)})
-    values = [(row, by, row.accuracy(by, budgets)) for row in rows for by in ("own", "evaluator")]
+    values = [(row, by, row.accuracy(by, budgets)) for row in rows for by in ("own", "judge")]
     reached = [at for at in range(len(budgets)) if any(not np.isnan(line[at].mean) for _, _, line in values)]
     looks = ["best IoU", "pointing"] if any(row.localisation("iou") for row in rows) else []
     head = ["label", "task", "seeds", "by", *(f"{100 * budgets[at]:g} %" for at in reached), *looks, "training", "note"]

@@ -111,7 +111,7 @@ class Record:
 
     Attributes:
         folder: where it lies.
-        about: the contents of record.json, an older one's by the names of now, and as `evaluator` the name of the judge
+        about: the contents of record.json, an older one's by the names of now, and as `judge` the name of the judge
             whose judgement stands for it in tables; None if there is none.
         label: what the suite that is looked at calls it (`store.labelled`); None if it gives no label. It is in no
             file, so the same record may have another label in another suite.
@@ -147,9 +147,9 @@ class Record:
         names = judges_of(folder)
         return cls(
             folder,
-            about
+            {name: value for name, value in about.items() if name != "evaluator"}
             | {"agent": _by_todays_names(about), "task": _task_by_todays_names(about["task"])}
-            | {"evaluator": _todays(names, about, folder) if names else about.get("evaluator")},
+            | {"judge": _todays(names, about, folder) if names else about.get("evaluator")},
         )
 
     @cached_property
@@ -167,11 +167,11 @@ class Record:
 
     @cached_property
     def judgement(self) -> Judgement | None:
-        """What the judge of `about["evaluator"]` says; None if the record was not judged.
+        """What the judge of `about["judge"]` says; None if the record was not judged.
 
         Records of schemas 1 and 2 hold the predictions of an evaluator, a judge of one member.
         """
-        name = self.about["evaluator"]
+        name = self.about["judge"]
         if not self.done or name is None:
             return None
         path = self.folder / f"judgement.{name}.npz"
@@ -292,7 +292,7 @@ class Record:
         return metrics.reached(self.fractions_FN, self.budgets)
 
     def correct_MFN(self, by: str) -> Array:
-        """Which images are right at each budget, by each member of the judge (`evaluator`) or by the contender's `own`
+        """Which images are right at each budget, by each member of the judge (`judge`) or by the contender's `own`
         predictor, which has one member: boolean (M, F, N). No members where nobody was asked, or nothing predicted.
         """
         if by == "own":
@@ -437,11 +437,11 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
     check_alike(found)
     judges: dict[str, Counter[str]] = defaultdict(Counter)
     for record in found:
-        if record.about["evaluator"] is not None:
-            judges[_same_task(record)][record.about["evaluator"]] += 1
+        if record.about["judge"] is not None:
+            judges[_same_task(record)][record.about["judge"]] += 1
     for number, record in enumerate(found):
-        if not record.done and record.about["evaluator"] is None and (names := judges[_same_task(record)]):
-            found[number] = Record(record.folder, {**record.about, "evaluator": names.most_common(1)[0][0]})
+        if not record.done and record.about["judge"] is None and (names := judges[_same_task(record)]):
+            found[number] = Record(record.folder, {**record.about, "judge": names.most_common(1)[0][0]})
     return found
 
 

@@ -27,7 +27,7 @@ from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
 
-SCORES = ("evaluator", "own")
+SCORES = ("judge", "own")
 SETTLED = 5  # seeds; a row with fewer is provisional
 
 
@@ -41,7 +41,7 @@ def answers(record: Record, by: str) -> Array | None:
 class Row:
     """One contender on one task: the runs that differ in the seed alone.
 
-    They have the same settings of agent and task, agent version, source and evaluator (`rows_of`).
+    They have the same settings of agent and task, agent version, source and judge (`rows_of`).
 
     Attributes:
         label: how tables, figures and pages call it, one of a kind on its task: the suite's label or, without one, the
@@ -128,7 +128,7 @@ class Row:
         """
         parts: list[Any] = []
         for record in self.records:
-            judge = record.about["evaluator"]
+            judge = record.about["judge"]
             files = hashes.check(record.folder, ["images.npz", f"judgement.{judge}.npz"] if record.done else [])
             if files is None:
                 return None
@@ -469,7 +469,7 @@ def ordered(rows: Iterable[Row]) -> list[Row]:
             row.track == "reference",
             row.track,
             row.verdict == "leaks",  # which has no rank
-            -row.above_chance("evaluator").mean(),
+            -row.above_chance("judge").mean(),
             row.label,
         ),
     )
@@ -480,7 +480,7 @@ def _what_makes_a_row(about: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "agent": {key: agent[key] for key in ("name", "settings", "version", "source")},
         "task": {key: task[key] for key in ("id", "settings")},
-        "evaluator": about["evaluator"],
+        "judge": about["judge"],
     }
 
 
@@ -513,7 +513,7 @@ def labels_of(abouts: Sequence[Mapping[str, Any]], labels: Sequence[str | None] 
     given = list(labels) or [None] * len(abouts)
     tasks = _told_apart(
         [(about["task"]["id"], {}) for about in abouts],
-        [[about["task"]["settings"] for about in abouts], [{"evaluator": about["evaluator"]} for about in abouts]],
+        [[about["task"]["settings"] for about in abouts], [{"judge": about["judge"]} for about in abouts]],
     )
     agents = [about["agent"] for about in abouts]
     stages = [

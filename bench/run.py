@@ -73,9 +73,9 @@ class Spec:
         }
 
     def about(self) -> dict[str, Any]:
-        """The inputs, what else a record tells of the agent, and as `evaluator` today's judge of the task."""
+        """The inputs, what else a record tells of the agent, and as `judge` today's judge of the task."""
         agent, task = self.make()
-        return self.inputs() | {"agent": self.about_agent(agent), "evaluator": judges.name_of(task)}
+        return self.inputs() | {"agent": self.about_agent(agent), "judge": judges.name_of(task)}
 
     def about_agent(self, agent: Agent) -> dict[str, Any]:
         """What a record tells of the agent."""

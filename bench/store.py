@@ -316,7 +316,7 @@ def _has_the_same(folder: Path, record: Record) -> bool:
         there = Record.read(folder)
     except UsageError:  # nothing, or something damaged
         return False
-    same = all(there.about[name] == record.about[name] for name in ("status", "evaluator"))
+    same = all(there.about[name] == record.about[name] for name in ("status", "judge"))
     return same and hashes.damaged(folder) is None
 
 

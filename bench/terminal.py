@@ -273,8 +273,8 @@ def _folded(table: Sequence[Cells], columns: int, right: Sequence[bool]) -> list
     head, *body = table
     for split, moved, gap in itertools.product((False, True), range(min(4, len(head) - 2)), (2, 1)):
         end = len(head) - moved
-        if split and any(" ± " in cell for row in body for cell in row[end:]):
-            break  # rather a list than a label that goes on with figures
+        if any(" ± " in cell or (cell and not row[0]) for row in body for cell in row[end:]):
+            continue  # a label does not go on with figures, and lines below it have no label
         parts = [_split(row[1:end]) if split else [row[1:end]] for row in table]
         inner = [line for part in parts for line in part]
         if 2 + _width(inner, gap) <= columns:

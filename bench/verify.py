@@ -370,7 +370,7 @@ def _beside_each_other(table: Sequence[Checked]) -> None:
     for one in table:
         rows[digest(asked(_record(one).about) | {"seed": None})].append(one)
     for some in _shown_together(table):
-        judges = {_record(one).about["evaluator"] for one in some if _record(one).done}
+        judges = {_record(one).about["judge"] for one in some if _record(one).done}
         if len(judges) > 1:
             some[0].doubts.append(f"the records of {_record(some[0]).task} were judged by {len(judges)} judges")
     for row in rows.values():

@@ -51,7 +51,7 @@ class Tiny(Unit):
 def template(folder: Path) -> str:
     """The contents of some record that is done."""
     about = dict(fail(Spec("raster", "digits", 0), folder, "x").about) | {"status": "done", "error": None}
-    del about["evaluator"]
+    del about["judge"]
     return records.canonical(about)
 
 

@@ -99,7 +99,7 @@ class Scored(Row):
         about: dict[str, Any] = {
             "agent": {"name": name, "version": 1, "source": None, "settings": {}},
             "task": {"id": "planted-v1", "settings": {}, "test_sha256": "planted"},
-            "evaluator": "planted",
+            "judge": "planted",
             "status": "done",
             "software": {"glimpsebench": "planted"},
         }

@@ -329,10 +329,10 @@ def test_tables_and_figures_are_functions_of_the_records(beacon: Task, root: Pat
     named = [path.name for path in figures.write([*records.read_all(root), run(settings, root / "other", iter)], root)]
     for count in (40, 256):
         assert any(re.fullmatch(rf"curve-beacon-v1-count={count}\.png", name) for name in named)
-    # One number by hand: the evaluator's accuracy of `full` on everything.
+    # One number by hand: the judge's accuracy of `full` on everything.
     record = next(r for r in records.read_all(root) if r.name.startswith("full"))
     assert record.accuracy("own")[0] == (record.arrays["own"][0] == record.arrays["labels"]).mean()
-    assert record.accuracy("evaluator")[0] == record.correct_MFN("evaluator").mean()
+    assert record.accuracy("judge")[0] == record.correct_MFN("judge").mean()
     assert record.arrays["labels"].tolist() == np.asarray(tasks.test_split(Beacon()).labels_N).tolist()
 
 
@@ -439,15 +439,15 @@ def test_footprints_of_selections_that_ended_early_are_empty() -> None:
         assert not none.any()
 
 
-def test_what_differs_in_task_settings_version_or_evaluator_stands_in_two_rows(beacon: Task, root: Path) -> None:
+def test_what_differs_in_task_settings_version_or_judge_stands_in_two_rows(beacon: Task, root: Path) -> None:
     record = run(Spec("full", "beacon", 0, QUICK), root, iter)
     about = dict(record.about)
     others = [
         about | {"task": about["task"] | {"settings": about["task"]["settings"] | {"count": 9}}},
         about | {"agent": about["agent"] | {"version": 99}},
-        about | {"evaluator": "another"},
+        about | {"judge": "another"},
     ]
-    shutil.copy(record.folder / f"judgement.{about['evaluator']}.npz", record.folder / "judgement.another.npz")
+    shutil.copy(record.folder / f"judgement.{about['judge']}.npz", record.folder / "judgement.another.npz")
     another_seed = Record(record.folder, about | {"seed": 1})
     assert len(leaderboard.rows_of([record, another_seed])) == 1
     for other in others:

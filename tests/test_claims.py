@@ -51,7 +51,7 @@ class Scored(Row):
         about: dict[str, Any] = {
             "agent": {"name": name, "version": 1, "source": None, "settings": {}, "reference": None} | agent,
             "task": {**task, "test_sha256": "x"},
-            "evaluator": "0" * 16,
+            "judge": "0" * 16,
             "status": "done",
             "software": {"glimpsebench": "1.0"},
         }
@@ -87,7 +87,7 @@ def one_verdict(rows: Sequence[Row], **changes: Any) -> Verdict:
     [
         ({"budgt": 0.1}, "unknown key 'budgt': did you mean 'budget'?"),
         ({"direction": "hihger"}, "unknown direction 'hihger': did you mean 'higher'?"),
-        ({"measure": "evalator"}, "unknown measure 'evalator': did you mean 'evaluator'?"),
+        ({"measure": "judg"}, "unknown measure 'judg': did you mean 'judge'?"),
         ({"measure": "findings"}, "unknown measure 'findings'"),
         ({"text": None}, "'text'"),
         ({"text": " "}, "'text'"),
@@ -98,7 +98,7 @@ def one_verdict(rows: Sequence[Row], **changes: Any) -> Verdict:
         ({"budget": 1.5}, "'budget'"),
         ({"budget": None}, "'budget' is missing"),
         ({"measure": "findings.area"}, "'budget' does not go with findings.area"),
-        ({"measure": "iou", "budget": "area"}, "'budget' is an area of own and evaluator alone"),
+        ({"measure": "iou", "budget": "area"}, "'budget' is an area of own and judge alone"),
         ({"b": "a"}, "'a' is compared with itself"),
         ({"b": 0.5, "b_budget": 0.2}, "'b_budget' needs"),
         ({"other_task": "toy"}, "'other_task' needs 'task'"),

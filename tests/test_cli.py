@@ -428,7 +428,7 @@ def test_what_runs_have_in_common_is_worked_out_once(tmp_path: Path, monkeypatch
         about["task"] |= {"shape": [1, 8, 8], "classes": 10, "test_images": 9, "test_sha256": "0" * 64}
         about |= {"status": "failed", "error": "none", "budgets": [1.0], "key": path.parent.name, "software": {}}
         about |= {"schema": records.SCHEMA, "machine": {"device": "cpu", "threads": 1, "processor": ""}}
-        del about["evaluator"]
+        del about["judge"]
         path.write_text(records.canonical(about))
     assert folder == path.parent.parent
     calls.clear()
@@ -550,7 +550,7 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
     (package / "my_module.py").write_text(OWN_AGENT)
     (tmp_path / "tiny.toml").write_text(
         "floors=false\n[base]\ntask='digits-clutter'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.predictor_steps'=3\n"
-        "[[compare]]\nname='against-full'\nb='full (predictor_steps=3)'\nmeasure=['own','evaluator']\n"
+        "[[compare]]\nname='against-full'\nb='full (predictor_steps=3)'\nmeasure=['own','judge']\n"
     )
     command = [sys.executable, "-m", "glimpsebench"]
     for words in (
@@ -569,5 +569,5 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
     ):
         done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    for file in ("leaderboard.md", "against-full-own.md", "against-full-evaluator.md"):
+    for file in ("leaderboard.md", "against-full-own.md", "against-full-judge.md"):
         assert "my_package.my_module" in (tmp_path / "here" / "tiny" / file).read_text()

@@ -59,7 +59,7 @@ def scored(record: Record, measure: str, budget: float) -> Array:
     return np.asarray(record.correct_MFN(measure)[:, at], float)
 
 
-@pytest.mark.parametrize("measure", ["own", "evaluator", "on_object"])
+@pytest.mark.parametrize("measure", ["own", "judge", "on_object"])
 def test_a_claim_is_what_the_arrays_say(measure: str, made: Path) -> None:
     rows = row_of(made, UNIFORM), row_of(made, RASTER)
     claims = {claim.at: claim for claim in compare.claims(*rows, measure)}
@@ -119,11 +119,11 @@ def test_a_seed_that_fails_counts_as_chance(made: Path) -> None:
 
 def test_the_tables(made: Path) -> None:
     rows = rows_of(records.read_all(made))
-    pair = compare.markdown(rows, "uniform(predictor_steps=2,glimpses=4)", RASTER, "evaluator", "beacon")
-    claim = compare.claims(row_of(made, UNIFORM), row_of(made, RASTER), "evaluator")[0]
+    pair = compare.markdown(rows, "uniform(predictor_steps=2,glimpses=4)", RASTER, "judge", "beacon")
+    claim = compare.claims(row_of(made, UNIFORM), row_of(made, RASTER), "judge")[0]
     assert f"| 30 % | {100 * claim.mine:.1f} | {100 * claim.theirs:.1f} | " in pair
     assert f"{100 * claim.difference.mean:+.1f} ± " in pair
-    everyone = compare.markdown(rows, "all", RASTER, "evaluator")
+    everyone = compare.markdown(rows, "all", RASTER, "judge")
     assert f"| {UNIFORM} | reference | {compare.cell(claim.difference, 1, 2).rstrip(' ★')}" in everyone
     assert f"\n| {RASTER}" not in everyone
     assert "¹" in next(line for line in everyone.splitlines() if line.startswith("| full")), "one seed, marked"
@@ -146,8 +146,8 @@ def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
     task, agent = rebuilt(row.records[0])
     images = tasks.test_split(task).images_NCHW
     judge = judges.judge(task, iter)
-    predictors: dict[str, Any] = {"evaluator": judge, "own": lambda view: np.asarray(agent.predict(view))[None]}
-    assert result.correct["evaluator"].shape == (3, judge.members, 248, 4)
+    predictors: dict[str, Any] = {"judge": judge, "own": lambda view: np.asarray(agent.predict(view))[None]}
+    assert result.correct["judge"].shape == (3, judge.members, 248, 4)
     assert result.correct["own"].shape == (3, 1, 248, 4)
     touched = np.zeros((3, 4))
     for number, record in enumerate(row.records):
@@ -163,7 +163,7 @@ def test_what_is_predicted_after_each_glimpse(made: Path) -> None:
                 expected_MN = predict(view)[:, :248].argmax(2) == record.arrays["labels"]
                 assert (result.correct[by][number, ..., t] == expected_MN).mean() > 0.98
     assert result.touched_T == pytest.approx(touched.mean(0))
-    for by in ("evaluator", "own"):
+    for by in ("judge", "own"):
         last_SMN = np.stack([record.correct_MFN(by)[:, -1] for record in row.records])
         np.testing.assert_array_equal(result.correct[by][..., -1], last_SMN)
         assert result.accuracy(by)[-1] == pytest.approx(interval(last_SMN))
@@ -202,12 +202,12 @@ def test_the_files_of_by_glimpse(made: Path, capsys: pytest.CaptureFixture[str])
     results = {row: by_glimpse.replayed(row_of(made, row), iter) for row in (UNIFORM, RASTER)}
     for t in (0, 3):
         line = lines[RASTER, t + 1]
-        mine, theirs = (results[name].correct["evaluator"][..., t] for name in (RASTER, UNIFORM))
-        assert line["evaluator"] == pytest.approx(mine.mean(), abs=1e-6)
-        found = [line[f"evaluator_difference{end}"] for end in ("", "_low", "_high")]
+        mine, theirs = (results[name].correct["judge"][..., t] for name in (RASTER, UNIFORM))
+        assert line["judge"] == pytest.approx(mine.mean(), abs=1e-6)
+        found = [line[f"judge_difference{end}"] for end in ("", "_low", "_high")]
         assert found == pytest.approx(crossed(mine, theirs)[:3], abs=1e-6)
-    assert np.isnan(lines[RASTER, 5]["evaluator_difference"]), "uniform took four"
-    assert np.isnan(lines[UNIFORM, 1]["evaluator_difference"]), "not against itself"
+    assert np.isnan(lines[RASTER, 5]["judge_difference"]), "uniform took four"
+    assert np.isnan(lines[UNIFORM, 1]["judge_difference"]), "not against itself"
     own = results[RASTER].correct["own"][..., 3].mean()
     assert f"{100 * own:.1f} ± " in next(line for line in out.partition("### own")[2].splitlines() if "| 4 |" in line)
 
@@ -252,7 +252,7 @@ def test_weights_or_selections_that_are_missing_or_not_the_records(
             ["compare", "raster (predictor_steps=2, size=6)", UNIFORM],
             "did you mean 'raster (predictor_steps=2, size=5)'?",
         ),
-        (["compare", RASTER, UNIFORM, "--measure", "evalator"], "did you mean 'evaluator'?"),
+        (["compare", RASTER, UNIFORM, "--measure", "judg"], "did you mean 'judge'?"),
         (["compare", RASTER, UNIFORM, "--task", "baecon"], "did you mean 'beacon-v1'?"),
         (["compare", "full (predictor_steps=2)", UNIFORM], "no task and budget at which both have that"),
         (["by-glimpse", "--agent", "full (predictor_steps=2)"], "no run of several glimpses"),
@@ -284,8 +284,8 @@ def test_comparisons_without_their_rows_are_left_out_with_a_line(made: Path, tmp
     rows = rows_of(records.read_all(made))
     wanted = [compare.Comparison("there", RASTER), compare.Comparison("gone", "ram")]
     written, left_out = compare.write(wanted, rows, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [path.name for path in written] == ["there-evaluator.md"]
-    assert [line.partition(":")[0] for line in left_out] == ["gone-evaluator.md left out"]
+    assert [path.name for path in tmp_path.iterdir()] == [path.name for path in written] == ["there-judge.md"]
+    assert [line.partition(":")[0] for line in left_out] == ["gone-judge.md left out"]
 
 
 def test_rows_on_different_test_images_are_not_compared(made: Path) -> None:

@@ -153,7 +153,7 @@ def test_captions_say_what_the_table_says(rows: list[Row]) -> None:
     values = {(line["contender"], line["budget"]): line for line in table.to_dict("records")}
     checked = 0
     for one in curves.draw(rows, styles_of(rows), 6.75):
-        by = "own" if "-own" in one.name else "evaluator"
+        by = "own" if "-own" in one.name else "judge"
         assert "400 test images" in one.caption
         assert "Seeds: 3" in one.caption
         assert "95 % interval" in one.caption
@@ -171,8 +171,8 @@ def test_captions_say_what_the_table_says(rows: list[Row]) -> None:
             said = re.search(rf"\. {re.escape(label)}: ([^;]*?)\.(?: |$)", one.caption)
             for budget, mean, star in re.findall(r"([\d.]+) %: ([+-][\d.]+) ± [\d.]+( ★)?", said[1] if said else ""):
                 line = values[label, float(budget) / 100]
-                assert mean == f"{100 * line['evaluator_above_floor']:+.1f}"
-                assert bool(star) == (line["evaluator_above_floor_p"] < 0.05)
+                assert mean == f"{100 * line['judge_above_floor']:+.1f}"
+                assert bool(star) == (line["judge_above_floor_p"] < 0.05)
                 checked += 1
     assert checked > 4 * MANY
 
@@ -222,10 +222,10 @@ def test_tables_of_several_tasks_and_of_comparisons_are_files_with_telling_names
     assert "95 \\% bootstrap over runs within tasks" in files["leaderboard-over-tasks"]
     one = [row for row in two_tasks if row.task == two_tasks[0].task]
     floor = next(row.label for row in one if row.about["reference"] == "floor")
-    text = compare.markdown(one, "all", floor, "evaluator")
-    ((name, file),) = latex.tables(text, "compare-against-evaluator", "two").items()
-    assert name == "compare-against-evaluator"
-    assert r"\label{tab:two-compare-against-evaluator}" in file
+    text = compare.markdown(one, "all", floor, "judge")
+    ((name, file),) = latex.tables(text, "compare-against-judge", "two").items()
+    assert name == "compare-against-judge"
+    assert r"\label{tab:two-compare-against-judge}" in file
     assert "Bold: the interval excludes zero" in file
     assert ("★" in text.partition("##")[2]) == (r"$^\star$: the difference stands" in file)
 

@@ -45,7 +45,7 @@ SETTINGS = [
     )
 ]
 RESULT = (
-    r"\b(?:accurac\w+|own|evaluator|right|wrong|correct\w*|errors?|IoU|points?|better|worse|scores?|covers?|measured|seeds?|"
+    r"\b(?:accurac\w+|own|judge|evaluator|right|wrong|correct\w*|errors?|IoU|points?|better|worse|scores?|covers?|measured|seeds?|"
     r"validation|ceiling|reaches|classifie[sd]|end of training|collapse\w*|hits?|agree\w*)\b"
 )
 MEASURED = {
@@ -53,7 +53,7 @@ MEASURED = {
     "a time": re.compile(rf"{NUMBER}\s?(?:s|ms|µs|seconds?|minutes?|hours?)\b(?! apart)"),
     "a percentage beside a word for a result": re.compile(rf"(?=.*{RESULT}).*{NUMBER}\s?%", re.I),
     "a score": re.compile(
-        rf"\b(?:accuracy|own|evaluator|IoU|error)(?: accuracy)?(?:,? (?:of|is|was|at|by|about))?[ :]+"
+        rf"\b(?:accuracy|own|judge|evaluator|IoU|error)(?: accuracy)?(?:,? (?:of|is|was|at|by|about))?[ :]+"
         rf"{NUMBER}(?!\.?\w|×| of )",
         re.I,
     ),
@@ -129,7 +129,7 @@ def _blocks(text: str, first: int) -> Iterator[tuple[int, str]]:
         "IoU .483",
         "the classifier pays for it (accuracy .915 against .96)",
         "own 84, 91, 92 at 5, 10 and 20 % touched, in per cent",
-        "evaluator 51, 71, 86, own 69, 87, 93",
+        "judge 51, 71, 86, own 69, 87, 93",
         "36 channels less 4: +3.5 ± 2.4 at noise 0.5",
         "the two are worth 27.6 points",
         "after eight windows 95.2 % right; published: 94.8",

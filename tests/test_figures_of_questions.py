@@ -76,7 +76,7 @@ def decided() -> list[Verdict]:
         {},
         {"direction": "lower"},
         {"matters": 0.295},
-        {"measure": "evaluator", "budget": 0.2},
+        {"measure": "judge", "budget": 0.2},
         {"measure": "findings.size", "budget": None, "direction": "lower", "text": f"It is smaller, by {LONG}"},
         *({"text": f"The same, said for the {number}th time"} for number in range(5)),
     ]
@@ -171,14 +171,14 @@ def test_the_duels_panels_say_what_the_answer_and_the_table_say(arena: list[Row]
         said = re.search(rf"{re.escape(row.label)}, by the judge: (.*?)\. ", caption + second.caption)
         assert said is not None
         for budget, mean in re.findall(r"(\d+) %: ([\d.]+) ±", said[1]):
-            assert mean == f"{100 * table[row.label, int(budget) / 100]['evaluator']:.1f}"
+            assert mean == f"{100 * table[row.label, int(budget) / 100]['judge']:.1f}"
             checked += 1
         at = answer.at_seconds(row, seconds)
         if at is not None:
             assert f"{row.label} {100 * at.mean:.1f}" in caption.partition("At equal seconds")[2]
     assert checked >= len(found.rows)
     rl, gradient = (found.family(family)[0] for family in (answer.RL, answer.GRADIENT))
-    assert answer.sentence(rl.label, gradient.label, answer.differences(rl, gradient), "evaluator") in caption
+    assert answer.sentence(rl.label, gradient.label, answer.differences(rl, gradient), "judge") in caption
 
 
 def test_arenas_of_rows_are_those_of_their_records(arena: list[Row]) -> None:

@@ -21,7 +21,7 @@ def about(agent: str, task: str = "digits-v1", version: int = 1, **changed: Any)
     return {
         "agent": {"name": agent, "settings": settings, "changed": changed, "version": version, "source": "0123456789"},
         "task": {"id": task, "settings": {}},
-        "evaluator": None,
+        "judge": None,
     }
 
 
@@ -161,7 +161,7 @@ def test_records_are_shown_by_the_labels_of_the_suite_that_is_looked_at(beacon: 
         kept = store.labelled(suite, store.asked_by(suite.specs, [record]))
         (row,) = rows_of(kept)
         assert (row.label, row.name) == (label, "raster (predictor_steps=2)")
-        assert f"| {label} | evaluator |" in leaderboard.markdown([row], "A title")
+        assert f"| {label} | judge |" in leaderboard.markdown([row], "A title")
         assert set(leaderboard.table([row])["contender"]) == {label}
     older = Record(record.folder, {**record.about, "agent": record.about["agent"] | {"settings": {"since": "removed"}}})
     assert [one.label for one in store.labelled(scan, [older])] == ["a scan"], "a default that has changed since"

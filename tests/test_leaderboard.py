@@ -64,7 +64,7 @@ def record(
             "test_images": len(labels),
             "test_sha256": "0",
         },
-        "evaluator": "e",
+        "judge": "e",
         "budgets": list(BUDGETS),
         "findings": {},
         "machine": {"device": device},
@@ -92,7 +92,7 @@ def floor(name: str, seed: int, accuracy: float, **more: Any) -> Record:
     return record(name, seed, accuracy, reference="floor", **more)
 
 
-def line_of(text: str, name: str, by: str = "evaluator") -> list[str]:
+def line_of(text: str, name: str, by: str = "judge") -> list[str]:
     """The cells of a row's line of that score, without name and score."""
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     start = next(number for number, cells in enumerate(lines) if cells[0] == name)
@@ -256,22 +256,22 @@ def test_every_accuracy_has_an_interval_with_a_width() -> None:
     made = [record("right", seed, 1.0) for seed in range(3)] + [record("wrong", seed, 0.0) for seed in range(3)]
     rows = rows_of([*made, *FLOORS])
     for row in rows:
-        for by in ("own", "evaluator"):
+        for by in ("own", "judge"):
             assert all(
                 value.low < value.high for value in (*row.accuracy(by), row.area(by)) if value.mean == value.mean
             )
     text = leaderboard.markdown(rows, "A title")
     assert f"100.0 ± {100 * rows[0].accuracy('own')[3].reach:.1f}" in line_of(text, "right", "own")[AT[0.1]]
     lines = leaderboard.table(rows)
-    for by in ("own", "evaluator"):
+    for by in ("own", "judge"):
         assert (lines[f"{by}_low"] < lines[f"{by}_high"]).all()
         assert (lines[f"{by}_area_low"] < lines[f"{by}_area_high"]).all()
 
 
 def test_members_of_the_judge_are_a_level_of_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four members, of which two answer as today's evaluator and two call everything wrong."""
+    """Four members, of which two answer as today's judge and two call everything wrong."""
     one = [record("mine", seed, 0.8) for seed in range(6)]
-    alone = rows_of(one)[0].accuracy("evaluator", [0.1])[0]
+    alone = rows_of(one)[0].accuracy("judge", [0.1])[0]
     answers = rows.answers
 
     def four(run: Record, by: str) -> Array | None:
@@ -280,10 +280,10 @@ def test_members_of_the_judge_are_a_level_of_the_interval(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(rows, "answers", four)
     row = rows_of(one)[0]
-    scores = row.scores("evaluator", 0.1)
+    scores = row.scores("judge", 0.1)
     assert scores is not None
     assert scores.shape == (6, 4, IMAGES)
-    together = row.accuracy("evaluator", [0.1])[0]
+    together = row.accuracy("judge", [0.1])[0]
     assert together.mean == pytest.approx(alone.mean / 2)
     assert together.reach > 5 * alone.reach
     assert row.accuracy("own", [0.1])[0].reach < 2 * alone.reach, "an own accuracy has one member"
@@ -382,7 +382,7 @@ def test_contenders_on_several_tasks_are_summed_up_by_the_middle_of_their_runs()
     line = next(line for line in text.splitlines() if line.startswith("| mine |"))
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     # Two of seven budgets up to a half are reached; the others are chance.
-    scores = np.sort([(2 / 8) * (run.accuracy("evaluator")[:2].mean() - 0.25) / 0.75 for run in made])
+    scores = np.sort([(2 / 8) * (run.accuracy("judge")[:2].mean() - 0.25) / 0.75 for run in made])
     assert cells[:4] == ["mine", "gated", "2", "4"]
     assert cells[4].startswith(f"{100 * scores[2:6].mean():.1f} ± ")
     assert cells[5:] == ["50.0", "0.0", "0.0", "0.0"]

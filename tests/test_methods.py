@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def results(beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two seeds of one agent in the folder of a suite; without an evaluator, which takes long to train."""
+    """Two seeds of one agent in the folder of a suite; without a judge, which takes long to train."""
     judged_by(monkeypatch, Alone("0" * 16, lambda view: np.zeros((len(view["canvas"]), 2))))
     monkeypatch.setattr(
         "glimpsebench.agents.center.Center.predict", lambda self, view: view["mask"].mean((2, 3)) @ [[1, 0]]

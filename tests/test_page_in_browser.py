@@ -101,7 +101,7 @@ def names(tab: Any, track: str = "gated") -> list[str]:
 def test_what_the_script_makes_has_the_numbers_of_the_tables_without_it(shown: Open, file: Path) -> None:
     tab = shown("#cols=b0.1|b0.2|b1")
     for track in ("gated", "open", "reference"):
-        about = {"data-track": track, "data-by": "evaluator", "data-section": "0"}
+        about = {"data-track": track, "data-by": "judge", "data-section": "0"}
         static = next(lines for found, lines in Parsed(file.read_text()).tables if about.items() <= found.items())
         wanted = {
             line[0].rstrip("†"): [line[4], line[6], line[9]] for line in static[1:] if line[0] != "strongest floor"
@@ -214,7 +214,7 @@ def test_what_is_on_screen_is_downloaded(shown: Open, tmp_path: Path) -> None:
             button.click()
         found[place, kind] = Path(waiting.value.path()).read_bytes()
     lines = list(csv.reader(io.StringIO(found["grid", "CSV"].decode())))
-    assert lines[0] == ["task", "track", "contender", "evaluator 0.1", "low", "high", "seeds"]
+    assert lines[0] == ["task", "track", "contender", "judge 0.1", "low", "high", "seeds"]
     assert {line[2] for line in lines[1:]} == {"good", "poor", "single", "open_one"}
     assert "\\textbf{" in found["grid", "LaTeX"].decode()
     assert "open\\_one" in found["grid", "LaTeX"].decode()

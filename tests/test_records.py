@@ -63,28 +63,28 @@ def test_a_judgement_is_a_function_of_record_and_judge(made: Record) -> None:
     assert judgements.judge_record(Record.read(made.folder), task, Alone(JUDGE, by_size)) == path
     assert path.read_bytes() == before
     again = Record.read(made.folder)
-    assert again.about["evaluator"] == JUDGE
+    assert again.about["judge"] == JUDGE
     shown = np.where(again.arrays["touched"] > 60, 1, 0)
     expected_FN = (shown == again.arrays["labels"]) & (again.arrays["steps"] > 0)
-    np.testing.assert_array_equal(again.correct_MFN("evaluator"), expected_FN[None])
+    np.testing.assert_array_equal(again.correct_MFN("judge"), expected_FN[None])
 
 
 def test_members_of_a_judge_are_told_apart_and_averaged(made: Record) -> None:
-    before_MFN = made.correct_MFN("evaluator")
+    before_MFN = made.correct_MFN("judge")
     judgements.judge_record(made, records.task_of(made.about), Three())
     (made.folder / f"judgement.{JUDGE}.npz").unlink()
     record = Record.read(made.folder)
     correct_MFN, labels_N, some_FN = (
-        record.correct_MFN("evaluator"),
+        record.correct_MFN("judge"),
         record.arrays["labels"],
         record.arrays["steps"] > 0,
     )
     for member, said in enumerate((0, 1)):
         np.testing.assert_array_equal(correct_MFN[member], (labels_N == said) & some_FN)
     np.testing.assert_array_equal(correct_MFN[2], before_MFN[0])
-    np.testing.assert_allclose(record.correct_FN("evaluator"), correct_MFN.mean(0))
+    np.testing.assert_allclose(record.correct_FN("judge"), correct_MFN.mean(0))
     reached_F = record.reached_F
-    np.testing.assert_allclose(record.accuracy("evaluator")[reached_F], correct_MFN.mean((0, 2))[reached_F])
+    np.testing.assert_allclose(record.accuracy("judge")[reached_F], correct_MFN.mean((0, 2))[reached_F])
     balanced = metrics.balanced_accuracy(correct_MFN[:, -1], labels_N).mean()
     assert balanced == pytest.approx(np.mean([correct_MFN[:, -1, labels_N == label].mean() for label in (0, 1)]))
     assert record.correct_MFN("own").shape == (1, *correct_MFN.shape[1:])
@@ -100,9 +100,9 @@ def test_the_key_of_a_record_does_not_depend_on_the_judge(made: Record, root: Pa
 
 def test_a_table_takes_todays_judge_or_says_that_it_cannot(made: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     judgements.judge_record(made, records.task_of(made.about), Three())
-    assert Record.read(made.folder).about["evaluator"] == JUDGE
+    assert Record.read(made.folder).about["judge"] == JUDGE
     monkeypatch.setattr("glimpsebench.bench.judges.name_of", lambda _: OTHER)
-    assert Record.read(made.folder).about["evaluator"] == OTHER
+    assert Record.read(made.folder).about["judge"] == OTHER
     monkeypatch.setattr("glimpsebench.bench.judges.name_of", lambda _: "0" * 16)
     with pytest.raises(UsageError, match=f"judged by {JUDGE}, {OTHER}, none of them today's judge"):
         Record.read(made.folder)
@@ -114,7 +114,7 @@ def test_records_of_two_judges_are_not_mixed_in_a_row(made: Record, root: Path) 
     judgements.judge_record(other, records.task_of(other.about), Three())
     (other.folder / f"judgement.{JUDGE}.npz").unlink()
     rows = leaderboard.rows_of(read_all(root))
-    assert {row.task for row in rows} == {f"beacon-v1 (evaluator={name})" for name in (JUDGE, OTHER)}
+    assert {row.task for row in rows} == {f"beacon-v1 (judge={name})" for name in (JUDGE, OTHER)}
 
 
 def test_a_run_that_failed_stands_with_those_that_were_judged(made: Record, root: Path, monkeypatch: Any) -> None:
@@ -133,8 +133,8 @@ def test_what_was_not_judged_has_no_accuracy_by_a_judge(made: Record) -> None:
     (made.folder / f"judgement.{JUDGE}.npz").unlink()
     record = Record.read(made.folder)
     assert record.judgement is None
-    assert np.isnan(record.accuracy("evaluator")).all()
-    assert not record.answered_F("evaluator").any()
+    assert np.isnan(record.accuracy("judge")).all()
+    assert not record.answered_F("judge").any()
     assert record.accuracy("own")[-1] == made.accuracy("own")[-1]
 
 
@@ -196,15 +196,15 @@ def test_a_record_of_the_schema_before_answers_the_same_question(made: Record, r
     evaluator = np.where(made.arrays["steps"] > 0, 1, -1)
     as_schema_2(made, evaluator)
     (old,) = read_all(root)
-    assert old.about["evaluator"] == OTHER
-    np.testing.assert_array_equal(old.correct_MFN("evaluator"), (evaluator == made.arrays["labels"])[None])
+    assert old.about["judge"] == OTHER
+    np.testing.assert_array_equal(old.correct_MFN("judge"), (evaluator == made.arrays["labels"])[None])
     assert "confidence" not in old.arrays
     for name in made.arrays.keys() - {"confidence"}:
         np.testing.assert_array_equal(old.arrays[name], made.arrays[name])
         assert old.arrays[name].dtype == made.arrays[name].dtype
     assert standings([Spec("raster", "beacon", 0, FEW)], root)[0].record is not None
     judgements.judge_record(old, records.task_of(old.about), Alone(JUDGE, by_size))
-    assert read_all(root)[0].about["evaluator"] == JUDGE
+    assert read_all(root)[0].about["judge"] == JUDGE
 
 
 def test_arrays_are_as_small_as_their_values(made: Record) -> None:
@@ -251,7 +251,7 @@ def test_rejudge_says_which_records_lack_what_it_needs(
     assert "1 judged of 2" in out
     assert f"{part.folder.name}" in "".join(out.split())
     assert "1 of 2 records were not judged" in err
-    assert Record.read(whole.folder).about["evaluator"] == JUDGE
+    assert Record.read(whole.folder).about["judge"] == JUDGE
     shutil.rmtree(part.folder)
     code, out, _ = glimpse("rejudge", "--root", str(root), capsys=capsys)
     assert (code, "0 judged of 0" in out) == (0, True)

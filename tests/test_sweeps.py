@@ -240,7 +240,7 @@ def test_no_reader_makes_numbers_of_cut_and_changed_files(count: int, made: Reco
     readers: dict[str, Callable[[Record], Any]] = {
         "record.json": lambda record: record.about,
         "images.npz": lambda record: record.arrays,
-        f"judgement.{made.about['evaluator']}.npz": lambda record: record.judgement,
+        f"judgement.{made.about['judge']}.npz": lambda record: record.judgement,
         "curves.json": lambda record: record.curves,
         "selections.npz": lambda record: record.selected(agent),
         "weights.safetensors": lambda record: record.load_weights(agent, beacon),

@@ -30,12 +30,21 @@ def test_every_committed_table_fits_and_keeps_its_figures(columns: int) -> None:
 
 def test_a_wide_table_has_its_labels_on_lines_of_their_own() -> None:
     budgets = [f"{budget} %" for budget in (1, 2, 5, 10, 15, 20, 30, 50, 100)]
-    body = [[LONG, "evaluator", *["35.6"] * 9, "3", "provisional, learns from boxes"], ["", "own", *["·"] * 9, "", ""]]
+    body = [[LONG, "judge", *["35.6"] * 9, "3", "provisional, learns from boxes"], ["", "own", *["·"] * 9, "", ""]]
     lines = terminal.columned(["contender", "score by", *budgets, "seeds", "note"], body, 80)
     assert max(map(len, lines)) <= 80
     assert " ".join(" ".join(lines[1:-2]).split()) == f"{LONG}; note: provisional, learns from boxes"
-    assert lines[-2].split() == ["evaluator", *["35.6"] * 9, "3"]
+    assert lines[-2].split() == ["judge", *["35.6"] * 9, "3"]
     assert lines[-1].split() == ["own", *["·"] * 9]
+
+
+def test_a_figure_is_lost_in_no_width_where_a_row_has_several_lines() -> None:
+    budgets = [f"{budget} %" for budget in (1, 2, 5, 10, 15, 20, 30, 50, 100)]
+    lines = [[f"{line}{at}.0 ± 0.5" if at > 5 else "·" for at in range(9)] for line in (1, 2)]
+    body = [["cells", "judge", *lines[0], "1", "provisional"], ["", "own", *lines[1], "", ""]]
+    for columns in range(50, 120):
+        shown = "\n".join(terminal.columned(["contender", "score by", *budgets, "seeds", "note"], body, columns))
+        assert all(cell.partition(" ")[0] in shown for line in lines for cell in line if cell != "·"), columns
 
 
 def test_cells_that_are_too_wide_for_any_line_become_a_list() -> None:
@@ -87,9 +96,9 @@ def test_accuracies_get_a_sparkline_where_there_is_room_and_nothing_else_does() 
         [
             "| contender | score by | 5 % | 10 % | 50 % | note |",
             "| --- | --- | ---: | ---: | ---: | --- |",
-            "| ram | evaluator | · | **50.0 ± 1.0**° | 99.0 ± 1.0 | x |",
+            "| ram | judge | · | **50.0 ± 1.0**° | 99.0 ± 1.0 | x |",
             "|  | touched | 1.0 | 2.0 | 3.0 |  |",
-            "| detectable | evaluator | 1.0 | 2.0 | 3.0 |  |",
+            "| detectable | judge | 1.0 | 2.0 | 3.0 |  |",
         ]
     )
     head, *rows = terminal.rendered(page, 200, ("▲", "▼"), curves=True).splitlines()

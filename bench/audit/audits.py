@@ -191,7 +191,7 @@ def _judged(
     answers_MFN = decoupled(judge.nets[:MEMBERS], says, episodes, images, task)
     decoupled_F = accuracy(says, episodes, images, (answers_MFN == np.asarray(images.labels_N)).mean(0))
     figures = {
-        "record_judge": _mean(record.accuracy("evaluator") - judged_F),
+        "record_judge": _mean(record.accuracy("judge") - judged_F),
         "judge_less_decoupled": _largest(judged_F - decoupled_F),
     }
     if (episodes.predicted_FN >= 0).any():

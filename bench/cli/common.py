@@ -258,7 +258,7 @@ def view_of(root: Path | Sequence[Path] | None, of: str | None, own: Sequence[st
             f"{where}; `glimpse sweep {suite or 'quick'}{rooted(root)}` makes some, --root looks elsewhere"
             + (f"; there are some in {', '.join(others[:5])}" if others else "")
         )
-    if unjudged := [record for record in found.records if record.done and record.about["evaluator"] is None]:
+    if unjudged := [record for record in found.records if record.done and record.about["judge"] is None]:
         print(f"{len(unjudged)} of {len(found.records)} records have no judgement: glimpse rejudge", file=sys.stderr)
     return found
 

@@ -114,7 +114,7 @@ def compare_command(
     roots: Roots = None,
     own: Own = None,
     task: OneTask = None,
-    measure: Annotated[str, typer.Option(help="own, evaluator, iou, on_object or pointed.")] = "evaluator",
+    measure: Annotated[str, typer.Option(help="own, judge, iou, on_object or pointed.")] = "judge",
     into: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write it there, as Markdown.")] = None,
     markdown: AsMarkdown = False,
 ) -> None:

@@ -34,7 +34,7 @@ def draw(rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Iter
     groups = {track: paper.most(found, paper.MOST_LINES - BESIDE) for track, found in tracks.items()}
     floors = [row for row in rows if row.about["reference"] == "floor" and row.runs]
     for by in SCORES:
-        end = "" if by == "evaluator" else "-own"
+        end = "" if by == "judge" else "-own"
         if not any(groups.values()):  # a suite of floors has a curve too
             panels = {"Floors": floors[: paper.MOST_LINES - 1]}
             yield _figure(f"curve{end}", panels, rows, styles, width, by, strongest=False)
@@ -102,7 +102,7 @@ def _strongest(axis: Any, floors: Floors) -> None:
 
 
 def _caption(rows: Sequence[Row], floors: Floors, ceiling: Row | None, by: str, strongest: bool) -> str:
-    judge = f"The judge has {paper.members(rows)} members. " if by == "evaluator" else ""
+    judge = f"The judge has {paper.members(rows)} members. " if by == "judge" else ""
     few = "Small dots: single seeds. " if any(paper.dots(row) for row in rows) else ""
     parts = [
         f"{paper.SCORED_BY[by].capitalize()} against the share of the image that is used, on {paper.of_what(rows)} "

@@ -14,7 +14,7 @@ from glimpsebench.bench.floors import Floors
 from glimpsebench.bench.rows import Row
 from glimpsebench.bench.styles import Style
 
-BY = "evaluator"
+BY = "judge"
 
 
 def draw(rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Iterator[Drawn]:

@@ -19,7 +19,7 @@ from glimpsebench.bench.styles import Style
 
 Array = NDArray[Any]
 
-BY = "evaluator"
+BY = "judge"
 
 
 def draw(rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Iterator[Drawn]:

@@ -13,7 +13,7 @@ from glimpsebench.bench.figures.paper import Drawn
 from glimpsebench.bench.rows import Row
 from glimpsebench.bench.styles import Style
 
-BY = "evaluator"
+BY = "judge"
 
 
 class Point(NamedTuple):

@@ -41,12 +41,12 @@ def _figure(name: str, results: Sequence[Replayed], styles: Mapping[str, Style],
                 value = f"{paper.per_cent(last.mean)} ± {paper.per_cent(last.reach)}"
                 said.append(f"{one.row.label}, {by} after {len(mean)}: {value}")
             axis.set_xlabel("glimpses")
-            axis.set_title({"evaluator": "Judge", "own": "Own predictor"}[by])
+            axis.set_title({"judge": "Judge", "own": "Own predictor"}[by])
             axis.xaxis.get_major_locator().set_params(integer=True)
             paper.accuracies(axis, by)
         paper.legends(figure, axes)
     caption = (
         f"Accuracy after each glimpse, on {paper.of_what(rows)} Lines: means over seeds; shaded: "
-        f"{paper.INTERVAL['evaluator']}. An episode that ended early keeps its last prediction. {'; '.join(said)}."
+        f"{paper.INTERVAL['judge']}. An episode that ended early keeps its last prediction. {'; '.join(said)}."
     )
     return Drawn(name, figure, caption)

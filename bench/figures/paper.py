@@ -70,9 +70,9 @@ STYLE: dict[Any, Any] = {
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Of the budgets, those that an axis names."""
 TRACKS = {"gated": "Gated: seen = touched", "open": "Open: the selector reads the whole image"}
-SCORED_BY = {"evaluator": "accuracy by the judge", "own": "accuracy by the own predictor"}
+SCORED_BY = {"judge": "accuracy by the judge", "own": "accuracy by the own predictor"}
 INTERVAL = {
-    "evaluator": "95 % interval over images, seeds and members of the judge (crossed random effects), within [0, 1]",
+    "judge": "95 % interval over images, seeds and members of the judge (crossed random effects), within [0, 1]",
     "own": "95 % interval over images and seeds (crossed random effects), within [0, 1]",
 }
 

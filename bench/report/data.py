@@ -134,7 +134,7 @@ def _section(view: View, rows: Sequence[Row]) -> Block:
         "images": about["test_images"],
         "classes": about["classes"],
         "chance": rounded(rows[0].chance),
-        "judge": rows[0].records[0].about["evaluator"],
+        "judge": rows[0].records[0].about["judge"],
         "budgets": budgets,
         "ceiling": None if ceiling is None else names.index(ceiling.label),
         "floors": {

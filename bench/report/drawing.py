@@ -64,7 +64,7 @@ def curves(section: Block) -> str:
 
 def _points(row: Block) -> list[tuple[float, float]]:
     at = row["at"]
-    both = zip(at.get("touched", []), at.get("evaluator", []), strict=False)
+    both = zip(at.get("touched", []), at.get("judge", []), strict=False)
     return [(x, y) for x, y in both if x and y is not None]
 
 

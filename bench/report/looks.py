@@ -221,7 +221,7 @@ def _of_row(row: Row) -> tuple[Record, list[list[Block]], Task, Block]:
 
 def _said(record: Record, at: int, image: int) -> Block:
     """What the own predictor said there, and how many members of the judge are right."""
-    own, judged = record.arrays["own"], record.correct_MFN("evaluator")
+    own, judged = record.arrays["own"], record.correct_MFN("judge")
     said: Block = {"own": int(own[at, image])} if own[at, image] >= 0 else {}
     return said | ({"j": [int(judged[:, at, image].sum()), len(judged)]} if len(judged) else {})
 

@@ -23,7 +23,7 @@ from glimpsebench.bench.report.sentences import budget, per_cent
 Block = dict[str, Any]
 
 HERE = Path(__file__).parent
-SCORES = (("evaluator", "by the judge"), ("own", "by its own predictor"))
+SCORES = (("judge", "by the judge"), ("own", "by its own predictor"))
 TRACKS = (
     ("gated", "Gated track: seen = touched"),
     ("open", "Open track: the selector reads the whole image"),

@@ -8,7 +8,7 @@
     2: ["¹", "", "would be above, but one of the two has one seed"], "-2": ["¹", "", "would be below, but one of the two has one seed"] };
   const TRACKS = { gated: "Gated track: seen = touched", open: "Open track: the selector reads the whole image", reference: "Floors and ceiling" };
   const SHORT = { gated: "Gated", open: "Open", reference: "Floors and ceiling" };
-  const SCORES = { evaluator: "Judge", own: "Own predictor", decoupled: "Decoupled judge" };
+  const SCORES = { judge: "Judge", own: "Own predictor", decoupled: "Decoupled judge" };
   const XS = { touched: "touched, mean", budget: "allowed (cap)", delivered: "delivered", seen: "seen before choosing" };
   const COSTS = { flops: "FLOPs an image", ms: "milliseconds an image", training_seconds: "seconds of training",
     training_images: "images drawn in training", parameters: "parameters" };
@@ -52,7 +52,7 @@
   const known = (value) => value !== null && value !== undefined;
 
   // ---- what is chosen ----------------------------------------------------------------------------------------------
-  const USUAL = { s: "0", by: "evaluator", at: "", x: "touched", scale: "log", q: "", hide: "", cols: "", sort: "", only: "",
+  const USUAL = { s: "0", by: "judge", at: "", x: "touched", scale: "log", q: "", hide: "", cols: "", sort: "", only: "",
     heat: "", pin: "", told: "1", cost: "flops", who: "", image: "0", step: "", learn: "accuracy" };
   const ALLOWED = { by: Object.keys(SCORES), x: Object.keys(XS), scale: ["log", "linear"], cost: Object.keys(COSTS), learn: ["accuracy", "loss"] };
   let state = { ...USUAL };
@@ -85,7 +85,7 @@
     section = DATA.sections[Number(state.s)];
     rows = section.rows;
     budgets = section.budgets;
-    if (state.by === "decoupled" && !rows.some((row) => row.at.decoupled)) state.by = "evaluator";
+    if (state.by === "decoupled" && !rows.some((row) => row.at.decoupled)) state.by = "judge";
     const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     const hidden = list(state.hide);
     const needed = state.only ? columns().filter((column) => chosen().includes(column.key)) : [];
@@ -401,7 +401,7 @@
     const whole = (name) => (row) => { const found = row.whole[name]; return known(found) ? found : null; };
     const sum = (name) => (row) => { const parts = ["selector", "predictor"].map((who) => row.whole[`${who}_${name}`]); return parts.some(known) ? parts.reduce((a, b) => a + (b || 0), 0) : null; };
     const per95 = (found) => (found === null ? "·" : found === "never" ? "never" : share(found));
-    const by = state.by === "decoupled" ? "evaluator" : state.by;
+    const by = state.by === "decoupled" ? "judge" : state.by;
     return [
       ...budgets.map((budget, i) => ({ ...of(`b${budget}`, share(budget), `accuracy with at most ${share(budget)} touched`, (row) => value(row, i), null, rows.some((row) => row.track !== "reference" && known(value(row, i))) || budget === 1), budget: i })),
       of("acc95", "ACC95", "smallest budget from which accuracy stays at 95 % of that on the whole image", whole(`${by}_acc95`), per95, true),
@@ -844,7 +844,7 @@
 
   // ---- head to head ------------------------------------------------------------------------------------------------
   function matrix() {
-    const i = at(), pairs = (section.pairs[state.by === "decoupled" ? "evaluator" : state.by] || [])[i] || [];
+    const i = at(), pairs = (section.pairs[state.by === "decoupled" ? "judge" : state.by] || [])[i] || [];
     const found = new Map(pairs.flatMap(([a, b, mean, low, high, sign]) => [[`${a},${b}`, [mean, low, high, sign]], [`${b},${a}`, [-mean, -high, -low, -sign]]]));
     const some = section.pairs.rows.filter((n) => shown.includes(n) && pairs.some(([a, b]) => a === n || b === n));
     byId("pairs").hidden = section.pairs.rows.length < 2;

@@ -72,10 +72,10 @@ def _enough(section: Block, rows: Sequence[Block]) -> Iterator[str]:
     """The smallest budget with 95 % of the ceiling's accuracy, and whose it is."""
     if section["ceiling"] is None:
         return
-    whole = section["rows"][section["ceiling"]]["at"].get("evaluator", [None])[-1]
+    whole = section["rows"][section["ceiling"]]["at"].get("judge", [None])[-1]
     if whole is None:
         return
-    known = [(row["whole"].get("evaluator_acc95"), row["name"]) for row in rows]
+    known = [(row["whole"].get("judge_acc95"), row["name"]) for row in rows]
     reached = [(value, name) for value, name in known if isinstance(value, float)]
     if reached:
         least = min(value for value, _ in reached)
@@ -92,7 +92,7 @@ def _enough(section: Block, rows: Sequence[Block]) -> Iterator[str]:
 def _best(section: Block, rows: Sequence[Block]) -> Iterator[str]:
     """The best of the track beside the strongest floor, at the budget that most of them reach; the smaller if equal."""
     rows = [row for row in rows if len(row["seeds"]) - row["failed"] > 1] or rows  # one seed stands for no method
-    floors = section["floors"]["evaluator"]
+    floors = section["floors"]["judge"]
     reached = {
         at: count
         for at, floor in enumerate(floors)
@@ -102,7 +102,7 @@ def _best(section: Block, rows: Sequence[Block]) -> Iterator[str]:
         return
     at = max(reached, key=lambda n: (reached[n], -n))
     best = max((row for row in rows if _mean(row, at) is not None), key=lambda row: _mean(row, at) or 0.0)
-    low, high = best["at"]["evaluator_low"][at], best["at"]["evaluator_high"][at]
+    low, high = best["at"]["judge_low"][at], best["at"]["judge_high"][at]
     yield (
         f"With {budget(section['budgets'][at])} of the image {best['name']} is at {per_cent(_mean(best, at) or 0.0)} % "
         f"(95 % interval {per_cent(low)} to {per_cent(high)}); the strongest floor, "
@@ -111,20 +111,20 @@ def _best(section: Block, rows: Sequence[Block]) -> Iterator[str]:
 
 
 def _mean(row: Block, at: int) -> float | None:
-    found: float | None = row["at"].get("evaluator", [None] * (at + 1))[at]
+    found: float | None = row["at"].get("judge", [None] * (at + 1))[at]
     return found
 
 
 def _claims(section: Block, rows: Sequence[Block]) -> Iterator[str]:
     """Who is above and who below the strongest floor, and where."""
-    if not any(section["floors"]["evaluator"]):
+    if not any(section["floors"]["judge"]):
         yield "There is no floor here to be above or below."
         return
     for sign, word in ((1, "Above"), (-1, "Below")):
         some = [
-            f"{row['name']} at {spans(section['budgets'], [one == sign for one in row['sign']['evaluator']])}"
+            f"{row['name']} at {spans(section['budgets'], [one == sign for one in row['sign']['judge']])}"
             for row in rows
-            if sign in row["sign"]["evaluator"]
+            if sign in row["sign"]["judge"]
         ]
         yield f"{word} the strongest floor: {some_of(some) if some else 'nobody'}."
 

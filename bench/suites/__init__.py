@@ -377,7 +377,7 @@ def comparisons_of(table: Table) -> Iterator[Comparison]:
         raise UsageError(f"'name' is of a file: letters, digits, spaces and _ . + - alone, not {name!r}")
     if not isinstance(a, str):
         raise UsageError(f"'a' must be text, a row or 'all', not {a!r}")
-    measures = _listed(table.get("measure", "evaluator"))
+    measures = _listed(table.get("measure", "judge"))
     if not measures:
         raise UsageError(f"'measure' is an empty list: write one or more of {', '.join(MEASURES)}")
     for measure in measures:
