@@ -35,7 +35,7 @@ LOOKS = {
 }  # an actor-critic's, in seconds
 LEARNED: dict[str, dict[str, Any]] = {
     "adcm": {"selector_steps": 100, "predictor_steps": 150},
-    "cbam": {"selector_steps": 100, "predictor_steps": 150},
+    "cbam": {"selector_steps": 100, "predictor_steps": 150, "batch": 64},
     "cell_sequence": {"passes": 20_000, "glimpses": 5, "predictor_learns": True},
     "cell_sequence_sb3": {"passes": 4_000, "glimpses": 5, "n_steps": 8},
     "concrete_topk": {},
@@ -60,11 +60,12 @@ LEARNED: dict[str, dict[str, Any]] = {
     "saccader": SMALL_CELLS | {"location_steps": 150, "joint_steps": 150},
     "sobel": SMALL_CELLS,
     "straight_through": {},
-    "subset": {"passes": 10_000},
+    "subset": {"passes": 10_000, "batch": 64},
     "window_sequence": {"passes": 10_000, "size": 5, "glimpses": 5},
     "window_sequence_sb3": {"passes": 4_000, "size": 5, "glimpses": 5, "n_steps": 8},
 }
-"""Learners, with the settings that let them learn the toy task in seconds; all their steps are 200 unless said."""
+"""Learners, with the settings that let them learn the toy task in seconds; unless said, all their steps are 200, and
+their batches 32 images."""
 LATE = ("gdfs", "realx")
 """They take 300."""
 CORNERED = ("cell_sequence_sb3", "ppo", "ram", "ram_pathwise", "sac", "window_sequence", "window_sequence_sb3")
@@ -273,7 +274,8 @@ def test_a_learned_selector_beats_uniform_and_looks_at_the_beacon(name: str) -> 
     objects = np.asarray(tasks.test_split(task).objects_NHW)
     fields = agents.find(name).__dataclass_fields__
     steps = 300 if name in LATE else 200
-    short = {field: steps for field in fields if field.endswith("steps")} | LEARNED[name]
+    short = {field: steps for field in fields if field.endswith("steps")}
+    short |= ({"batch": 32} if "batch" in fields else {}) | LEARNED[name]
     learned, touched = looked(name, task, short, 0.05 if name in FEW else 0.3)
     by_chance, touched_by_chance = floor(task)
     assert touched.any((1, 2)).all()
