@@ -19,11 +19,17 @@ when the trial is over, so that the same command goes on where it was stopped; t
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import multiprocessing
 import re
+import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,33 +198,67 @@ def path_of(folder: Path, plan: Plan, spec: Spec) -> Path:
     return folder / f"{records.digest(asked)}.json"
 
 
-def tune(plan: Plan, folder: Path, around: Callable[[Sequence[Any]], Iterable[Any]] = iter) -> list[list[Trial]]:
-    """Run the trials that have no record yet: those of each entry, in the plan's order.
+def tune(
+    plan: Plan, folder: Path, around: Callable[[Sequence[Any]], Iterable[Any]] = iter, workers: int = 1
+) -> list[list[Trial]]:
+    """Run the trials that have no record yet, and return those of each entry, in the plan's order.
 
     Args:
+        plan: what is tried.
         folder: of the trials' records.
         around: wraps the list of trials, for a progress bar.
+        workers: trials at a time, each in a process of its own; one runs here.
+
+    Raises:
+        UsageError: such a process was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[list[Trial]] = [[] for _ in plan.entries]
     # Trial by trial, so that a search that is stopped has tried all entries equally often.
-    todo = [(entry, trial) for trial in range(plan.trials) for entry in range(len(plan.entries))]
-    for entry, trial in around(todo):
-        spec = plan.spec(entry, trial)
-        path = path_of(folder, plan, spec)
-        if not path.exists():
-            _write(path, _run(spec, plan.budgets))
-        about = json.loads(path.read_text())
-        found[entry].append(Trial(spec, about["score"], about["seconds"]))
+    specs = [plan.spec(entry, trial) for trial in range(plan.trials) for entry in range(len(plan.entries))]
+    for _, task in (spec.make() for spec in specs[: len(plan.entries)]):
+        for each in judges.missing(task):
+            each.run(iter)
+    with _mapping(workers) as mapped:
+        keep = functools.partial(_keep, plan, folder)
+        for _ in zip(around(specs), mapped(keep, specs), strict=True):
+            pass
+    found: list[list[Trial]] = [[] for _ in plan.entries]
+    for number, spec in enumerate(specs):
+        about = json.loads(path_of(folder, plan, spec).read_text())
+        found[number % len(found)].append(Trial(spec, about["score"], about["seconds"]))
     return found
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[None]]]:
+    """`map`, in so many processes. What they are at when a search is stopped they finish and record."""
+    if workers == 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    )
+    try:
+        yield pool.map
+    except BrokenProcessPool:
+        raise UsageError(
+            "a trial's process was killed, perhaps for memory: the same command goes on, --workers 1 takes less"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _keep(plan: Plan, folder: Path, spec: Spec) -> None:
+    """Record a trial that has no record."""
+    path = path_of(folder, plan, spec)
+    if not path.exists():
+        _write(path, _run(spec, plan.budgets))
 
 
 def _run(spec: Spec, budgets: Sequence[float]) -> dict[str, Any]:
     """Train and look at the validation images, and at no others."""
     torch.set_num_threads(1)
     agent, task = spec.make()
-    for each in judges.missing(task):
-        each.run(iter)
     torch.manual_seed(spec.seed)
     began = time.perf_counter()
     accuracies: dict[str, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,24 @@ def test_what_is_recorded_is_not_run_again_and_an_interrupted_search_has_tried_a
     assert all(path.read_bytes() == content for path, content in before.items())
     monkeypatch.setattr(tune, "_run", lambda *_: pytest.fail("all are recorded"))
     assert tune.tune(plan, folder) == found
+
+
+def test_several_processes_try_what_one_would(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text((BASE + TUNE + RELAXED).replace("beacon", "digits-clutter"))
+    plan = tune.read_plan(str(path))
+    bar = list[Any]()
+
+    def around(todo: Sequence[Any]) -> Iterator[Any]:
+        for each in todo:
+            yield each
+            bar.append(each)
+
+    alone, together = tune.tune(plan, tmp_path / "one"), tune.tune(plan, tmp_path / "two", around, workers=2)
+    assert [[(one.spec, one.score) for one in trials] for trials in together] == [
+        [(one.spec, one.score) for one in trials] for trials in alone
+    ]
+    assert len(bar) == 2
 
 
 def test_no_trial_meets_the_test_split_and_its_score_is_of_validation_images(
@@ -164,7 +183,9 @@ def test_the_command_lists_runs_and_writes_the_suite(
     assert code == 0
     assert out.count("to do") == 4
     code, out, _ = glimpse(
-        "tune", str(suite), "--root", str(tmp_path / "here"), "--trials", "1", "--seeds", "0,1", capsys=capsys
+        *("tune", str(suite), "--root", str(tmp_path / "here"), "--trials", "1", "--seeds", "0,1"),
+        *("--workers", "1"),  # no other process knows the toy task
+        capsys=capsys,
     )
     assert code == 0, out
     assert "validation accuracy" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Mapping
@@ -274,6 +275,7 @@ def tune_command(
     root: Root = STORE,
     trials: Annotated[int | None, typer.Option(min=1, help="Of each entry, in place of what the suite says.")] = None,
     seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the suite that is written: 0-9.")] = "0-9",
+    workers: Annotated[int, typer.Option(min=1, help="Trials at a time, one thread each.")] = 2,
     list_only: Annotated[bool, typer.Option("--list", help="Only list the trials and whether they are done.")] = False,
 ) -> None:
     """Search settings by validation accuracy: as many random trials for every entry, none of which sees a test image.
@@ -295,7 +297,8 @@ def tune_command(
                 state = "done" if tune.path_of(kept, plan, spec).exists() else "to do"
                 print(terminal.folded(f"  {state:7}{spec}", 9))
         return
-    found = tune.tune(plan, kept, lambda todo: tqdm(todo, unit="trial", leave=False, disable=None, dynamic_ncols=True))
+    bar = functools.partial(tqdm, unit="trial", leave=False, disable=None, dynamic_ncols=True)
+    found = tune.tune(plan, kept, bar, workers)
     head = ["entry", "trials", "validation accuracy, %", "best settings"]
     print(*terminal.columned(head, tune.table(plan, found), terminal.width()), sep="\n")
     path = folder / f"{plan.suite}-tuned.toml"
