@@ -148,6 +148,14 @@ def test_lines_are_told_apart_without_colour(rows: list[Row]) -> None:
             assert len(set(looks)) == len(looks), one.name
 
 
+def test_latex_has_the_caption_without_the_values(rows: list[Row], tmp_path: Path) -> None:
+    one = next(curves.draw(rows, styles_of(rows), 6.75))
+    *_, text, tex = [path.read_text() for path in paper.save(one, tmp_path, in_latex=True)[2:]]
+    assert "Seeds: 3" in tex
+    assert "±" in " ".join(text.split()).removeprefix(" ".join(one.says.split()))
+    assert "pm" not in tex
+
+
 def test_captions_say_what_the_table_says(rows: list[Row]) -> None:
     table = leaderboard.table(rows)
     values = {(line["contender"], line["budget"]): line for line in table.to_dict("records")}

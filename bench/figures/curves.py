@@ -71,7 +71,7 @@ def _figure(
             paper.fractions(axis, least)
             paper.accuracies(axis, by)
         paper.legends(figure, axes)
-    return Drawn(name, figure, _caption(shown or rows, floors, ceiling, by, strongest))
+    return Drawn(name, figure, _says(shown or rows, by), _values(shown or rows, floors, ceiling, by, strongest))
 
 
 def line(axis: Any, row: Row, by: str, style: Style) -> None:
@@ -101,14 +101,18 @@ def _strongest(axis: Any, floors: Floors) -> None:
         axis.fill_between(x, low, high, color=GREY, alpha=0.1, lw=0)
 
 
-def _caption(rows: Sequence[Row], floors: Floors, ceiling: Row | None, by: str, strongest: bool) -> str:
+def _says(rows: Sequence[Row], by: str) -> str:
     judge = f"The judge has {paper.members(rows)} members. " if by == "judge" else ""
     few = "Small dots: single seeds. " if any(paper.dots(row) for row in rows) else ""
-    parts = [
+    return (
         f"{paper.SCORED_BY[by].capitalize()} against the share of the image that is used, on {paper.of_what(rows)} "
         f"{judge}Lines: means over seeds; shaded: {paper.INTERVAL[by]}. {few}A line ends where a contender uses no "
         "more of it."
-    ]
+    )
+
+
+def _values(rows: Sequence[Row], floors: Floors, ceiling: Row | None, by: str, strongest: bool) -> str:
+    parts = []
     if strongest and floors.strongest:
         best = "; ".join(
             f"{100 * budget:g} %: {one.floor.label} {paper.per_cent(one.accuracy)}"

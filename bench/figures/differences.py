@@ -68,11 +68,11 @@ def _figure(
     shown = [row for panel in panels.values() for row in panel]
     detectable = [floors.detectable(shown, budget) for budget in BUDGETS]
     typical = float(np.nanmedian(detectable)) if not np.isnan(detectable).all() else float("nan")
-    caption = (
+    says = (
         "Paired differences in accuracy by the judge from the strongest floor at each budget, on "
         f"{paper.of_what(shown)} The judge has {paper.members(shown)} members. Bars: 95 % interval over images, seeds "
         "and members (crossed random effects). Filled and ★: the difference stands after Holm's correction for all "
         "differences of the task by this score (α = 0.05), with two seeds or more on either side. Detectable with 80 % "
-        f"power, median: {paper.per_cent(typical)} points. {' '.join(said)}"
+        f"power, median: {paper.per_cent(typical)} points."
     )
-    return Drawn(name, figure, caption)
+    return Drawn(name, figure, says, " ".join(said))

@@ -48,7 +48,7 @@ def _figure(name: str, arena: Arena, rows: Sequence[Row], styles: Mapping[str, S
         by_seconds.set(xlabel="seconds of the selector's training", title="Validation images, by seconds")
         _equal(at, rows, styles, passes, seconds)
         paper.shared_legend(figure, fraction)
-    return Drawn(name, figure, _caption(arena, rows, passes, seconds))
+    return Drawn(name, figure, _says(arena, rows, passes, seconds), _values(rows, passes, seconds))
 
 
 def common_passes(rows: Sequence[Row]) -> float:
@@ -101,7 +101,7 @@ def _equal(axis: Any, rows: Sequence[Row], styles: Mapping[str, Style], passes: 
     axis.set(xlabel="validation accuracy, %", title="At equal passes ● and seconds ○")
 
 
-def _caption(arena: Arena, rows: Sequence[Row], passes: float, seconds: float) -> str:
+def _says(arena: Arena, rows: Sequence[Row], passes: float, seconds: float) -> str:
     best = [next(iter(arena.family(family)), None) for family in (answer.RL, answer.GRADIENT)]
     verdict = ""
     if best[0] is not None and best[1] is not None:
@@ -111,14 +111,17 @@ def _caption(arena: Arena, rows: Sequence[Row], passes: float, seconds: float) -
             f" Of each family the best on validation images, paired, with Holm's correction for all budgets and scores "
             f"(α = 0.05): {said}"
         )
-    parts = [
+    return escape.terminal(
         f"Estimators of the learning signal in the arena {arena.agent}, which differ in nothing else, on "
         f"{paper.of_what(rows)} {arena.passes:,} predictor passes each. First panel: {paper.SCORED_BY[BY]} against "
         f"the share of the image used; shaded: {paper.INTERVAL[BY]}; the judge has {paper.members(rows)} members."
         f"{verdict} Others: validation accuracy while the selector is trained, means over seeds; bars: 95 % t interval "
-        f"over seeds, no test; dotted: {_thousands(passes)} passes and {seconds:.1f} s, which all of them had.",
-        *(f"{row.label}, by the judge: {_at_budgets(row)}." for row in rows),
-    ]
+        f"over seeds, no test; dotted: {_thousands(passes)} passes and {seconds:.1f} s, which all of them had."
+    )
+
+
+def _values(rows: Sequence[Row], passes: float, seconds: float) -> str:
+    parts = [f"{row.label}, by the judge: {_at_budgets(row)}." for row in rows]
     for what, reached in (
         ("passes", [(row, answer.at_passes(row, passes)) for row in rows]),
         ("seconds", [(row, answer.at_seconds(row, seconds)) for row in rows]),

@@ -128,12 +128,12 @@ def _figure(
         if fraction
         else "the floating-point operations of selector and predictor in an episode, at the largest budget reached"
     )
-    caption = (
+    says = (
         f"Accuracy by the judge against {what}, on {paper.of_what(shown)} Means over seeds and over the judge's "
         f"{paper.members(shown)} members, without intervals and tests. Filled: on the front, which no contender of the "
-        f"track beats at no more cost. {' '.join(said)}"
+        "track beats at no more cost."
     )
-    return Drawn(name, figure, caption)
+    return Drawn(name, figure, says, " ".join(said))
 
 
 def _marks(axis: Any, points: Sequence[Point], style: Style, filled: bool, label: str = "") -> None:

@@ -45,8 +45,8 @@ def _figure(name: str, results: Sequence[Replayed], styles: Mapping[str, Style],
             axis.xaxis.get_major_locator().set_params(integer=True)
             paper.accuracies(axis, by)
         paper.legends(figure, axes)
-    caption = (
+    says = (
         f"Accuracy after each glimpse, on {paper.of_what(rows)} Lines: means over seeds; shaded: "
-        f"{paper.INTERVAL['judge']}. An episode that ended early keeps its last prediction. {'; '.join(said)}."
+        f"{paper.INTERVAL['judge']}. An episode that ended early keeps its last prediction."
     )
-    return Drawn(name, figure, caption)
+    return Drawn(name, figure, says, f"{'; '.join(said)}.")

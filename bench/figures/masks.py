@@ -82,14 +82,14 @@ def _dynamics(name: str, rows: Sequence[Row], styles: Mapping[str, Style], width
     for row in rows:
         ends = [(PANELS[one], curve[:, -1]) for one in PANELS if (curve := curves_of(row, one)) is not None]
         said.append(f"{row.label}: {', '.join(f'{title} {_per_cent(values)}' for title, values in ends)}.")
-    caption = (
+    says = (
         f"How the masks of contenders on {paper.of_what(rows)} change while their selectors are trained, over "
         "validation images, at moments that are equally far apart: the mean of the soft mask, the share of its values "
         "within 0.05 of 0 or 1, the share of images without a value above 0.05, and how far the masks of two images "
-        "overlap (1: all the same). Thin lines: seeds; thick: their mean. No test. At the end, in per cent, with a "
-        f"95 % t interval over seeds: {' '.join(said)}"
+        "overlap (1: all the same). Thin lines: seeds; thick: their mean. No test."
     )
-    return Drawn(name, figure, caption)
+    values = f"At the end, in per cent, with a 95 % t interval over seeds: {' '.join(said)}"
+    return Drawn(name, figure, says, values)
 
 
 def _line(axis: Any, values_SP: Array, style: Style) -> None:
@@ -118,13 +118,12 @@ def _sizes(name: str, rows: Sequence[Row], styles: Mapping[str, Style], width: f
         axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel="size of the masks, share of the image, %")
         axis.set_xlim(0, min(axis.get_xlim()[1], 1.02))
         axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
-    caption = (
+    says = (
         f"How large contenders' own masks are at the end of training, on {paper.of_what(rows)} Over validation images: "
         f"{'; '.join(measured)}. Dots: seeds; marks: means with a 95 % t interval over seeds, "
-        "within [0, 1]. No test; of how sizes came about, `masks` has what was recorded, if anything was. In per cent: "
-        f"{'; '.join(said)}."
+        "within [0, 1]. No test; of how sizes came about, `masks` has what was recorded, if anything was."
     )
-    return Drawn(name, figure, caption)
+    return Drawn(name, figure, says, f"In per cent: {'; '.join(said)}.")
 
 
 def _per_cent(values: Array) -> str:

@@ -79,17 +79,23 @@ INTERVAL = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, its caption, and the numbers in it.
+    """A figure, what is said below it, and the numbers in it.
 
     Attributes:
         name: of the files, without ending.
         figure: Matplotlib's.
-        caption: what is drawn, of how many images and seeds, with which interval and test.
+        says: what is drawn, of how many images and seeds, with which interval and test.
+        values: the numbers that are drawn, in sentences.
     """
 
     name: str
     figure: Any
-    caption: str
+    says: str
+    values: str = ""
+
+    @property
+    def caption(self) -> str:
+        return f"{self.says} {self.values}".rstrip()
 
 
 def inches(width: str) -> float:
@@ -133,7 +139,7 @@ def save(drawn: Drawn, folder: Path, ending: str = "", in_latex: bool = False) -
     """Write NAME.pdf, NAME.png and NAME.txt, the caption; return their paths. No dates: same figure, same bytes.
 
     Args:
-        in_latex: also NAME.tex, the caption for LaTeX's `\\caption`.
+        in_latex: also NAME.tex, for LaTeX's `\\caption`: without the values, which would fill a column.
     """
     stem = folder / f"{drawn.name}{ending}"
     kinds = ("pdf", "png", "txt", *(["tex"] if in_latex else []))
@@ -143,7 +149,7 @@ def save(drawn: Drawn, folder: Path, ending: str = "", in_latex: bool = False) -
         drawn.figure.set_layout_engine("none")  # laid out once, the same for both files
         drawn.figure.savefig(paths[0], metadata={"CreationDate": None})
         drawn.figure.savefig(paths[1], dpi=200)
-    for path, caption in zip(paths[2:], (drawn.caption, latex.prose(drawn.caption)), strict=False):
+    for path, caption in zip(paths[2:], (drawn.caption, latex.prose(drawn.says)), strict=False):
         path.write_text(wrapped_caption(caption))
     return paths
 

@@ -59,11 +59,10 @@ def _figure(name: str, title: str, found: Mapping[str, Array], styles: Mapping[s
         right.set_yticks(range(len(found)), [paper.shortened(label, MOST_LETTERS) for label in found])
         paper.legends(figure, [left])
     tasks, seeds = next(iter(found.values())).shape[1], {len(scores) for scores in found.values()}
-    caption = (
+    says = (
         f"Performance profiles and interquartile means over {tasks} tasks, {'/'.join(map(str, sorted(seeds)))} seeds "
         "on each. A run's score is its mean accuracy by the judge over the budgets up to half of the image, from "
         "chance (0) to all right (100); a budget that is not reached counts as chance. Bars: 95 % percentile bootstrap "
-        "over runs within tasks, which speaks of these tasks and is too short with few seeds. IQM: "
-        f"{'; '.join(said)}."
+        "over runs within tasks, which speaks of these tasks and is too short with few seeds."
     )
-    return Drawn(name, figure, caption)
+    return Drawn(name, figure, says, f"IQM: {'; '.join(said)}.")
