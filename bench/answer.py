@@ -287,7 +287,9 @@ def equal_seconds(rows: Sequence[Row]) -> str:
     parts = []
     for row in rows:
         found = at_seconds(row, seconds)
-        if found is not None and validation(row):
+        if found is None and validation(row):
+            parts.append(f"{estimator_of(row)} not measured yet in every run")
+        elif found is not None:
             low, high = max(found.low, 0.0), min(found.high, 1.0)
             interval = f" ({points(low)} to {points(high)})" if np.isfinite(found.low) else ""
             parts.append(f"{estimator_of(row)} {points(found.mean)} %{interval}")
