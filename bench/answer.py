@@ -443,6 +443,8 @@ WORDS = """## Words
 - *passes*: canvases that the predictor has read for the selector's training, as many whole steps as fit in the same
   number for all rows of an arena that learn; *images*: those that they were drawn of, fewer for who compares several
   choices of one image.
+- *bound*: the gain of every possible next choice is enumerated, which takes so many passes of each image that at equal
+  passes others may be better.
 - *same predictor*: of a row that learns no choice: the predictor is trained like that of the others.
 - *own*: accuracy by the predictor that was trained with the choices; *judge*: by classifiers that no agent has met.
 - *±* and *a to b*: 95 % intervals over images, seeds and members of the judge. *ahead*: after Holm's correction, too:
