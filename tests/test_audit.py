@@ -413,7 +413,8 @@ SHORT = ("memorised", "label_count")
 """Cheats of different kinds that an audit alone can flag: by the rooms, and by the decoupled judge."""
 LONG = [name for name, by in CAUGHT.items() if by not in (RULES, RECOUNT) and name not in SHORT]
 """The others; `benchmarks/cheats.py` has all of several seeds."""
-SHORT_HONEST = ("cheats.follows_light", "cheats.brightness")
+SHORT_HONEST = ("cheats.brightness",)
+"""Of the open track; of the gated one the command below audits `center`."""
 LONG_HONEST = [name for name in HONEST if name not in SHORT_HONEST]
 
 

@@ -549,7 +549,7 @@ def test_the_readmes_contender_runs_from_outside_and_is_on_the_leaderboard(tmp_p
     (package / "__init__.py").touch()
     (package / "my_module.py").write_text(OWN_AGENT)
     (tmp_path / "tiny.toml").write_text(
-        "floors=false\n[base]\ntask='digits-clutter'\n[[matrix]]\nagent=['full','center','my_package.my_module']\n'agent.predictor_steps'=3\n"
+        "floors=false\n[base]\ntask='digits-clutter'\n[[matrix]]\nagent=['full','my_package.my_module']\n'agent.predictor_steps'=3\n"
         "[[compare]]\nname='against-full'\nb='full (predictor_steps=3)'\nmeasure=['own','judge']\n"
     )
     command = [sys.executable, "-m", "glimpsebench"]
