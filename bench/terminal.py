@@ -68,13 +68,18 @@ def rendered(
         if rest := [line for line in lines if not line.startswith(("|", "!["))]:
             parts.append(_paragraph(_prose("\n".join(rest), marks), columns))
         if len(table) > 1:
-            head, sides, *body = [[_cell(cell, marks) for cell in _cells(line)] for line in table]
+            left_out = len(table) - 2 - MOST_LINES
+            head, sides, *body = [[_cell(cell, marks) for cell in _cells(line)] for line in table[: MOST_LINES + 2]]
             right = [side.endswith(":") for side in sides]
             whole = with_curves(head, body, right, columns) if curves else (head, body, right)
             parts.append("\n".join(columned(whole[0], whole[1], columns, whole[2])))
+            if left_out > 0:
+                parts.append(f"… and {left_out:,} lines more (--markdown shows all)")
     return "\n\n".join(parts) + "\n"
 
 
+MOST_LINES = 600
+"""Of a table in the terminal; the file has all."""
 _MARKUP = re.compile(r"[*`&]")
 
 

@@ -57,6 +57,14 @@ def test_cells_that_are_too_wide_for_any_line_become_a_list() -> None:
     assert lines[-1] == "sac", "nothing is said of budgets that it does not reach"
 
 
+def test_of_thousands_of_lines_the_first_are_shown_and_the_others_counted() -> None:
+    lines = [f"| c{number} | {number}.5 |" for number in range(5000)]
+    text = terminal.rendered("\n".join(["| a | b |", "| --- | ---: |", *lines]), 80)
+    assert f"c{terminal.MOST_LINES - 1} " in text
+    assert f"c{terminal.MOST_LINES} " not in text
+    assert f"… and {5000 - terminal.MOST_LINES:,} lines more" in text
+
+
 def test_long_names_of_columns_are_shortened_and_told_below() -> None:
     head = ["glimpse", LONG, LONG.replace("random", "learned"), *(f"uniform (kind=mask, cell={n})" for n in range(5))]
     lines = terminal.columned(head, [[str(t), *["50.0 ± 1.0"] * 7] for t in (1, 2)], 80)
