@@ -245,10 +245,10 @@ def view_of(root: Path | Sequence[Path] | None, of: str | None, own: Sequence[st
     gc.disable()  # thousands of records are no garbage, and would be looked through again and again
     try:
         found = store.view(roots, of, own_of(own, None if of_suite and len(roots) > 1 else ()))
+        if len(found.records) > 1000:
+            gc.freeze()
     finally:
         gc.enable()
-    if len(found.records) > 1000:
-        gc.disable()  # for good: the command that has read them ends soon
     if not found.records:
         suite = of if of and of_suite else ""
         root, stores = roots[0], " and ".join(map(str, roots))
