@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from glimpsebench.envs.errors import UsageError
 
@@ -23,6 +24,18 @@ _LEFT_OUT = re.compile(r"selections\.npz|weights.*\.safetensors|looks\.npz")
 _LINE = re.compile(r"([0-9a-f]{64})  ([\w][\w.-]*)")
 
 
+class Sums(NamedTuple):
+    """What a record's list says.
+
+    Attributes:
+        hash: one hash of all that it names.
+        files: name → SHA-256; nothing where a line is none, as the list is damaged.
+    """
+
+    hash: str
+    files: Mapping[str, str]
+
+
 def write(folder: Path) -> None:
     """List the files of a record."""
     _write(folder, {name: _hash(folder / name) for name in _files(folder)})
@@ -30,8 +43,8 @@ def write(folder: Path) -> None:
 
 def add(folder: Path, *names: str) -> None:
     """List files that have come since, or are new, in a folder that has a list."""
-    if (folder / NAME).exists():
-        _write(folder, _listed(folder) | {name: _hash(folder / name) for name in names})
+    if sums := read(folder):
+        _write(folder, {**sums.files} | {name: _hash(folder / name) for name in names})
 
 
 def of_record(folder: Path) -> str:
@@ -44,7 +57,8 @@ def damaged(folder: Path) -> str | None:
     """The first file that is not as the list says, and why; None where all are, or there is no list."""
     if not (folder / NAME).exists():
         return None
-    listed = _listed(folder)
+    sums = read(folder)
+    listed = sums.files if sums else {}
     came_later = {name for name in _files(folder) if name.startswith("judgement.")}
     if not listed or {*_files(folder)} - came_later - listed.keys():
         return f"{NAME}: not a list of this record's files"
@@ -60,27 +74,31 @@ def damaged(folder: Path) -> str | None:
     return None
 
 
-def check(folder: Path, names: Iterable[str], known: Mapping[str, str] = MappingProxyType({})) -> str | None:
-    """Whether files of a record are as the list says. Nothing is said of files that no list names, or that copies lack.
-
-    Args:
-        folder: of the record.
-        names: of the files.
-        known: the hashes of those that have been read already.
-
-    Returns:
-        One hash of all that the list names (`of_record`); None where there is no list.
-
-    Raises:
-        UsageError: one of the files is not as the list says.
-    """
+def read(folder: Path) -> Sums | None:
+    """A record's list; None where there is none."""
     try:
         content = (folder / NAME).read_bytes()
     except OSError:
         return None
-    listed = _parsed(content)
+    return Sums(hashlib.sha256(content).hexdigest(), _parsed(content))
+
+
+def check(
+    folder: Path, names: Iterable[str], sums: Sums | None, known: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Whether files of a record are as its list says. Nothing is said of files that no list names, or that copies lack.
+
+    Args:
+        folder: of the record.
+        names: of the files.
+        sums: the record's list.
+        known: the hashes of those that have been read already.
+
+    Raises:
+        UsageError: one of the files is not as the list says.
+    """
     for name in names:
-        wanted = listed.get(name)
+        wanted = sums and sums.files.get(name)
         try:
             if wanted is None or (known.get(name) or _hash(folder / name)) == wanted:
                 continue
@@ -91,7 +109,6 @@ def check(folder: Path, names: Iterable[str], known: Mapping[str, str] = Mapping
             what = "missing"
         remedy = "take it from a copy, or `glimpse sweep` sets the record aside and makes it again"
         raise UsageError(f"{folder / name}: {what}, as {NAME} beside it tells; {remedy}")
-    return hashlib.sha256(content).hexdigest()
 
 
 def _files(folder: Path) -> list[str]:
@@ -102,14 +119,6 @@ def _write(folder: Path, listed: dict[str, str]) -> None:
     temporary = folder / f".{NAME}.{os.getpid()}"
     temporary.write_text("".join(f"{value}  {name}\n" for name, value in sorted(listed.items())))
     temporary.replace(folder / NAME)
-
-
-def _listed(folder: Path) -> dict[str, str]:
-    """Name → hash; nothing if a line is none."""
-    try:
-        return _parsed((folder / NAME).read_bytes())
-    except OSError:
-        return {}
 
 
 def _parsed(content: bytes) -> dict[str, str]:

@@ -9,6 +9,8 @@ Shapes: S seeds, F budgets, N images.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -60,8 +62,12 @@ def computed(records: Iterable[Record]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """The long form: one line per row and budget, with everything that is known about it."""
-    import pandas as pd  # here, so that what makes no table does not wait for it
+    import pandas as pd  # here, so that what needs no table does not wait for it
 
+    return pd.DataFrame(_long(rows))
+
+
+def _long(rows: Sequence[Row]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for task in dict.fromkeys(row.task for row in rows):
         here = [row for row in rows if row.task == task]
@@ -69,7 +75,7 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
         ceiling = ceiling_of(here, task)
         for row in here:
             lines += _lines(row, floors, ceiling)
-    return pd.DataFrame(lines)
+    return lines
 
 
 def _lines(row: Row, floors: Mapping[str, Floors], ceiling: Row | None) -> Iterable[dict[str, Any]]:
@@ -524,8 +530,24 @@ def write(records: Sequence[Record], root: Path, title: str) -> list[Path]:
     rows = computed(records)
     paths = [root / "leaderboard.md", root / "leaderboard.csv"]
     paths[0].write_text(markdown(rows, title))
-    frame = table(rows)
-    for name in frame.select_dtypes(exclude="number"):
-        frame[name] = [escape.csv(value) if isinstance(value, str) else value for value in frame[name]]
-    paths[1].write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    paths[1].write_text(_csv(_long(rows)))
     return paths
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The long form as a file: what `DataFrame.to_csv` writes, without the second that pandas takes for thousands."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer.writerow(names)
+    columns = [_cells([line.get(name) for line in lines]) for name in names]
+    writer.writerows(zip(*columns, strict=True))
+    return text.getvalue()
+
+
+def _cells(column: Sequence[Any]) -> list[str]:
+    """A column's values: whole numbers where all of them are, else six decimals; nothing for None and NaN."""
+    if all(isinstance(value, int | np.integer) for value in column):
+        return [str(value) for value in column]
+    texts = [escape.csv(value) if isinstance(value, str) else value for value in column]
+    return ["" if text is None or text != text else text if isinstance(text, str) else f"{text:.6f}" for text in texts]

@@ -115,11 +115,13 @@ class Record:
             whose judgement stands for it in tables; None if there is none.
         label: what the suite that is looked at calls it (`store.labelled`); None if it gives no label. It is in no
             file, so the same record may have another label in another suite.
+        sums: what its list of its files' hashes says; None if it has none. They are checked as they are read.
     """
 
     folder: Path
     about: Mapping[str, Any]
     label: str | None = None
+    sums: hashes.Sums | None = None
 
     @classmethod
     def read(cls, folder: Path, sound: set[str] | None = None) -> Record:
@@ -141,7 +143,8 @@ class Record:
         else:
             about = parsed(path, content, About)
             _check_key(path, about)
-        hashes.check(folder, [path.name], {path.name: its_hash})
+        sums = hashes.read(folder)
+        hashes.check(folder, [path.name], sums, {path.name: its_hash})
         if sound is not None:
             sound.add(its_hash)
         names = judges_of(folder)
@@ -150,6 +153,7 @@ class Record:
             {name: value for name, value in about.items() if name != "evaluator"}
             | {"agent": _by_todays_names(about), "task": _task_by_todays_names(about["task"])}
             | {"judge": _todays(names, about, folder) if names else about.get("evaluator")},
+            sums=sums,
         )
 
     @cached_property
@@ -162,7 +166,7 @@ class Record:
         """
         path = self.folder / "images.npz"
         found = arrays.read_images(path, self.about)
-        hashes.check(path.parent, [path.name])
+        hashes.check(path.parent, [path.name], self.sums)
         return found
 
     @cached_property
@@ -178,7 +182,7 @@ class Record:
         if "evaluator" in self.arrays and not path.exists():
             return Judgement(name, (self.arrays["evaluator"] == self.arrays["labels"])[None])
         correct_MFN = arrays.read_judgement(path, self.arrays["steps"])
-        hashes.check(path.parent, [path.name])
+        hashes.check(path.parent, [path.name], self.sums)
         return Judgement(name, correct_MFN)
 
     @cached_property
@@ -201,7 +205,7 @@ class Record:
         """
         path = self.folder / "selections.npz"
         found = arrays.read_selection(path, self.about, agent)
-        hashes.check(path.parent, [path.name])
+        hashes.check(path.parent, [path.name], self.sums)
         return found
 
     def load_weights(self, agent: Agent, task: Task) -> None:
@@ -212,7 +216,7 @@ class Record:
             OSError: it was left out of this copy.
         """
         path = self.folder / "weights.safetensors"
-        hashes.check(path.parent, [path.name])
+        hashes.check(path.parent, [path.name], self.sums)
         agent.load(path, task)
 
     @cached_property
@@ -222,7 +226,7 @@ class Record:
         if not path.exists():
             return []
         found: list[dict[str, Any]] = read_json(path, Curves)
-        hashes.check(path.parent, [path.name])
+        hashes.check(path.parent, [path.name], self.sums)
         return found
 
     @cached_property
@@ -412,7 +416,7 @@ def _task_by_todays_names(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(root: Path, task_id: str, agent: str, key: str) -> Path:
-    return root / "records" / task_id / agent / key
+    return Path(root, "records", task_id, agent, key)
 
 
 def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
@@ -441,7 +445,8 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
             judges[_same_task(record)][record.about["judge"]] += 1
     for number, record in enumerate(found):
         if not record.done and record.about["judge"] is None and (names := judges[_same_task(record)]):
-            found[number] = Record(record.folder, {**record.about, "judge": names.most_common(1)[0][0]})
+            judge = names.most_common(1)[0][0]
+            found[number] = dataclasses.replace(record, about={**record.about, "judge": judge})
     return found
 
 

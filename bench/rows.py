@@ -129,10 +129,11 @@ class Row:
         parts: list[Any] = []
         for record in self.records:
             judge = record.about["judge"]
-            files = hashes.check(record.folder, ["images.npz", f"judgement.{judge}.npz"] if record.done else [])
-            if files is None:
+            if record.sums is None:
                 return None
-            parts += [files, judge]
+            files = ["images.npz", f"judgement.{judge}.npz"] if record.done else []
+            hashes.check(record.folder, files, record.sums)
+            parts += [record.sums.hash, judge]
             with suppress(OSError):  # a copy without them
                 times = (record.folder / "timings.json").stat()  # which no list names
                 parts += [times.st_size, times.st_mtime_ns]
