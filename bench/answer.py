@@ -98,7 +98,7 @@ def arenas_of(records: Iterable[Record]) -> list[Arena]:
     """The arenas that these records fight in, by name, task and passes."""
     by_agent: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if _fights(record.about["agent"]):
+        if fights(record.about["agent"]):
             by_agent[record.about["agent"]["name"]].append(record)  # each on its own: two arenas may use one label
     return arenas_among(row for some in by_agent.values() for row in rows_of(some))
 
@@ -107,12 +107,12 @@ def arenas_among(rows: Iterable[Row]) -> list[Arena]:
     """The same of rows, some of which may fight in none."""
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
-        if _fights(row.about):
+        if fights(row.about):
             groups[arena_of(str(row.about["name"])), row.task, int(settings_of(row)["passes"])].append(row)
     return [Arena(*key, tuple(some)) for key, some in sorted(groups.items())]
 
 
-def _fights(agent: Mapping[str, Any]) -> bool:
+def fights(agent: Mapping[str, Any]) -> bool:
     """Whether an agent is one of those whose setting `estimator` is all that differs."""
     return {"estimator", "passes"} <= {*agent["settings"]}
 

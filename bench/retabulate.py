@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from glimpsebench.bench import ablate, answer, compare, figures, leaderboard, store
+from glimpsebench.bench import ablate, answer, compare, discrimination, figures, leaderboard, store
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -36,7 +36,9 @@ def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
         f"**The answer so far**, at equal networks, data and predictor passes. {answer.in_short(arenas)}",
         "",
         f"All of it, with intervals: [{ANSWER}]({results.name}/{ANSWER}); what the methods' own sources claim: "
-        f"[{ablate.PAGE}]({results.name}/{ablate.PAGE}); every table: [{results.name}]({results.name}/README.md).",
+        f"[{ablate.PAGE}]({results.name}/{ablate.PAGE}); how well tasks tell methods apart: "
+        f"[{discrimination.PAGE}]({results.name}/{discrimination.PAGE}); every table: "
+        f"[{results.name}]({results.name}/README.md).",
     ]
     if curves:
         shown = curves[0].relative_to(results.parent)
@@ -77,7 +79,7 @@ def sentence(results: Path) -> str:
 
 
 def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
-    """Write leaderboards, comparisons, the claims' page and the sentence again; return what was left out, and why.
+    """Write all tables and pages of committed results again; return what was left out, and why.
 
     A README beside the results folder that has the answer between markers (`with_answer`) gets the new one.
 
@@ -98,6 +100,7 @@ def rewrite(results: Path, suites: Collection[str] = ()) -> list[str]:
         for old in {*folder.glob("*against-*.md")} - {*written}:
             old.unlink()
     ablate.write_page(results)
+    (results / discrimination.PAGE).write_text(discrimination.page(results))
     page = results / "README.md"
     text = page.read_text()
     begin, end = text.find(_BEGIN), text.find(_END)

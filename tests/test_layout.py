@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glimpsebench.bench import ablate, answer, compare, figures, leaderboard, retabulate, store
+from glimpsebench.bench import ablate, answer, compare, discrimination, figures, leaderboard, retabulate, store
 from glimpsebench.bench.run import Spec
 from glimpsebench.bench.suites import read_suite
 from glimpsebench.envs import tasks
@@ -93,6 +93,11 @@ def test_the_committed_comparisons_are_those_of_the_committed_records(tmp_path: 
 def test_the_committed_page_of_claims_is_that_of_the_committed_records() -> None:
     page = ROOT / "results" / ablate.PAGE
     assert page.read_text() == ablate.page(ROOT / "results"), "run `glimpse retabulate results`"
+
+
+def test_the_committed_page_of_tasks_is_that_of_the_committed_records() -> None:
+    page = ROOT / "results" / discrimination.PAGE
+    assert page.read_text() == discrimination.page(ROOT / "results"), "run `glimpse retabulate results`"
 
 
 def test_the_committed_answer_and_that_of_the_readme_are_of_the_committed_records() -> None:
