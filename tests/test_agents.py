@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -144,8 +145,12 @@ def test_accelerated_agents_train_on_a_gpu_and_are_rolled_out_on_the_cpu(beacon:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_actions_and_logits_have_the_promised_shapes(name: str, beacon: Task) -> None:
+def test_actions_and_logits_have_the_promised_shapes_and_fit_leaves_no_temporary_files(
+    name: str, beacon: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     agent = fitted(name, beacon)
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor_")]  # torch's own, once
     env = GlimpseVectorEnv(
         tasks.test_split(beacon).unlabelled,
         5,

@@ -22,6 +22,7 @@ from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -440,6 +441,7 @@ class ActorCriticAgent(PredictorAgent):
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
         learner = self.learner(VecGlimpse(self.wrapped(env)), seed, self.learning_rate)
+        learner.set_logger(Logger(None, []))  # or it leaves an empty folder among the temporary ones
         for module in learner.policy.modules():
             if isinstance(module, FeaturesExtractor):  # Stable-Baselines3 has initialised it anew
                 module.load_state_dict(net.extractor.state_dict())

@@ -25,6 +25,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
@@ -315,6 +316,7 @@ class LibraryAgent(SequenceAgent):
             },
         }
         learner = self.learner(VecGlimpse(self.wrapped(env)), settings)
+        learner.set_logger(Logger(None, []))  # or it leaves an empty folder among the temporary ones
         images = self.rollout_passes // self.horizon()
         callback = SelectorCallback(iter(progress(range(self.rollouts))), images)
         try:
