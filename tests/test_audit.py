@@ -409,8 +409,8 @@ def test_an_audit_is_read_as_it_was_written_and_a_damaged_one_is_named(tmp_path:
 
 
 BENCHMARK: dict[str, Any] = runpy.run_path(str(ROOT / "benchmarks" / "cheats.py"))
-SHORT = ("memorised", "label_count")
-"""Cheats of different kinds that an audit alone can flag: by the rooms, and by the decoupled judge."""
+SHORT = ("label_count",)
+"""A cheat that an audit alone can flag, by its decoupled judge."""
 LONG = [name for name, by in CAUGHT.items() if by not in (RULES, RECOUNT) and name not in SHORT]
 """The others; `benchmarks/cheats.py` has all of several seeds."""
 SHORT_HONEST = ("cheats.brightness",)
