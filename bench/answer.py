@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,6 +169,7 @@ def common_seconds(rows: Sequence[Row]) -> float:
     return float(min(ends, default=np.nan))
 
 
+Key = TypeVar("Key")
 Differences = Mapping[tuple[str, float], Difference]
 """By score and budget, where both rows have one."""
 
@@ -185,7 +186,7 @@ def duels(arenas: Sequence[Arena]) -> list[Differences]:
     return adjusted([_differences(rl, gradient) if rl and gradient else {} for rl, gradient in best])
 
 
-def adjusted(several: Sequence[Differences]) -> list[Differences]:
+def adjusted(several: Sequence[Mapping[Key, Difference]]) -> list[Mapping[Key, Difference]]:
     """With p-values for there being so many differences in all (Holm)."""
     p = iter(holm(np.array([each.p for found in several for each in found.values()])))
     return [{key: each._replace(p=float(next(p))) for key, each in found.items()} for found in several]
@@ -380,6 +381,57 @@ def sensing(arenas: Sequence[Arena]) -> list[str]:
     return [heading, *tables] if tables else []
 
 
+def published(records: Iterable[Record]) -> list[Row]:
+    """The rows that the duel's suites ask for and that fight in no arena: methods as they were published."""
+    specs = [spec for name in suite_names() if name.startswith(PREFIX) for spec in read_suite(name).specs]
+    found = rows_of(store.asked_by(specs, records))
+    return [row for row in found if not row.about["reference"] and not fights(row.about)]
+
+
+def beside(arenas: Sequence[Arena], rows: Iterable[Row]) -> list[str]:
+    """Published methods, and how far the best row of each arena of their track is from them.
+
+    Args:
+        arenas: of the duel.
+        rows: of published methods.
+    """
+    parts, several = [], sorted(rows, key=lambda row: -row.above_chance("judge").mean())
+    for arena in arenas:
+        best = next(iter(leaders(arena)), None)
+        others = [row for row in several if best and row.track == arena.track and _comparable(row, best)]
+        if best is None or not others:
+            continue
+        found = adjusted([dict(_judged(_differences(best, row))) for row in others])
+        at = sorted({budget for one in found for budget in one})
+        head = ["method", "seeds", *(f"{100 * budget:g} %" for budget in at)]
+        lines = [[f"{arena.agent}: {estimator_of(best)}", str(len(best.records)), *accuracies(best, "judge", at)]]
+        for row, differ in zip(others, found, strict=True):
+            each = zip(accuracies(row, "judge", at), (differ.get(budget) for budget in at), strict=True)
+            lines.append([escape.markdown(row.label), str(len(row.records)), *(_beside(*cell) for cell in each)])
+        task = escape.markdown(arena.task)
+        parts.append(f"{arena.agent} on {task} ({arena.track}), by the judge, in per cent:\n\n{pipe(head, lines)}")
+    said = (
+        "Methods as they were published, at their own sensors, networks, settings and training (docs/methods), beside "
+        "the best row of each arena of their track. More than the learning signal differs, so this says whether an "
+        "arena's best is a strong selector, and not why. In brackets: the arena's best less the method, points; "
+        "bold where it is sure, after Holm's correction for the table."
+    )
+    return [f"## Published methods on the same task\n\n{said}\n", *parts] if parts else []
+
+
+def _comparable(row: Row, other: Row) -> bool:
+    """Whether two rows met the same test images and judge."""
+    one, two = row.records[0].about, other.records[0].about
+    return (one["task"]["test_sha256"], one["judge"]) == (two["task"]["test_sha256"], two["judge"])
+
+
+def _beside(accuracy: str, difference: Difference | None) -> str:
+    if difference is None:
+        return accuracy
+    sure = "**" if difference.p < SURE else ""
+    return f"{accuracy} ({sure}{100 * difference.mean:+.1f}{sure})"
+
+
 def in_short(arenas: Sequence[Arena]) -> str:
     """The whole answer in a few sentences, by the judge: who is ahead where, what would have been seen, what learning
     is worth."""
@@ -474,6 +526,7 @@ def asked() -> dict[tuple[str, str], str]:
 
 def markdown(records: Iterable[Record]) -> str:
     """The whole page."""
+    records = [*records]
     arenas = arenas_of(records)
     wanted = asked()
     have = {(arena.agent, arena.rows[0].records[0].task) for arena in arenas}
@@ -490,7 +543,7 @@ def markdown(records: Iterable[Record]) -> str:
     for arena, found in zip(arenas, each_found, strict=True):
         suite = wanted.get((arena.agent, arena.rows[0].records[0].task))
         parts.append(answer(arena, suite, found, among))
-    parts += [*gating(arenas), *sensing(arenas)]
+    parts += [*gating(arenas), *sensing(arenas), *beside(arenas, published(records))]
     missing = [(agent, task, suite) for (agent, task), suite in wanted.items() if (agent, task) not in have]
     if missing:
         parts.append("## Not run yet\n")

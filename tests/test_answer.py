@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import rows_of
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.stats import crossed
+from glimpsebench.bench.suites import Suite
 from glimpsebench.envs.tasks import Task
 from test_cli import glimpse
 
@@ -167,6 +169,39 @@ def test_gating_and_the_sensor_are_compared_where_both_arenas_have_been_run(judg
     assert "(open)" in section
     sensors = text.split("## What the sensor is worth")[1].split("\n## ")[0]
     assert {line.split(" | ")[0] for line in sensors.splitlines()[-2:]} == {"| subset", "| cell_sequence"}
+
+
+def test_published_methods_stand_beside_the_best_of_the_arenas_of_their_track(
+    judged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = made(tmp_path / "duel-subset", ["reinforce", "random"], seeds=3)
+    few = {"selector_steps": 2, "predictor_steps": 2}
+    asked = [("straight_through", few), ("uniform", {"predictor_steps": 2})]
+    for agent, settings in asked:
+        ran = run(Spec(agent, "beacon", 0, settings), tmp_path, iter)
+        assert ran.done, ran.about
+        records += [Record(ran.folder, {**ran.about, "seed": seed}) for seed in range(3)]
+    for record in records:
+        assert record.judgement is not None
+        share = 0.5 if record.about["agent"]["name"] == "straight_through" else 0.9
+        right_MFN = np.random.default_rng(record.seed).random(record.judgement.correct_MFN.shape) < share
+        record.__dict__["judgement"] = record.judgement._replace(correct_MFN=right_MFN)
+    assert "## Published" not in answer.markdown(records), "no suite of the duel asks for them"
+    specs = tuple(Spec(agent, "beacon", seed, settings) for agent, settings in asked for seed in range(3))
+    monkeypatch.setattr(answer, "suite_names", lambda: ["duel-published"])
+    monkeypatch.setattr(answer, "read_suite", lambda name: Suite(name, name, specs))
+    (method,) = answer.published(records)
+    assert method.about["name"] == "straight_through", "and no floor"
+    (arena,) = answer.arenas_of(records)
+    (best,) = answer.leaders(arena)
+    section = answer.markdown(records).split("## Published methods on the same task")[1].split("\n## ")[0]
+    assert "subset on beacon-v1 (open), by the judge" in section
+    *_, first, second = section.strip().splitlines()
+    assert first.startswith(f"| subset: {answer.estimator_of(best)} | 3 |")
+    found = answer.differences(best, method)
+    means = [f"(**{100 * each.mean:+.1f}**)" for (by, _), each in found.items() if by == "judge"]
+    assert [cell.split()[-1] for cell in second.split("|")[3:-1]] == means
+    assert answer.beside([dataclasses.replace(arena, rows=(method,))], [method]) == [], "nobody learns in that arena"
 
 
 def test_what_has_no_records_is_said_with_the_command_that_makes_them(judged: None, tmp_path: Path) -> None:
