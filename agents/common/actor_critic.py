@@ -441,7 +441,6 @@ class ActorCriticAgent(PredictorAgent):
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
         learner = self.learner(VecGlimpse(self.wrapped(env)), seed, self.learning_rate)
-        learner.set_logger(Logger(None, []))  # or it leaves an empty folder among the temporary ones
         for module in learner.policy.modules():
             if isinstance(module, FeaturesExtractor):  # Stable-Baselines3 has initialised it anew
                 module.load_state_dict(net.extractor.state_dict())
@@ -461,6 +460,7 @@ class ActorCriticAgent(PredictorAgent):
         rollouts = iter(progress(range(self.rollouts_per_round)))
         callback = TrainingCallback(rollouts, self.rollout_steps() // self.glimpses)
         self.in_training = learner
+        learner.set_logger(Logger(None, []))  # a new one a round; Stable-Baselines3's own leaves a folder in /tmp
         try:
             learner.learn(self.rollouts_per_round * self.rollout_steps(), callback, log_interval=NO_LOG)
         except ValueError:  # how torch's distributions and the env refuse NaN
