@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from glimpsebench.agents.common.base import BUDGETS
 from glimpsebench.bench import costs, escape, metrics
 from glimpsebench.bench.floors import Floors, ceiling_of
 from glimpsebench.bench.memory import remembered
+from glimpsebench.bench.parallel import in_chunks
 from glimpsebench.bench.records import Record, read_all
 from glimpsebench.bench.rows import SCORES, grouped, ordered, shown
 from glimpsebench.bench.rows import Row as Row
@@ -44,19 +46,30 @@ SHORTFALL = 0.9
 def computed(records: Iterable[Record]) -> list[Row]:
     """The rows of records (`rows_of`), with their figures: those that are known are not computed again (`memory`).
 
-    Row by row, so that the arrays of few are in memory at a time.
+    Row by row, so that the arrays of few are in memory at a time; of many, by several processes.
     """
     rows = grouped(records)
     with remembered(rows):
         for task in dict.fromkeys(row.task for row in rows):
             here = [row for row in rows if row.task == task]
             floors = [Floors(here, by) for by in SCORES]
-            for row in sorted(here, key=lambda row: row.about["reference"] != "floor"):  # floors first
-                row.compute()
-                for each in floors if row.track != "reference" else ():
-                    each.differences(row)
-                if row.identity is not None:  # else it may have no files to be read from again
-                    row.forget()
+
+            def figures(some: Sequence[Row], floors: Sequence[Floors] = floors) -> list[dict[str, Any]]:
+                for row in some:
+                    row.compute()
+                    for each in floors if row.track != "reference" else ():
+                        each.differences(row)
+                    if row.identity is not None:  # else it may have no files to be read from again
+                        row.forget()
+                return [row.figures for row in some]
+
+            of_floors = [row.about["reference"] == "floor" for row in here]
+            for now in (True, False):  # floors first
+                some = [row for row, is_floor in zip(here, of_floors, strict=True) if is_floor is now]
+                new = [row for row in some if not row.figures]
+                for row, found in zip(new, itertools.chain(*in_chunks(figures, new)), strict=True):
+                    row.figures.update(found)
+                figures(some)
     return ordered(rows)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydantic
 
+from glimpsebench.bench.parallel import in_chunks
 from glimpsebench.envs import datasets
 
 if TYPE_CHECKING:
@@ -44,12 +45,17 @@ def sound() -> Iterator[set[str]]:
 
 @contextmanager
 def remembered(rows: Sequence[Row]) -> Iterator[None]:
-    """Rows know the figures that were computed of the same records before; what is new is kept at the end."""
+    """Rows know the figures that were computed of the same records before; what is new is kept at the end.
+
+    Raises:
+        UsageError: a file of a record is not as it was written.
+    """
     names = [row.identity for row in rows]
     with suppress(sqlite3.Error, OSError), closing(_opened()) as kept:
         for row, name in zip(rows, names, strict=True):
             found = kept.execute("SELECT figures FROM rows WHERE name = ?", (name,)).fetchone() if name else None
             row.figures.update(json.loads(found[0]) if found else {})
+    in_chunks(_check, [row for row in rows if row.figures])
     before = [len(row.figures) for row in rows]
     yield
     with suppress(sqlite3.Error, OSError), closing(_opened()) as kept, kept:
@@ -61,6 +67,11 @@ def remembered(rows: Sequence[Row]) -> Iterator[None]:
                 if name and len(row.figures) > count
             ),
         )
+
+
+def _check(rows: Sequence[Row]) -> None:
+    for row in rows:
+        row.check()
 
 
 def _opened() -> sqlite3.Connection:

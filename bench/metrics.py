@@ -105,8 +105,13 @@ def sufficient_fraction(correct_FN: Array, budgets: Sequence[float]) -> Array:
     >>> sufficient_fraction(np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1]], bool), [0.1, 0.2, 0.5]).tolist()
     [0.5, inf, 0.1]
     """
-    stays = np.flip(np.logical_and.accumulate(np.flip(correct_FN, -2), axis=-2), -2).sum(-2)
-    return np.array([*np.asarray(budgets, float)[::-1], np.inf])[np.where(stays == 0, len(budgets), stays - 1)]
+    correct = np.asarray(correct_FN, bool)
+    right = np.ones_like(correct[..., 0, :])
+    stays = np.zeros(right.shape, np.min_scalar_type(len(budgets)))
+    for at in reversed(range(len(budgets))):  # a few budgets, many images
+        right &= correct[..., at, :]
+        stays += right
+    return np.array([np.inf, *np.asarray(budgets, float)[::-1]])[stays]
 
 
 def quantile(values: Array, q: float) -> float:
@@ -115,7 +120,13 @@ def quantile(values: Array, q: float) -> float:
     >>> quantile(np.array([0.1, 0.2, np.inf]), 0.5), quantile(np.array([0.1, 0.2, np.inf]), 0.9)
     (0.2, inf)
     """
-    return float(np.quantile(np.ravel(values), q, method="inverted_cdf"))
+    return quantiles(values, [q])[0]
+
+
+def quantiles(values: Array, each_q: Sequence[float]) -> list[float]:
+    """Several of them in one go."""
+    found: list[float] = np.quantile(np.ravel(values), each_q, method="inverted_cdf").tolist()
+    return found
 
 
 def calibration_error(confidence_N: Array, correct_N: Array, bins: int = 15) -> float:

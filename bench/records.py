@@ -36,7 +36,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +50,7 @@ from safetensors import SafetensorError
 from glimpsebench import agents
 from glimpsebench.agents.common.base import Agent
 from glimpsebench.bench import arrays, escape, hashes, memory, metrics
+from glimpsebench.bench.parallel import in_chunks
 from glimpsebench.bench.schema import (
     SCHEMA,
     About,
@@ -434,7 +435,15 @@ def read_all(root: Path, folders: Iterable[Path] | None = None) -> list[Record]:
     if folders is None:
         folders = [path.parent for path in (root / "records").glob("*/*/*/record.json")]
     with memory.sound() as sound:
-        found = [Record.read(folder, sound) for folder in sorted(folders)]
+
+        def some(folders: Sequence[Path]) -> tuple[list[Record], set[str]]:
+            known = {*sound}
+            return [Record.read(folder, known) for folder in folders], known - sound
+
+        found = []
+        for records, new in in_chunks(some, sorted(folders)):
+            found += records
+            sound |= new
     for record in found:
         if record.folder != folder_of(root, record.task, record.about["agent"]["name"], record.about["key"]):
             raise UsageError(f"{record.folder / 'record.json'}: key: the folder is not that of its task, agent and key")

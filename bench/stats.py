@@ -32,11 +32,18 @@ LEVEL = 0.95
 POWER = 0.8
 
 
-def _t() -> Any:
-    """Student's t, imported when it is asked for: it takes half a second, which listing runs does not need."""
-    from scipy.stats import t
+def _quantile(freedom: Array | float, q: float = (1 + LEVEL) / 2) -> Any:
+    """Of Student's t, imported when it is asked for, which listing runs does not need; NaN without any freedom."""
+    from scipy.special import stdtrit
 
-    return t
+    return stdtrit(freedom, q)
+
+
+def _both_tails(value: Array | float, freedom: Array | float) -> Any:
+    """The probability that Student's t lies as far from 0 as this."""
+    from scipy.special import stdtr
+
+    return 2 * stdtr(freedom, -np.abs(value))
 
 
 class Interval(NamedTuple):
@@ -79,16 +86,15 @@ class Difference(NamedTuple):
         distance = abs(self.mean - value)
         if self.error == 0:
             return float(distance == 0)
-        return float(2 * _t().sf(distance / self.error, self.freedom))
+        return float(_both_tails(distance / self.error, self.freedom))
 
     def detectable(self, claims: int = 1) -> float:
         """The true difference of which such a comparison finds 80 %, if it is one of so many (Bonferroni).
 
         Holm's correction finds as many or more.
         """
-        from scipy.special import stdtrit  # the quantile of Student's t, as tables ask for it at every cell
-
-        return float(self.error * (stdtrit(self.freedom, POWER) - stdtrit(self.freedom, (1 - LEVEL) / 2 / claims)))
+        most, least = _quantile(self.freedom, POWER), _quantile(self.freedom, (1 - LEVEL) / 2 / claims)
+        return float(self.error * (most - least))
 
 
 class Estimate(NamedTuple):
@@ -122,7 +128,7 @@ def over_seeds(values_S: Array) -> Interval:
     mean = float(values.mean())
     if len(values) < 2 or np.isnan(values).any():
         return Interval(mean, float("nan"), float("nan"))
-    half = float(_t().ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(_quantile(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -154,8 +160,8 @@ def _differences(mean_D: Array, variance_D: Array, freedom_D: Array, tail_D: Arr
     """Without a variance there is no width, and a difference is certain."""
     wide_D = variance_D > 0
     error_D = np.sqrt(np.where(wide_D, variance_D, 1.0))
-    half_D = _t().ppf((1 + LEVEL) / 2, freedom_D) * error_D
-    p_D = np.where(wide_D, 2 * _t().sf(np.abs(mean_D) / error_D, tail_D), mean_D == 0)
+    half_D = _quantile(freedom_D) * error_D
+    p_D = np.where(wide_D, _both_tails(mean_D / error_D, tail_D), mean_D == 0)
     half_D, error_D = np.where(wide_D, half_D, 0.0), np.where(wide_D, error_D, 0.0)
     columns = (mean_D, mean_D - half_D, mean_D + half_D, p_D, error_D, tail_D)
     return [Difference(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
@@ -304,7 +310,7 @@ def bounds(found: Estimate) -> tuple[Array, Array]:
     The number of trials is that of independent images which would have the estimated variance, and Student's t stands
     for the normal quantile, as for proportions in surveys (Korn and Graubard 1998).
     """
-    quantile, p = _t().ppf((1 + LEVEL) / 2, found.tail), found.mean
+    quantile, p = _quantile(found.tail), found.mean
     images = found.added_mean * (1 - found.added_mean) / found.variance
     weight = quantile**2 / images
     centre = (p + weight / 2) / (1 + weight)

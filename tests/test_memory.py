@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import sys
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 
 from conftest import Alone, Beacon, judged_by
-from glimpsebench.bench import hashes, judgements, leaderboard, memory, records
+from glimpsebench.bench import hashes, judgements, leaderboard, memory, parallel, records
 from glimpsebench.bench.records import Judgement, Record, read_all
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.envs import datasets, tasks
@@ -160,3 +164,29 @@ def test_records_without_hashes_are_not_kept(store: Path) -> None:
         (record.folder / hashes.NAME).unlink()
     assert written(store) == written(store)
     assert kept()[1] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_what_several_processes_find_is_what_one_finds(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = written(store)
+    kept()[0].unlink()
+    by: set[int] = set()
+    chunk = parallel.in_chunks
+
+    def noted(function: Callable[[Any], Any], items: Any) -> Any:
+        found = chunk(lambda some: (function(some), os.getpid()), items)
+        by.update(process for _, process in found)
+        return [values for values, _ in found]
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # whatever other tests have left behind
+    monkeypatch.setattr(parallel, "LEAST", 1)
+    for module in (records, memory, leaderboard):
+        monkeypatch.setattr(module, "in_chunks", noted)
+    assert written(store) == alone
+    assert len(by - {os.getpid()}) > 1
+    assert written(store) == alone  # of what was kept
+    damaged = sorted((store / "records").glob("*/uniform/*/images.npz"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(UsageError, match="not as it was written"):
+        written(store)
