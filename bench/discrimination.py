@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from glimpsebench.agents.common.base import BUDGETS
-from glimpsebench.bench import answer, escape, store
+from glimpsebench.bench import escape, store
+from glimpsebench.bench.answer.arenas import FLOOR, family_of, fights
 from glimpsebench.bench.compare import pipe
 from glimpsebench.bench.floors import ceiling_of
 from glimpsebench.bench.records import task_of
@@ -65,7 +66,7 @@ def methods_of(rows: Iterable[Row]) -> list[Row]:
 
 
 def _is_floor(row: Row) -> bool:
-    return answer.fights(row.about) and answer.family_of(row) == answer.FLOOR
+    return fights(row.about) and family_of(row) == FLOOR
 
 
 def powers(methods: Sequence[Row], budgets: Sequence[float] = CHOSEN_AT) -> dict[float, Power]:

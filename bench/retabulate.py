@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from glimpsebench.bench import ablate, answer, compare, discrimination, figures, leaderboard, store
+from glimpsebench.bench.answer import published
+from glimpsebench.bench.answer.arenas import arenas_of
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.suites import read_suite, suite_names
 from glimpsebench.envs.errors import UsageError
@@ -28,12 +30,14 @@ def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
         results: the results folder, whose name links begin with.
         fought: the duel's records there.
     """
-    arenas = answer.arenas_of(fought)
-    drawn = [folder for folder in folders(results) if folder.name.startswith(answer.PREFIX)]
+    said = answer.in_short(arenas_of(fought), published.methods(fought))
+    drawn = [folder for folder in folders(results) if folder.name.startswith(published.PREFIX)]
     drawn.sort(key=lambda folder: -len(store.kept(folder)))  # that of most runs is shown
     curves = [path for folder in drawn for path in [folder / "curve.png"] if path.is_file()]
     lines = [
-        f"**The answer so far**, at equal networks, data and predictor passes. {answer.in_short(arenas)}",
+        "**The answer so far**, at equal networks, data and predictor passes:",
+        "",
+        *(f"- {one}" for one in said),
         "",
         f"All of it, with intervals: [{ANSWER}]({results.name}/{ANSWER}); what the methods' own sources claim: "
         f"[{ablate.PAGE}]({results.name}/{ablate.PAGE}); how well tasks tell methods apart: "
@@ -44,7 +48,12 @@ def with_answer(page: str, results: Path, fought: Sequence[Record]) -> str:
         shown = curves[0].relative_to(results.parent)
         lines += ["", f"![Accuracy against the share of the image that was touched]({shown.as_posix()})"]
     begin, end = page.index(_ANSWER_BEGIN) + len(_ANSWER_BEGIN), page.index(_ANSWER_END)
-    text = "\n".join(textwrap.fill(one, 120, break_on_hyphens=False, break_long_words=False) for one in lines)
+    text = "\n".join(
+        textwrap.fill(
+            one, 120, subsequent_indent="  " * one.startswith("- "), break_on_hyphens=False, break_long_words=False
+        )
+        for one in lines
+    )
     return f"{page[:begin]}\n\n{text}\n\n{page[end:]}"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from conftest import Alone, judged_by
 from glimpsebench.bench import answer
+from glimpsebench.bench.answer import ahead, arenas, published
 from glimpsebench.bench.records import Record
 from glimpsebench.bench.rows import rows_of
 from glimpsebench.bench.run import Spec, run
@@ -55,9 +56,9 @@ def test_the_answer_says_who_is_ahead_and_changes_with_the_records(judged: None,
     assert "reinforce (predictor_steps=2) is the best on validation images, of the gradients relaxed" in text
     own = next(line for line in text.splitlines() if line.startswith("- By the own predictor: "))
     assert own.startswith("- By the own predictor: reinforce (predictor_steps=2) is ahead at ")
-    (arena,) = answer.arenas_of(records)
-    rows = {answer.estimator_of(row).split(" ")[0]: row for row in arena.rows}
-    found = answer.differences(rows["reinforce"], rows["relaxed"])
+    (arena,) = arenas.arenas_of(records)
+    rows = {arenas.estimator_of(row).split(" ")[0]: row for row in arena.rows}
+    found = ahead.differences(rows["reinforce"], rows["relaxed"])
     at = found["own", 0.1]
     assert f"10 % ({100 * at.mean:.1f} points, {100 * at.low:.1f} to {100 * at.high:.1f})" in own
     judge = next(line for line in text.splitlines() if line.startswith("- By the judge: "))
@@ -72,7 +73,7 @@ def test_the_answer_says_who_is_ahead_and_changes_with_the_records(judged: None,
 
 def test_p_values_are_adjusted_for_all_that_is_claimed(judged: None, tmp_path: Path) -> None:
     rows = rows_of(made(tmp_path / "duel-subset", ["reinforce", "relaxed"]))
-    found, twice = answer.differences(rows[0], rows[1]), answer.duels(answer.arenas_among(rows) * 2)
+    found, twice = ahead.differences(rows[0], rows[1]), ahead.duels(arenas.arenas_among(rows) * 2)
     alone = {key: crossed(rows[0].scores(*key), rows[1].scores(*key)).p for key in found}  # type: ignore[arg-type]
     assert len(found) >= 4
     assert all(each.p >= alone[key] for key, each in found.items())
@@ -90,19 +91,20 @@ def test_equal_seconds_are_those_of_the_fastest_and_nothing_later_counts(
         "fast": [(np.array([64.0, 128.0]), np.array([1.0, 2.0]), np.array([0.4, 0.5]))],
         "slow": [(np.array([64.0, 128.0]), np.array([1.5, 9.0]), np.array([0.3, 0.9]))],
     }
-    monkeypatch.setattr(answer, "validation", lambda row: curves[row])
+    for module in (answer, arenas):
+        monkeypatch.setattr(module, "validation", lambda row: curves[row])
     monkeypatch.setattr(answer, "estimator_of", str)
     monkeypatch.setattr(answer, "curves_at", lambda rows: "5 % of the image")
     rows: Any = ["fast", "slow"]
-    assert answer.common_seconds(rows) == 2.0
+    assert arenas.common_seconds(rows) == 2.0
     assert answer.equal_seconds(rows) == (
         "At equal seconds, 2.0 s of one core for the selector, validation accuracy at 5 % of the image: "
         "fast 50.0 %, slow 30.0 %.\n"
     )
-    at_end = answer.at_passes(rows[1], 128)
+    at_end = arenas.at_passes(rows[1], 128)
     assert at_end is not None
-    assert at_end.mean == 0.9
-    assert answer.at_passes(rows[1], 10) is None
+    assert at_end.tolist() == [0.9]
+    assert arenas.at_passes(rows[1], 10) is None
 
 
 def test_the_first_sentences_say_who_is_ahead_and_how_sure_it_is(
@@ -112,26 +114,38 @@ def test_the_first_sentences_say_who_is_ahead_and_how_sure_it_is(
     records = made(tmp_path / "duel-subset", ["reinforce", "relaxed", "random"], seeds=4)
 
     def head() -> str:
-        return answer.markdown(records).split("\n\n")[1]
+        return answer.markdown(records).split("\n\n")[1].replace("\n- ", " ")
 
     undecided = head()  # its judge knows nothing
-    assert "neither reinforcement learners nor gradients are surely ahead" in undecided
-    assert re.search(r"Where neither is, a difference of [\d.]+( to [\d.]+)? points would have been found", undecided)
+    assert "neither is surely ahead in any" in undecided
+    assert re.search(
+        r"Where neither is, a true difference of [\d.]+( to [\d.]+)? points would have been found", undecided
+    )
     assert "Provisional, with fewer than five seeds a row: subset." in undecided
+    glance = answer.markdown(records).split("## At a glance")[1].split("\n## ")[0].strip().splitlines()[4:]
+    assert [line.split("|")[2].split("(")[0].strip() for line in glance] == [
+        "reinforce",
+        "relaxed",
+        "difference",
+        "random",
+    ]
     for record in records:
         assert record.judgement is not None
         right_FN = record.arrays["own"] == record.arrays["labels"]
         record.__dict__["judgement"] = record.judgement._replace(correct_MFN=right_FN[None])
     decided = head()
-    assert re.search(r"reinforcement learners are surely ahead at \d+ \(subset, ", decided)
-    assert re.search(r"At 10 % of the image the better one is worth [56]\d\.\d points over a random choice", decided)
+    assert re.search(r"\| difference \|.* \*\*\+\d+\.\d ± \d+\.\d\*\* \|", answer.markdown(records))
+    assert re.search(r"reinforcement learners are surely ahead in \d+ \(subset, ", decided)
+    assert re.search(
+        r"at 10 % of the image the better of the two \(.*\) has [56]\d\.\d points more than a random", decided
+    )
     more = [Record(one.folder, {**one.about, "seed": seed}) for one in records[::4] for seed in range(4, 6)]
     for one in more:
         same = next(other for other in records if other.about["agent"] == one.about["agent"])
         one.__dict__.update({name: same.__dict__[name] for name in ("arrays", "judgement", "curves")})
     records += more
     assert "rovisional" not in head()
-    assert answer.in_short([]) == "The duel has not been run yet."
+    assert answer.in_short([]) == ["The duel has not been run yet."]
 
 
 def test_rows_stand_best_first_and_words_are_explained(judged: None, tmp_path: Path) -> None:
@@ -141,14 +155,14 @@ def test_rows_stand_best_first_and_words_are_explained(judged: None, tmp_path: P
         right_FN = record.arrays["own"] == record.arrays["labels"]
         record.__dict__["judgement"] = record.judgement._replace(correct_MFN=right_FN[None])
     text = answer.markdown(records)
-    by_judge = text.split("Accuracy by the judge")[1].split("Accuracy by")[0]
+    by_judge = text.split("Accuracy by the judge, in per cent:")[1].split("Accuracy by")[0]
     assert [line.split(" ")[1] for line in by_judge.splitlines() if line.startswith("| r")] == [
         "reinforce",
         "relaxed",
         "random",
     ]
     for word in ("arena", "estimator", "gated", "open", "passes", "images", "own", "judge", "ahead", "detectable"):
-        assert f"*{word}*:" in text
+        assert f"*{word}*" in text
 
 
 def test_gating_and_the_sensor_are_compared_where_both_arenas_have_been_run(judged: None, tmp_path: Path) -> None:
@@ -188,21 +202,28 @@ def test_published_methods_stand_beside_the_best_of_the_arenas_of_their_track(
         record.__dict__["judgement"] = record.judgement._replace(correct_MFN=right_MFN)
     assert "## Published" not in answer.markdown(records), "no suite of the duel asks for them"
     specs = tuple(Spec(agent, "beacon", seed, settings) for agent, settings in asked for seed in range(3))
-    monkeypatch.setattr(answer, "suite_names", lambda: ["duel-published"])
-    monkeypatch.setattr(answer, "read_suite", lambda name: Suite(name, name, specs))
-    (method,) = answer.published(records)
+    monkeypatch.setattr(published, "suite_names", lambda: ["duel-published"])
+    monkeypatch.setattr(published, "read_suite", lambda name: Suite(name, name, specs))
+    (method,) = published.methods(records)
     assert method.about["name"] == "straight_through", "and no floor"
-    (arena,) = answer.arenas_of(records)
-    (best,) = answer.leaders(arena)
+    (arena,) = arenas.arenas_of(records)
+    (best,) = arenas.leaders(arena)
     section = answer.markdown(records).split("## Published methods on the same task")[1].split("\n## ")[0]
     assert "subset on beacon-v1 (open), by the judge" in section
     *_, first, second = section.strip().splitlines()
-    assert first.startswith(f"| subset: {answer.estimator_of(best)} | 3 |")
-    found = answer.differences(best, method)
+    assert first.startswith(f"| subset: {arenas.estimator_of(best)} | 4×4 cells | 3 |")
+    assert second.startswith("| straight_through | single pixels | 3 |")
+    found = ahead.differences(best, method)
     means = [f"(**{100 * each.mean:+.1f}**)" for (by, _), each in found.items() if by == "judge"]
-    assert [cell.split()[-1] for cell in second.split("|")[3:-1]] == means
-    chance = dataclasses.replace(arena, rows=tuple(arena.family(answer.FLOOR)))
-    assert answer.beside([chance], [method]) == [], "nobody learns in that arena"
+    assert [cell.split()[-1] for cell in second.split("|")[4:-1]] == means
+    ahead_of, behind = (f"surely {words} it, by " for words in ("ahead of", "behind"))
+    (said,) = published.in_short(published.beside([arena], [method]))
+    assert "Published methods beside the best of subset on beacon-v1 (reinforce (predictor_steps=2), 4×4 cells)" in said
+    assert behind in said
+    assert ahead_of not in said
+    assert said.endswith("% of the image, are, by single pixels: straight_through.")
+    chance = dataclasses.replace(arena, rows=tuple(arena.family(arenas.FLOOR)))
+    assert [*published.beside([chance], [method])] == [], "nobody learns in that arena"
 
 
 def test_what_has_no_records_is_said_with_the_command_that_makes_them(judged: None, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from glimpsebench import agents
 from glimpsebench.agents.cell_sequence_sb3 import CellChoices, CellSequenceSB3
 from glimpsebench.agents.common.sequence_sb3 import LibraryAgent, MapCritic, PaidReader, one_cycle
 from glimpsebench.agents.window_sequence_sb3 import WindowSequenceSB3
-from glimpsebench.bench import answer
+from glimpsebench.bench.answer import arenas
 from glimpsebench.envs.glimpse import GlimpseVectorEnv
 from glimpsebench.envs.sb3 import VecGlimpse
 from glimpsebench.envs.sensors import Mask
@@ -41,9 +41,9 @@ def prepared(name: str, task: Task, **settings: Any) -> LibraryAgent:
 @pytest.mark.parametrize("name", ["cell_sequence_sb3", "window_sequence_sb3"])
 def test_a_librarys_learner_fights_in_its_arena_with_the_arenas_networks(name: str, beacon: Task) -> None:
     agent = prepared(name, beacon)
-    other = hurried(answer.arena_of(name))
+    other = hurried(arenas.arena_of(name))
     other.prepare(beacon)
-    assert answer.arena_of(name) == name.removesuffix("_sb3")
+    assert arenas.arena_of(name) == name.removesuffix("_sb3")
     assert agent.parameters == other.parameters
     assert agent.net is not None
     assert other.net is not None
@@ -51,11 +51,11 @@ def test_a_librarys_learner_fights_in_its_arena_with_the_arenas_networks(name: s
         key: value.shape for key, value in other.net.state_dict().items()
     }
     assert agent.sensor() == other.sensor()
-    usual, arenas = agents.make(name), agents.make(answer.arena_of(name))
-    shared = {each.name for each in dataclasses.fields(usual)} & {each.name for each in dataclasses.fields(arenas)}
+    usual, its_arena = agents.make(name), agents.make(arenas.arena_of(name))
+    shared = {each.name for each in dataclasses.fields(usual)} & {each.name for each in dataclasses.fields(its_arena)}
     assert {"passes", "glimpses", "lr", "selector_batch", "predictor_steps"} <= shared
     for field in shared - {"estimator"}:
-        assert getattr(usual, field) == getattr(arenas, field), field
+        assert getattr(usual, field) == getattr(its_arena, field), field
     assert {agent.FAMILIES[each] for each in ("ppo", "dqn", "sac")} == {"reinforcement learning"}
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 
-from glimpsebench.bench import ablate, answer, leaderboard
+from glimpsebench.bench import ablate, leaderboard
+from glimpsebench.bench.answer import ahead, arenas
 from glimpsebench.bench.claims import Verdict, claim_of, verdicts
 from glimpsebench.bench.figures import claims, duel, masks, paper
 from glimpsebench.bench.records import Record
@@ -158,11 +159,11 @@ def test_a_claims_shade_is_what_would_bear_it_out(decided: list[Verdict]) -> Non
 
 def test_the_duels_panels_say_what_the_answer_and_the_table_say(arena: list[Row]) -> None:
     first, second = duel.draw(arena, styles_of(arena), 6.75)
-    (found,) = answer.arenas_among(arena)
+    (found,) = arenas.arenas_among(arena)
     assert len(found.rows) == 9
     caption = first.caption
     assert "alone" not in caption
-    seconds = answer.common_seconds(found.rows)
+    seconds = arenas.common_seconds(found.rows)
     assert seconds == 3.0
     assert "dotted: 128 passes and 3.0 s" in caption
     table = {(line["contender"], line["budget"]): line for line in leaderboard.table(arena).to_dict("records")}
@@ -173,17 +174,17 @@ def test_the_duels_panels_say_what_the_answer_and_the_table_say(arena: list[Row]
         for budget, mean in re.findall(r"(\d+) %: ([\d.]+) ±", said[1]):
             assert mean == f"{100 * table[row.label, int(budget) / 100]['judge']:.1f}"
             checked += 1
-        at = answer.at_seconds(row, seconds)
+        at = arenas.at_seconds(row, seconds)
         if at is not None:
-            assert f"{row.label} {100 * at.mean:.1f}" in caption.partition("At equal seconds")[2]
+            assert f"{row.label} {100 * at.mean():.1f}" in caption.partition("At equal seconds")[2]
     assert checked >= len(found.rows)
-    rl, gradient = (found.family(family)[0] for family in (answer.RL, answer.GRADIENT))
-    assert answer.sentence(rl.label, gradient.label, answer.differences(rl, gradient), "judge") in caption
+    rl, gradient = (found.family(family)[0] for family in (arenas.RL, arenas.GRADIENT))
+    assert ahead.sentence(rl.label, gradient.label, ahead.differences(rl, gradient), "judge") in caption
 
 
 def test_arenas_of_rows_are_those_of_their_records(arena: list[Row]) -> None:
     records = [record for row in arena for record in row.records]
-    (of_records,), (of_rows,) = answer.arenas_of(records), answer.arenas_among(arena)
+    (of_records,), (of_rows,) = arenas.arenas_of(records), arenas.arenas_among(arena)
     assert (of_records.agent, of_records.task, of_records.passes) == (of_rows.agent, of_rows.task, of_rows.passes)
     assert {len(row.records) for row in of_records.rows} == {4}
 

@@ -9,12 +9,23 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from glimpsebench.bench import answer, escape
-from glimpsebench.bench.answer import Arena
+from glimpsebench.bench import escape
+from glimpsebench.bench.answer.ahead import BUDGETS, differences, sentence
+from glimpsebench.bench.answer.arenas import (
+    GRADIENT,
+    RL,
+    Arena,
+    arenas_among,
+    at_passes,
+    at_seconds,
+    common_seconds,
+    first,
+    validation,
+)
 from glimpsebench.bench.figures import curves, paper
 from glimpsebench.bench.figures.paper import Drawn
 from glimpsebench.bench.rows import Row
-from glimpsebench.bench.stats import Interval
+from glimpsebench.bench.stats import Interval, over_seeds
 from glimpsebench.bench.styles import Style
 
 Array = NDArray[Any]
@@ -24,16 +35,16 @@ BY = "judge"
 
 def draw(rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Iterator[Drawn]:
     """One task: a figure for each arena, of eight estimators at most; the rest in further ones."""
-    arenas = answer.arenas_among([row for row in rows if row.runs])
-    for arena in arenas:
-        alone = [one.agent for one in arenas].count(arena.agent) == 1
+    fought = arenas_among([row for row in rows if row.runs])
+    for arena in fought:
+        alone = [one.agent for one in fought].count(arena.agent) == 1
         name = f"duel-{arena.agent}" + ("" if alone else f"-{arena.passes}")
         for page, some in enumerate(paper.most(arena.rows, paper.MOST_LINES)):
             yield _figure(f"{name}{f'-{page + 1}' * (page > 0)}", arena, some, styles, width)
 
 
 def _figure(name: str, arena: Arena, rows: Sequence[Row], styles: Mapping[str, Style], width: float) -> Drawn:
-    seconds, passes = answer.common_seconds(arena.rows), common_passes(arena.rows)
+    seconds, passes = common_seconds(arena.rows), common_passes(arena.rows)
     figure, (fraction, by_passes, by_seconds, at) = paper.grid(4, width)
     with mpl.rc_context(paper.STYLE):
         for row in rows:
@@ -53,7 +64,7 @@ def _figure(name: str, arena: Arena, rows: Sequence[Row], styles: Mapping[str, S
 
 def common_passes(rows: Sequence[Row]) -> float:
     """The predictor passes that all of these had when the one with the fewest ended; NaN without curves."""
-    ends = [min(passes_P[-1] for passes_P, _, _ in found) for row in rows if (found := answer.validation(row))]
+    ends = [min(passes_P[-1] for passes_P, _, _ in found) for row in rows if (found := validation(row))]
     return float(min(ends, default=np.nan))
 
 
@@ -68,7 +79,7 @@ def _training(
     from matplotlib.ticker import MaxNLocator
 
     for row in rows:
-        found = answer.validation(row)
+        found = validation(row)
         if not found or len({len(one[2]) for one in found}) > 1:
             continue
         x, y = (np.mean([each(one) for one in found], axis=0) for each in (x_of, lambda one: one[2]))
@@ -83,12 +94,12 @@ def _training(
 
 def _equal(axis: Any, rows: Sequence[Row], styles: Mapping[str, Style], passes: float, seconds: float) -> None:
     """Validation accuracy at equal passes, filled, and at equal seconds, hollow, with intervals."""
-    compared = [row for row in rows if answer.validation(row)]
+    compared = [row for row in rows if validation(row)]
     for place, row in enumerate(compared):
         style = styles[row.label]
         for found, up, face in (
-            (answer.at_passes(row, passes), -0.16, style.colour),
-            (answer.at_seconds(row, seconds), 0.16, "white"),
+            (_over_seeds(at_passes(row, passes)), -0.16, style.colour),
+            (_over_seeds(at_seconds(row, seconds)), 0.16, "white"),
         ):
             if found is not None and np.isfinite(found.mean):
                 low, high = max(found.low, 0.0), min(found.high, 1.0)
@@ -102,11 +113,11 @@ def _equal(axis: Any, rows: Sequence[Row], styles: Mapping[str, Style], passes: 
 
 
 def _says(arena: Arena, rows: Sequence[Row], passes: float, seconds: float) -> str:
-    best = [next(iter(arena.family(family)), None) for family in (answer.RL, answer.GRADIENT)]
+    best = [first(arena, family) for family in (RL, GRADIENT)]
     verdict = ""
     if best[0] is not None and best[1] is not None:
-        found = answer.differences(best[0], best[1])
-        said = answer.sentence(best[0].label, best[1].label, found, BY)
+        found = differences(best[0], best[1])
+        said = sentence(best[0].label, best[1].label, found, BY)
         verdict = (
             f" Of each family the best on validation images, paired, with Holm's correction for all budgets and scores "
             f"(α = 0.05): {said}"
@@ -123,12 +134,16 @@ def _says(arena: Arena, rows: Sequence[Row], passes: float, seconds: float) -> s
 def _values(rows: Sequence[Row], passes: float, seconds: float) -> str:
     parts = [f"{row.label}, by the judge: {_at_budgets(row)}." for row in rows]
     for what, reached in (
-        ("passes", [(row, answer.at_passes(row, passes)) for row in rows]),
-        ("seconds", [(row, answer.at_seconds(row, seconds)) for row in rows]),
+        ("passes", [(row, _over_seeds(at_passes(row, passes))) for row in rows]),
+        ("seconds", [(row, _over_seeds(at_seconds(row, seconds))) for row in rows]),
     ):
         values = "; ".join(f"{row.label} {_reach(one)}" for row, one in reached if one is not None)
         parts.append(f"At equal {what}, validation: {values or 'nothing that was measured by then'}.")
     return escape.terminal(" ".join(parts))
+
+
+def _over_seeds(values_S: Array | None) -> Interval | None:
+    return None if values_S is None else over_seeds(values_S)
 
 
 def _thousands(value: float) -> str:
@@ -136,7 +151,7 @@ def _thousands(value: float) -> str:
 
 
 def _at_budgets(row: Row) -> str:
-    values = zip(answer.BUDGETS, row.accuracy(BY, answer.BUDGETS), strict=True)
+    values = zip(BUDGETS, row.accuracy(BY, BUDGETS), strict=True)
     return ", ".join(f"{100 * budget:g} %: {_reach(one)}" for budget, one in values if np.isfinite(one.mean)) or "none"
 
 
