@@ -73,6 +73,9 @@ __all__ = ["SCHEMA", "Judgement", "Record", "asked", "canonical", "digest", "fol
 
 Array = NDArray[Any]
 
+AUDIT = "audit.json"
+"""What an audit of a run found (`audit`), beside its record."""
+
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no NaN: equal values, equal bytes."""
@@ -238,7 +241,7 @@ class Record:
     @cached_property
     def audit(self) -> dict[str, Any] | None:
         """What an audit of this run found (`audit.audits.Audit`); None without one."""
-        path = self.folder / "audit.json"
+        path = self.folder / AUDIT
         return read_json(path, AboutAudit) if path.exists() else None
 
     @cached_property

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from glimpsebench import agents
 from glimpsebench.bench import compare, hashes
-from glimpsebench.bench.records import Record, asked, compact, is_at_hand, read_all, replacing, settings_of
+from glimpsebench.bench.records import AUDIT, Record, asked, compact, is_at_hand, read_all, replacing, settings_of
 from glimpsebench.bench.rows import Row, rows_of
 from glimpsebench.bench.run import Spec, questions
 from glimpsebench.bench.suites import Suite, read_suite, suite_names
@@ -320,6 +320,12 @@ def _has_the_same(folder: Path, record: Record) -> bool:
     return same and hashes.damaged(folder) is None
 
 
+def _has_the_same_files(folder: Path, record: Record) -> bool:
+    """Whether all files that a copy's list of hashes names are those of this record."""
+    theirs = hashes.read(folder)
+    return bool(theirs and record.sums and theirs.files.items() <= record.sums.files.items())
+
+
 _LEFT_OUT = ("selections.npz", "weights*.safetensors")
 """Of records that are published: large, and no table needs them."""
 
@@ -330,7 +336,8 @@ def publish(name: str, root: Path, into: Path) -> int:
     Selections and weights are left out. What the suite's folder there had before goes, and so do the records that no
     folder there lists any more. Other suites' records stay, and what suites have in common is there once: a run that is
     there already stays as it is (delete its folder to replace it), since another processor's differs in a few images,
-    and other tables are of it. So tables are to be written again from what is there (`retabulate`).
+    and other tables are of it; an audit of the very same files comes to it. So tables are to be written again from what
+    is there (`retabulate`).
 
     Args:
         name: the suite's name or file.
@@ -352,6 +359,8 @@ def publish(name: str, root: Path, into: Path) -> int:
         if (home := into / "records" / own) != record.folder and not _has_the_same(home, record):
             with replacing(home) as temporary:
                 shutil.copytree(record.folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        elif home != record.folder and record.audit and _has_the_same_files(home, record):
+            shutil.copy2(record.folder / AUDIT, home)
     if place != tables:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)

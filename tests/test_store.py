@@ -14,8 +14,8 @@ import pytest
 
 from conftest import Alone, Beacon, judged_by
 from forged import JUDGE, edit, guessing, make_honest
-from glimpsebench.bench import retabulate, store, suites
-from glimpsebench.bench.records import Record, read_all
+from glimpsebench.bench import hashes, retabulate, store, suites
+from glimpsebench.bench.records import AUDIT, Record, read_all
 from glimpsebench.bench.run import Spec, run
 from glimpsebench.bench.suites import Suite, read_suite
 from glimpsebench.envs import tasks
@@ -280,13 +280,20 @@ def test_a_run_that_is_published_already_stays_unless_it_is_damaged(
     bring: Bring, suites_there: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, results = suites_there / "runs", suites_there / "results"
-    made, _ = (bring(runs, name).folder for name in ("center", "raster"))
+    made, other = (bring(runs, name).folder for name in ("center", "raster"))
     assert glimpse("publish", "one", capsys=capsys)[0] == 0
     there = results / made.relative_to(runs)
     first = (there / "timings.json").read_bytes()
     (made / "timings.json").write_text('{"fit": 9.0}')  # run again, as on another machine
+    found = {"schema": 1, "verdict": "gated", "reasons": [], "figures": {}, "decoupled": [], "not_caught": ""}
+    for folder in (made, other):  # audited since; the second one was run on another processor
+        (folder / AUDIT).write_text(json.dumps(found))
+    (other / "curves.json").write_text("[]")
+    hashes.write(other)
     assert glimpse("publish", "one", capsys=capsys)[0] == 0
     assert (there / "timings.json").read_bytes() == first
+    assert (there / AUDIT).read_bytes() == (made / AUDIT).read_bytes()
+    assert not (results / other.relative_to(runs) / AUDIT).exists()
     (there / "images.npz").write_bytes(b"")
     assert glimpse("publish", "one", capsys=capsys)[0] == 0
     assert (there / "images.npz").read_bytes() == (made / "images.npz").read_bytes()

@@ -36,7 +36,7 @@ from glimpsebench.envs.errors import UsageError
 
 Array = NDArray[Any]
 
-FILE = "audit.json"
+FILE = records.AUDIT
 SCHEMA = 1
 
 
