@@ -148,6 +148,17 @@ def test_the_first_sentences_say_who_is_ahead_and_how_sure_it_is(
     assert answer.in_short([]) == ["The duel has not been run yet."]
 
 
+def test_what_one_of_two_reaches_alone_is_said(judged: None, tmp_path: Path) -> None:
+    records = made(tmp_path / "duel-subset", ["reinforce", "relaxed"])
+    assert "alone reaches" not in answer.markdown(records)
+    for record in records:
+        if record.about["agent"]["settings"]["estimator"] == "relaxed":
+            record.__dict__["reached_F"] = np.array([budget < 0.2 for budget in record.budgets])
+    text = answer.markdown(records)
+    assert re.search(r"\n- reinforce \(.*\) alone reaches 20 % \([\d.]+ ± [\d.]+ by the judge\): there is", text)
+    assert "- relaxed (predictor_steps=2) alone" not in text
+
+
 def test_rows_stand_best_first_and_words_are_explained(judged: None, tmp_path: Path) -> None:
     records = made(tmp_path / "duel-subset", ["random", "reinforce", "relaxed"])
     for record in records:

@@ -87,6 +87,7 @@ def answer(arena: Arena, suite: str | None, found: Differences, among: int) -> s
             "At equal predictor passes, on test images:\n"
         )
         lines += [f"- {sentence(*names, found, by, among)}" for by in SCORED]
+        lines += [f"- {said}" for said in (alone(rl, gradient), alone(gradient, rl)) if said]
         lines.append("\n" + equal_seconds([row for row in (rl, gradient, floor) if row is not None]))
     for family, row in ((RL, rl), (GRADIENT, gradient)):
         if row is not None and floor is not None:
@@ -97,6 +98,16 @@ def answer(arena: Arena, suite: str | None, found: Differences, among: int) -> s
     if missing:
         lines.append(f"\nNot run yet: {', '.join(missing)}.")
     return "\n".join([*lines, "", table(arena)])
+
+
+def alone(row: Row, other: Row) -> str:
+    """What a row has at shares that the other does not reach, as its choices overlap or it stops before; "" if none."""
+    at = [budget for budget in BUDGETS if budget in row.reached and budget not in other.reached]
+    each = [
+        f"{100 * budget:g} % ({cell} by the judge)"
+        for budget, cell in zip(at, accuracies(row, "judge", at), strict=True)
+    ]
+    return f"{estimator_of(row)} alone reaches {'; '.join(each)}: there is nothing to compare." if each else ""
 
 
 def _older(arena: Arena, suite: str | None) -> str:
