@@ -153,7 +153,7 @@ def test_what_one_of_two_reaches_alone_is_said(judged: None, tmp_path: Path) -> 
     assert "alone reaches" not in answer.markdown(records)
     for record in records:
         if record.about["agent"]["settings"]["estimator"] == "relaxed":
-            record.__dict__["reached_F"] = np.array([budget < 0.2 for budget in record.budgets])
+            record.__dict__["reached_F"] = record.reached_F & (np.array(record.budgets) < 0.2)
     text = answer.markdown(records)
     assert re.search(r"\n- reinforce \(.*\) alone reaches 20 % \([\d.]+ ± [\d.]+ by the judge\): there is", text)
     assert "- relaxed (predictor_steps=2) alone" not in text
