@@ -150,10 +150,10 @@ def equal_seconds(rows: Sequence[Row]) -> str:
 
 
 def table(arena: Arena) -> str:
-    """Every row of an arena, the best by the judge first: its accuracies by the judge and by its own predictor, then
-    what it cost."""
-    rows = sorted(arena.rows, key=lambda row: -row.above_chance("judge").mean())
-    reached = [each for each in BUDGETS if any(each in row.reached for row in rows)]
+    """Every row of an arena, the best by the judge first (a share that it does not reach counts as chance): accuracies
+    by the judge and by its own predictor, and what it cost."""
+    reached = [each for each in BUDGETS if any(each in row.reached for row in arena.rows)]
+    rows = sorted(arena.rows, key=lambda row: -np.nan_to_num(row.means("judge", reached), nan=row.chance).mean())
     head = ["estimator", "family", *(f"{100 * budget:g} %" for budget in reached)]
     parts = []
     for by in reversed(SCORED):
@@ -221,8 +221,8 @@ def in_short(arenas: Sequence[Arena], methods: Iterable[Row] = ()) -> list[str]:
     for arena, found in fought:
         for budget, each in judged(found):
             if each.p < SURE:
-                where = f"{arena.agent}, {100 * budget:g} %, by {points(abs(each.mean))} points"
-                ahead[RL if each.mean > 0 else GRADIENT].append(where)
+                size = f"{arena.agent}, {100 * budget:g} %, by {points(abs(each.mean))} points"
+                ahead[RL if each.mean > 0 else GRADIENT].append(size)
             else:
                 detectable.append(each.detectable(among))
         if floor := first(arena, FLOOR):
@@ -230,11 +230,11 @@ def in_short(arenas: Sequence[Arena], methods: Iterable[Row] = ()) -> list[str]:
                 each.mean for budget, each in judged(differences(leaders(arena)[0], floor)) if budget == WORTH_AT
             ]
     count = len(detectable) + sum(map(len, ahead.values()))
-    names = ", ".join(f"{arena.agent} on {escape.markdown(arena.task)}" for arena, _ in fought)
+    where = ", ".join(f"{arena.agent} on {escape.markdown(arena.task)}" for arena, _ in fought)
     won = [f"{_PLURAL[family]} are surely ahead in {len(at)} ({'; '.join(at)})" for family, at in ahead.items() if at]
     said = [
         f"The best reinforcement learner of an arena against its best gradient, by the judge: of {count} comparisons, "
-        f"in {len(fought)} arena{'s' * (len(fought) > 1)} ({names}) and at up to {len(BUDGETS)} shares of the image in "
+        f"in {len(fought)} arena{'s' * (len(fought) > 1)} ({where}) and at up to {len(BUDGETS)} shares of the image in "
         f"each, {', and '.join(won) or 'neither is surely ahead in any'}."
     ]
     if detectable:
@@ -242,6 +242,14 @@ def in_short(arenas: Sequence[Arena], methods: Iterable[Row] = ()) -> list[str]:
             f"Where neither is, a true difference of {span(detectable)} points would have been found four times in "
             "five."
         )
+    for arena, _ in fought:
+        pair = leaders(arena)
+        names = " against ".join(f"{estimator_of(one)} ({family_of(one)})" for one in pair)
+        said += [
+            f"In {arena.agent} on {escape.markdown(arena.task)}, {names}: {one}"
+            for one in (alone(*pair), alone(*reversed(pair)))
+            if one
+        ]
     if learned:
         said.append(
             f"Learning to choose is worth much more: at {100 * WORTH_AT:g} % of the image the better of the two (on "

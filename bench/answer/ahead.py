@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from glimpsebench.agents.common import base
 from glimpsebench.bench.answer.arenas import GRADIENT, RL, Arena, first
 from glimpsebench.bench.rows import Row
 from glimpsebench.bench.stats import Difference, crossed, holm
 
-BUDGETS = (0.01, 0.02, 0.05, 0.10, 0.20)
+BUDGETS = tuple(budget for budget in base.BUDGETS if budget <= 0.2)
 SURE = 0.05
 SCORED = {"own": "own predictor", "judge": "judge"}
 
