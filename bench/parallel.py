@@ -1,8 +1,8 @@
 """Much of a kind, done by as many processes as there are cores: tables of thousands of records are read that way.
 
 The processes are forked where the work begins, so they have what this one has read, and only what they find is sent
-back. Where a process cannot be forked safely (no Linux, or threads of Python are running), or there is little to do,
-all is done here.
+back. Where a process cannot be forked safely (no Linux, or threads of Python are running) or may not be (in a worker),
+or there is little to do, all is done here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,7 +41,8 @@ def in_chunks(function: Callable[[Sequence[T]], R], items: Sequence[T]) -> list[
     """
     global _work
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-    if cores == 1 or len(items) < LEAST or threading.active_count() > 1 or _work is not None:
+    may_fork = threading.active_count() == 1 and not current_process().daemon and _work is None
+    if cores == 1 or len(items) < LEAST or not may_fork:
         return [function(items)]
     size = -(-len(items) // (_CHUNKS * cores))
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
