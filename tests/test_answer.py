@@ -136,9 +136,7 @@ def test_the_first_sentences_say_who_is_ahead_and_how_sure_it_is(
     decided = head()
     assert re.search(r"\| difference \|.* \*\*\+\d+\.\d ± \d+\.\d\*\* \|", answer.markdown(records))
     assert re.search(r"reinforcement learners are surely ahead in \d+ \(subset, ", decided)
-    assert re.search(
-        r"at 10 % of the image the better of the two \(.*\) has [56]\d\.\d points more than a random", decided
-    )
+    assert re.search(r"at 10 % of the image the better of the two \(.*\) is [56]\d\.\d points above a random", decided)
     more = [Record(one.folder, {**one.about, "seed": seed}) for one in records[::4] for seed in range(4, 6)]
     for one in more:
         same = next(other for other in records if other.about["agent"] == one.about["agent"])

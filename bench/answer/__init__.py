@@ -252,8 +252,8 @@ def in_short(arenas: Sequence[Arena], methods: Iterable[Row] = ()) -> list[str]:
         ]
     if learned:
         said.append(
-            f"Learning to choose is worth much more: at {100 * WORTH_AT:g} % of the image the better of the two (on "
-            f"validation images) has {span(learned)} points more than a random choice."
+            f"What learning to choose is worth: at {100 * WORTH_AT:g} % of the image the better of the two (on "
+            f"validation images) is {span(learned)} points above a random choice, from arena to arena."
         )
     said += published.in_short(published.beside(arenas, methods))
     if few := [arena.agent for arena, _ in fought if min(len(row.records) for row in arena.rows) < SETTLED]:
@@ -273,9 +273,8 @@ def at_a_glance(arenas: Sequence[Arena]) -> list[str]:
             continue
         which = [f"{arena.agent} on {escape.markdown(arena.task)}", f"{arena.track}, {shows(rl)}", "", ""]
         less = dict(judged(found))
-        block = [
-            [f"{estimator_of(row)} ({family})", *accuracies(row, "judge", BUDGETS)] for row, family in _pairs(arena)
-        ]
+        both = ((rl, RL), (gradient, GRADIENT))
+        block = [[f"{estimator_of(row)} ({family})", *accuracies(row, "judge", BUDGETS)] for row, family in both]
         block.append(["difference", *(_difference(less[at]) if at in less else "·" for at in BUDGETS)])
         if floor is not None:
             block.append([estimator_of(floor), *accuracies(floor, "judge", BUDGETS)])
@@ -290,10 +289,6 @@ def at_a_glance(arenas: Sequence[Arena]) -> list[str]:
     return [f"## At a glance\n\n{said}\n", pipe(head, lines, left=2)]
 
 
-def _pairs(arena: Arena) -> list[tuple[Row, str]]:
-    return [(row, family) for family in (RL, GRADIENT) if (row := first(arena, family)) is not None]
-
-
 def _difference(each: Difference) -> str:
     sure = "**" if each.p < SURE else ""
     reach = max(each.high - each.mean, each.mean - each.low)
@@ -305,7 +300,8 @@ WORDS = """## Words
 - *arena*: a contest in which all rows have the same task, sensor, networks, training images, optimiser and number of
   canvases read; they differ in the estimator alone. Each is an agent of this package, by whose name it is called.
 - *estimator*: by what a row's selector learns; its family is reinforcement learning (the reward of choices that were
-  drawn) or gradient (the derivative of the loss, through a relaxed or straight-through choice).
+  drawn) or gradient (the derivative of the loss, through a relaxed or straight-through choice); a mixture of both
+  counts for neither.
 - *gated*: the choice sees only what has been revealed before; *open*: it sees the whole image, and is judged by what it
   hands on.
 - *passes*: canvases that the predictor has read for the selector's training, as many whole steps as fit in the same
