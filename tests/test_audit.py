@@ -413,9 +413,6 @@ SHORT = ("label_count",)
 """A cheat that an audit alone can flag, by its decoupled judge."""
 LONG = [name for name, by in CAUGHT.items() if by not in (RULES, RECOUNT) and name not in SHORT]
 """The others; `benchmarks/cheats.py` has all of several seeds."""
-SHORT_HONEST = ("cheats.brightness",)
-"""Of the open track; of the gated one the command below audits `center`."""
-LONG_HONEST = [name for name in HONEST if name not in SHORT_HONEST]
 
 
 @pytest.fixture(scope="module")
@@ -435,7 +432,8 @@ def test_a_cheat_is_flagged_by_its_check(name: str, judged: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*SHORT_HONEST, *(pytest.param(name, marks=pytest.mark.long) for name in LONG_HONEST)])
+@pytest.mark.long  # usually the command below audits an honest one
+@pytest.mark.parametrize("name", HONEST)
 def test_an_honest_contender_is_not_flagged_and_does_in_rooms_what_it_did_in_its_run(name: str, judged: Path) -> None:
     flagged, audit = BENCHMARK["outcome"](name, 0, judged)
     assert not flagged
