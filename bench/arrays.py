@@ -316,7 +316,8 @@ def read_judgement(path: Path, steps_FN: Array) -> Array:
     if not 1 <= len(bits) <= _MOST_MEMBERS:
         raise UsageError(f"{path}: correct: {len(bits)} members")
     whole = np.unpackbits(bits, axis=-1).astype(bool)
-    if whole[..., images:].any() or whole[..., :images][:, steps_FN == 0].any():
+    nothing_FN = steps_FN == 0
+    if whole[..., images:].any() or (nothing_FN.any() and (whole[..., :images] & nothing_FN).any()):
         raise UsageError(f"{path}: correct: right about an image that is not there, or of which nothing was selected")
     return whole[..., :images]
 

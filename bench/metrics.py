@@ -129,20 +129,26 @@ def quantiles(values: Array, each_q: Sequence[float]) -> list[float]:
     return found
 
 
-def calibration_error(confidence_N: Array, correct_N: Array, bins: int = 15) -> float:
+def calibration_error(confidence: Array, correct: Array, bins: int = 15) -> Array:
     """Expected calibration error (Guo et al., ICML 2017): |confidence − accuracy|, averaged over bins of confidence.
 
     Args:
-        confidence_N: the probability that was given to the predicted class, in (0, 1].
-        correct_N: whether that class was right.
+        confidence: the probability that was given to the predicted class, in (0, 1]: (…, N).
+        correct: whether that class was right.
         bins: of equal width.
 
-    >>> round(calibration_error(np.array([0.9, 0.9, 0.6, 0.6]), np.array([1, 1, 1, 0])), 3)
+    Returns:
+        (…)
+
+    >>> round(float(calibration_error(np.array([0.9, 0.9, 0.6, 0.6]), np.array([1, 1, 1, 0]))), 3)
     0.1
     """
-    bin_N = np.minimum(np.ceil(np.asarray(confidence_N, float) * bins).astype(int), bins)
-    gap_b = np.bincount(bin_N, np.asarray(correct_N, float) - confidence_N, bins + 1)
-    return float(np.abs(gap_b).sum() / len(bin_N))
+    given = np.asarray(confidence, float)
+    bin_RN = np.minimum(np.ceil(given * bins).astype(int), bins).reshape(-1, given.shape[-1])
+    bin_RN += (bins + 1) * np.arange(len(bin_RN))[:, None]
+    gaps = np.bincount(bin_RN.ravel(), (np.asarray(correct, float) - given).ravel(), (bins + 1) * len(bin_RN))
+    error: Array = np.abs(gaps.reshape(len(bin_RN), -1)).sum(1).reshape(given.shape[:-1]) / given.shape[-1]
+    return error
 
 
 def interquartile_mean(scores: Array) -> float:

@@ -334,9 +334,7 @@ class Row:
         """The expected calibration error of its own predictor, mean over runs; [] if records have no confidences."""
 
         def error(record: Record) -> Array:
-            confidence_FN, right_FN = record.arrays["confidence"] / 255, record.correct_FN("own")
-            pairs = zip(confidence_FN, right_FN, strict=True)
-            return np.array([metrics.calibration_error(*pair) for pair in pairs])
+            return metrics.calibration_error(record.arrays["confidence"] / 255, record.correct_FN("own"))
 
         return self._mean("calibration", error, budgets, ["confidence"])
 

@@ -83,7 +83,7 @@ def _cell(judge: judges.Judge, reader: judges.Reader, test: Split, kind: str, bu
         budget,
         (all_MNK.argmax(2) == labels_N).mean(1),
         float((np.concatenate(reader_NK).argmax(1) == labels_N).mean()),
-        calibration_error(mean_NK.max(1), mean_NK.argmax(1) == labels_N),
+        float(calibration_error(mean_NK.max(1), mean_NK.argmax(1) == labels_N)),
     )
 
 
