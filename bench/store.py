@@ -320,10 +320,11 @@ def _has_the_same(folder: Path, record: Record) -> bool:
     return same and hashes.damaged(folder) is None
 
 
-def _has_the_same_files(folder: Path, record: Record) -> bool:
-    """Whether all files that a copy's list of hashes names are those of this record."""
-    theirs = hashes.read(folder)
-    return bool(theirs and record.sums and theirs.files.items() <= record.sums.files.items())
+def _did_the_same(folder: Path, record: Record) -> bool:
+    """Whether a run that is published did on every image what this record's run did: whose audit is one of either."""
+    there = hashes.read(folder)
+    images = [sums.files.get("images.npz") for sums in (there, record.sums) if sums]
+    return len(images) == 2 and images[0] == images[1] is not None
 
 
 _LEFT_OUT = ("selections.npz", "weights*.safetensors")
@@ -336,8 +337,8 @@ def publish(name: str, root: Path, into: Path) -> int:
     Selections and weights are left out. What the suite's folder there had before goes, and so do the records that no
     folder there lists any more. Other suites' records stay, and what suites have in common is there once: a run that is
     there already stays as it is (delete its folder to replace it), since another processor's differs in a few images,
-    and other tables are of it; an audit of the very same files comes to it. So tables are to be written again from what
-    is there (`retabulate`).
+    and other tables are of it; an audit of a run that did the same on every image comes to it. So tables are to be
+    written again from what is there (`retabulate`).
 
     Args:
         name: the suite's name or file.
@@ -359,7 +360,7 @@ def publish(name: str, root: Path, into: Path) -> int:
         if (home := into / "records" / own) != record.folder and not _has_the_same(home, record):
             with replacing(home) as temporary:
                 shutil.copytree(record.folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-        elif home != record.folder and record.audit and _has_the_same_files(home, record):
+        elif home != record.folder and record.audit and _did_the_same(home, record):
             shutil.copy2(record.folder / AUDIT, home)
     if place != tables:
         shutil.rmtree(place, ignore_errors=True)

@@ -151,7 +151,7 @@ def equal_seconds(rows: Sequence[Row]) -> str:
 
 def table(arena: Arena) -> str:
     """Every row of an arena, the best by the judge first (a share that it does not reach counts as chance): accuracies
-    by the judge and by its own predictor, and what it cost."""
+    by the judge and by its own predictor, what an audit of it found, and what it cost."""
     reached = [each for each in BUDGETS if any(each in row.reached for row in arena.rows)]
     rows = sorted(arena.rows, key=lambda row: -np.nan_to_num(row.means("judge", reached), nan=row.chance).mean())
     head = ["estimator", "family", *(f"{100 * budget:g} %" for budget in reached)]
@@ -165,9 +165,10 @@ def table(arena: Arena) -> str:
         counts = [f"{found[name]:,.0f}" if name in found else "·" for name in ("selector_passes", "selector_images")]
         seconds = f"{row.cost['training_seconds']:.0f}" if "training_seconds" in row.cost else "·"
         parameters = f"{row.cost.get('parameters', float('nan')):,.0f}"
-        lines.append([estimator_of(row), str(len(row.records)), parameters, *counts, seconds])
-    costs = pipe(["estimator", "seeds", "parameters", "passes", "images", "training, s"], lines)
-    return "\n".join([*parts, f"What it cost, a run:\n\n{costs}"])
+        audit = row.verdict or "not audited"
+        lines.append([estimator_of(row), audit, str(len(row.records)), parameters, *counts, seconds])
+    costs = pipe(["estimator", "audit", "seeds", "parameters", "passes", "images", "training, s"], lines, left=2)
+    return "\n".join([*parts, f"What an audit found, and what it cost, a run:\n\n{costs}"])
 
 
 def gating(arenas: Sequence[Arena]) -> list[str]:

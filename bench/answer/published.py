@@ -52,28 +52,32 @@ def _comparable(row: Row, other: Row) -> bool:
 
 
 def in_short(each: Iterable[Beside]) -> list[str]:
-    """A sentence for each arena: which methods are surely ahead of its best, and which surely behind."""
-    said = []
+    """Which methods are surely ahead of the best of which arenas, and of which none is; nothing without a method."""
+    ahead, none = [], []
     for arena, best, less in each:
-        parts = []
-        for sign, words in ((-1, "ahead of"), (1, "behind")):
-            where = {
-                label: (row, sure)
-                for label, (row, found) in less.items()
-                if (sure := {at: abs(one.mean) for at, one in found.items() if one.p < SURE and one.mean * sign > 0})
-            }
-            if where:
-                sizes = [size for _, sure in where.values() for size in sure.values()]
-                at = sorted({budget for _, sure in where.values() for budget in sure})
-                shares = f"{100 * at[0]:g}" if len(at) == 1 else f"{100 * at[0]:g} to {100 * at[-1]:g}"
-                by: dict[str, list[str]] = {}
-                for label, (row, _) in where.items():
-                    by.setdefault(shows(row), []).append(escape.markdown(label))
-                names = "; ".join(f"by {shown}: {', '.join(labels)}" for shown, labels in by.items())
-                parts.append(f"surely {words} it, by {span(sizes)} points at {shares} % of the image, are, {names}")
-        which = f"{arena.agent} on {escape.markdown(arena.task)}"
-        rest = ". And ".join(parts) or "no difference is sure"
-        said.append(f"Published methods beside the best of {which} ({estimator_of(best)}, {shows(best)}): {rest}.")
+        which = f"{arena.agent} on {escape.markdown(arena.task)} ({shows(best)})"
+        sizes: dict[float, list[float]] = {}
+        by: dict[str, list[str]] = {}
+        for label, (row, found) in less.items():
+            sure = {at: -one.mean for at, one in found.items() if one.p < SURE and one.mean < 0}
+            if sure:
+                by.setdefault(shows(row), []).append(escape.markdown(label))
+            for at, size in sure.items():
+                sizes.setdefault(at, []).append(size)
+        if by:
+            shares = f"{100 * min(sizes):g}" + f" to {100 * max(sizes):g}" * (len(sizes) > 1)
+            names = "; ".join(f"by {shown}, {', '.join(labels)}" for shown, labels in by.items())
+            points = span([size for some in sizes.values() for size in some])
+            ahead.append(f"of {which} by {points} points at {shares} % of the image ({names})")
+        else:
+            none.append(f"of {which}")
+    said = []
+    if ahead:
+        said.append(
+            f"Published methods, at their own sensors and networks, are surely ahead of the best {'; '.join(ahead)}."
+        )
+    if none:
+        said.append(f"No published method is surely ahead of the best {', '.join(none)}.")
     return said
 
 
@@ -82,21 +86,26 @@ def section(each: Iterable[Beside]) -> list[str]:
     parts = []
     for arena, best, less in each:
         at = sorted({budget for _, found in less.values() for budget in found})
-        head = ["method", "what a choice shows", "seeds", *(f"{100 * budget:g} %" for budget in at)]
+        head = ["method", "what a choice shows", "audit", "seeds", *(f"{100 * budget:g} %" for budget in at)]
         mine = f"{arena.agent}: {estimator_of(best)}"
-        lines = [[mine, shows(best), str(len(best.records)), *accuracies(best, "judge", at)]]
+        lines = [[mine, *_about(best), *accuracies(best, "judge", at)]]
         for label, (row, found) in less.items():
             cells = zip(accuracies(row, "judge", at), (found.get(budget) for budget in at), strict=True)
-            lines.append([escape.markdown(label), shows(row), str(len(row.records)), *(_cell(*one) for one in cells)])
+            lines.append([escape.markdown(label), *_about(row), *(_cell(*one) for one in cells)])
         where = f"{arena.agent} on {escape.markdown(arena.task)} ({arena.track})"
-        parts.append(f"{where}, by the judge, in per cent:\n\n{pipe(head, lines, left=2)}")
+        parts.append(f"{where}, by the judge, in per cent:\n\n{pipe(head, lines, left=3)}")
     said = (
         "Methods as they were published, at their own sensors, networks, settings and training (docs/methods), beside "
         "the best row of each arena of their track. More than the learning signal differs, so this says whether an "
-        "arena's best is a strong selector, and not why. In brackets: the arena's best less the method, points; "
+        "arena's best is a strong selector, and not why. *audit*: `encodes`, the mask of an open one says more of the "
+        "class than its pixels show (docs/measurement.md). In brackets: the arena's best less the method, points; "
         "bold where it is sure, after Holm's correction for the table."
     )
     return [f"## Published methods on the same task\n\n{said}\n", *parts] if parts else []
+
+
+def _about(row: Row) -> list[str]:
+    return [shows(row), row.verdict or "not audited", str(len(row.records))]
 
 
 def _cell(accuracy: str, difference: Difference | None) -> str:
